@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/future_state.hpp"
+#include "troupe/pool_options.hpp"
+
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+// What the templates of pool.hpp call: bytes instead of types, so that users never compile the
+// actors.
+namespace troupe::detail {
+
+class job_sink;
+class pool_core;
+class segment;
+using pool_ptr = std::shared_ptr<pool_core>;
+
+/// A function to call with a sink, by reference and without a type.
+class encode_ref {
+ public:
+  template <class F>
+  encode_ref(const F& function)  // NOLINT(google-explicit-constructor): a parameter type
+      : object_{&function},
+        call_{[](const void* object, byte_sink& sink) { (*static_cast<const F*>(object))(sink); }} {
+  }
+  void operator()(byte_sink& sink) const { call_(object_, sink); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, byte_sink&);
+};
+
+/// One submission being encoded: the callable, then its items.
+class job_builder {
+ public:
+  explicit job_builder(const pool_ptr& pool);
+  ~job_builder();
+  job_builder(job_builder&&) noexcept;
+  job_builder& operator=(job_builder&&) = delete;
+
+  /// What `encode` throws comes out as error{argument_encode_failed} with it nested, or as itself
+  /// if it is an error; the builder is then as before.
+  void callable(encode_ref encode);
+  void item(encode_ref encode);
+  /// The callable of another builder, encoded once and shared.
+  void same_callable(const job_builder& other);
+
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] std::size_t bytes() const noexcept;
+
+ private:
+  friend class pool_core;
+  friend class map_session;
+  void part(encode_ref encode, const char* what);
+
+  pool_core* pool_;
+  std::unique_ptr<job_sink> sink_;
+  std::size_t callable_bytes_ = 0;
+  std::size_t count_ = 0;
+  std::vector<std::shared_ptr<segment>> segments_;
+};
+
+pool_ptr make_pool(const pool_options& options);
+std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
+                                     const task_options& options);
+/// Null: the queue is full.
+std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
+                                         const task_options& options);
+void close(const pool_ptr& pool);
+void join(const pool_ptr& pool);
+void terminate(const pool_ptr& pool);
+/// For destructors: terminate unless closed and joined; bounded in time, never throws.
+void end_pool(const pool_ptr& pool) noexcept;
+const task_options& defaults_of(const pool_ptr& pool);
+std::vector<worker_info> workers_of(const pool_ptr& pool);
+pool_stats stats_of(const pool_ptr& pool);
+
+/// How the input of a map is pulled, by reference and without a type: encodes the next item's
+/// arguments. False: there are no more.
+class puller {
+ public:
+  template <class Walk>
+    requires(!std::same_as<Walk, puller>)
+  puller(Walk& walk)  // NOLINT(google-explicit-constructor): a parameter type
+      : object_{&walk},
+        call_{[](void* object, job_builder& job) { return (*static_cast<Walk*>(object))(job); }} {}
+  bool operator()(job_builder& job) const { return call_(object_, job); }
+
+ private:
+  void* object_;
+  bool (*call_)(void*, job_builder&);
+};
+
+/// A map on its way: pulls its input through a window, hands its results out.
+///
+/// Threads: one at a time.
+class map_session {
+ public:
+  struct settings {
+    map_options map;
+    task_options task;
+    bool ordered = true;
+    /// The first failure cancels what has not begun.
+    bool all_or_nothing = true;
+    /// Results are wanted one by one as they come, so chunks stay short.
+    bool streamed = false;
+  };
+
+  map_session(pool_ptr pool, job_builder callable, settings how);
+  /// Cancels what has not begun.
+  ~map_session();
+  map_session(const map_session&) = delete;
+  map_session& operator=(const map_session&) = delete;
+
+  /// The next item's result. Null: the input is used up and every result was handed out.
+  /// Throws:  what the puller threw, after the results of all items before that one.
+  struct item {
+    std::span<const std::byte> value;
+    const failure* failed = nullptr;
+  };
+  const item* next(const puller& pull);
+
+  /// Pulls the whole input now and makes one future of it.
+  std::shared_ptr<future_state> run_async(const puller& pull);
+
+ private:
+  struct state;
+
+  std::unique_ptr<state> state_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/callable.hpp"
+#include "troupe/codec.hpp"
+#include "troupe/detail/pool_core.hpp"
+#include "troupe/future.hpp"
+#include "troupe/pool_options.hpp"
+#include "troupe/system.hpp"
+#include "troupe/this_task.hpp"
+
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+namespace detail {
+
+template <class F, class Range>
+using map_result_t = task_result_t<F, std::ranges::range_value_t<Range>>;
+
+/// Calls `use` with the elements of a tuple-like item as separate arguments.
+template <class F, class Item, class Indices = std::make_index_sequence<std::tuple_size_v<Item>>>
+struct starred;
+template <class F, class Item, std::size_t... I>
+struct starred<F, Item, std::index_sequence<I...>> {
+  using result = task_result_t<F, std::tuple_element_t<I, Item>...>;
+  static constexpr bool ok = check_task<F, std::tuple_element_t<I, Item>...>();
+  static void callable(byte_sink& sink, const F& function) {
+    encode_task_callable<F, std::tuple_element_t<I, Item>...>(sink, function);
+  }
+  static void arguments(byte_sink& sink, const Item& item) {
+    using std::get;
+    encode_task_arguments<F, std::tuple_element_t<I, Item>...>(sink, get<I>(item)...);
+  }
+};
+
+template <class F, class Item>
+struct plain {
+  using result = task_result_t<F, Item>;
+  static constexpr bool ok = check_task<F, Item>();
+  static void callable(byte_sink& sink, const F& function) {
+    encode_task_callable<F, Item>(sink, function);
+  }
+  static void arguments(byte_sink& sink, const Item& item) {
+    encode_task_arguments<F, Item>(sink, item);
+  }
+};
+
+template <class Shape, class F>
+job_builder encode_callable_for(const pool_ptr& pool, const F& function) {
+  job_builder job{pool};
+  if constexpr (Shape::ok) {  // its static_asserts have spoken already: no second page of errors
+    job.callable([&](byte_sink& sink) { Shape::callable(sink, function); });
+  }
+  return job;
+}
+
+/// Walks the input of a map once; iterators may be move-only.
+template <class Shape, class View>
+class input_walk {
+ public:
+  explicit input_walk(View& view) : it_{std::ranges::begin(view)}, end_{std::ranges::end(view)} {}
+
+  bool operator()(job_builder& job) {
+    // Advanced only when the next one is wanted: an input iterator must not block for an item
+    // early.
+    if (!std::exchange(first_, false)) {
+      ++it_;
+    }
+    if (it_ == end_) {
+      return false;
+    }
+    decltype(auto) item = *it_;
+    job.item([&](byte_sink& sink) { Shape::arguments(sink, item); });
+    return true;
+  }
+
+ private:
+  std::ranges::iterator_t<View> it_;
+  std::ranges::sentinel_t<View> end_;
+  bool first_ = true;
+};
+
+template <class R>
+R take_item(const map_session::item& item) {
+  if (item.failed != nullptr) {
+    rethrow(*item.failed);
+  }
+  return decode_result<R>(item.value);
+}
+
+/// What imap returns: results as they are asked for, from an input pulled through a bounded window.
+template <class View, class Shape>
+class map_range {
+ public:
+  using result = typename Shape::result;
+  static_assert(!std::is_void_v<result>,
+                "troupe: imap of a function that returns void yields nothing to iterate: use map");
+
+  map_range(const pool_ptr& pool, job_builder callable, View view, map_session::settings how)
+      : state_{std::make_unique<shared_state>(pool, std::move(callable), std::move(view), how)} {}
+
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = result;
+    using difference_type = std::ptrdiff_t;
+
+    iterator() = default;
+    explicit iterator(map_range* range) : range_{range} {}
+    /// Decodes the result, or throws the item's exception; going on with ++ afterwards is fine.
+    result operator*() const { return take_item<result>(*range_->state_->current); }
+    iterator& operator++() {
+      range_->advance();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.at_end(); }
+
+   private:
+    [[nodiscard]] bool at_end() const { return range_->state_->current == nullptr; }
+
+    map_range* range_ = nullptr;
+  };
+
+  /// Once only: the results are not kept.
+  iterator begin() {
+    advance();
+    return iterator{this};
+  }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  struct shared_state {
+    shared_state(const pool_ptr& pool, job_builder callable, View v, map_session::settings how)
+        : view{std::move(v)}, session{pool, std::move(callable), how} {}
+    View view;
+    map_session session;
+    std::optional<input_walk<Shape, View>> input;
+    const map_session::item* current = nullptr;
+  };
+
+  void advance() {
+    if (!state_->input) {
+      state_->input.emplace(state_->view);
+    }
+    state_->current = state_->session.next(*state_->input);
+  }
+
+  std::unique_ptr<shared_state> state_;
+};
+
+/// The ways to submit, shared by a pool and by what `with` returns.
+template <class Self>
+class submissions {
+ public:
+  /// Runs `function(args...)` in a worker and waits for its result.
+  ///
+  /// Follows: Python's Pool.apply.    Blocks: until there is an outcome.
+  /// Throws:  as apply_async and future::get.
+  template <class F, class... Args>
+  task_result_t<F, Args...> apply(F function, const Args&... args) {
+    return apply_async(std::move(function), args...).get();
+  }
+
+  /// Encodes the call in this thread and sends it to a worker.
+  ///
+  /// Follows: Python's Pool.apply_async; callbacks are the future's.
+  /// Blocks:  only if `max_queued` tasks are waiting.    Threads: any.
+  /// Worker dies: the future throws worker_lost, or it runs again if `.retries` are left.
+  /// Throws:  error{argument_encode_failed, payload_too_large} before anything was sent;
+  /// pool_closed;
+  ///          pool_broken.
+  template <class F, class... Args>
+  future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
+    return future_access::one<task_result_t<F, Args...>>(
+        submit(core(), encode_call(function, args...), options()));
+  }
+
+  /// As apply_async, but never blocks: nothing if `max_queued` tasks are waiting already.
+  template <class F, class... Args>
+  std::optional<future<task_result_t<F, Args...>>> try_apply_async(F function,
+                                                                   const Args&... args) {
+    auto state = try_submit(core(), encode_call(function, args...), options());
+    if (!state) {
+      return std::nullopt;
+    }
+    return future_access::one<task_result_t<F, Args...>>(std::move(state));
+  }
+
+  /// Applies `function` to every item on the workers.
+  ///
+  /// Follows: Python's Pool.map, except that the input is pulled lazily through a bounded window
+  /// and
+  ///          that a failure cancels what comes after it and has not begun.
+  /// Shape:   n items give n results in input order; a void function gives void.
+  /// Blocks:  until every result is in.
+  /// Worker dies: only the item it was running fails (or is retried); the others of its chunk do
+  /// not. Throws:  the failure of the first failed item in input order; what the range throws, as
+  /// it is.
+  template <class F, std::ranges::input_range Range>
+  auto map(F function, Range&& range, map_options how = {}) {
+    return run_map<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
+  }
+
+  /// As map, with each item's elements as separate arguments: `starmap(add, {{1, 2}, {3, 4}})`.
+  template <class F, std::ranges::input_range Range>
+  auto starmap(F function, Range&& range, map_options how = {}) {
+    return run_map<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
+  }
+
+  /// As map, without waiting: the whole input is pulled and encoded now, in this thread.
+  template <class F, std::ranges::input_range Range>
+  auto map_async(F function, Range&& range, map_options how = {}) {
+    return run_map_async<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
+  }
+  template <class F, std::ranges::input_range Range>
+  auto starmap_async(F function, Range&& range, map_options how = {}) {
+    return run_map_async<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
+  }
+
+  /// A range of results in input order, computed ahead of the iteration within a bounded window.
+  ///
+  /// Follows: Python's Pool.imap with buffersize; an item's exception comes at its position, and
+  /// the
+  ///          iteration can go on. Single pass. An lvalue input must outlive the result, as with
+  ///          views.
+  /// Blocks:  on ++ until the next result is in.
+  /// Destroyed early: what has not begun is cancelled.
+  template <class F, std::ranges::viewable_range Range>
+  auto imap(F function, Range&& range, map_options how = {}) {
+    return run_imap(function, std::forward<Range>(range), how, true);
+  }
+  /// As imap, in the order the results come.
+  template <class F, std::ranges::viewable_range Range>
+  auto imap_unordered(F function, Range&& range, map_options how = {}) {
+    return run_imap(function, std::forward<Range>(range), how, false);
+  }
+
+ private:
+  const pool_ptr& core() const { return static_cast<const Self*>(this)->core_; }
+  task_options options() const { return static_cast<const Self*>(this)->current_options(); }
+
+  template <class F, class... Args>
+  job_builder encode_call(const F& function, const Args&... args) {
+    job_builder job{core()};
+    if constexpr (check_task<F, Args...>()) {
+      job.callable([&](byte_sink& sink) { encode_task_callable<F, Args...>(sink, function); });
+      job.item([&](byte_sink& sink) { encode_task_arguments<F, Args...>(sink, args...); });
+    }
+    return job;
+  }
+
+  template <class Shape, class F, class Range>
+  auto run_map(const F& function, Range& range, const map_options& how) {
+    using result = typename Shape::result;
+    map_session session{core(), encode_callable_for<Shape>(core(), function), {how, options()}};
+    input_walk<Shape, Range> pull{range};
+    if constexpr (std::is_void_v<result>) {
+      while (const map_session::item* item = session.next(pull)) {
+        if (item->failed != nullptr) {
+          rethrow(*item->failed);
+        }
+      }
+    } else {
+      std::vector<result> results;
+      if constexpr (std::ranges::sized_range<Range>) {
+        results.reserve(static_cast<std::size_t>(std::ranges::size(range)));
+      }
+      while (const map_session::item* item = session.next(pull)) {
+        results.push_back(take_item<result>(*item));
+      }
+      return results;
+    }
+  }
+
+  template <class Shape, class F, class Range>
+  auto run_map_async(const F& function, Range& range, const map_options& how) {
+    using result = typename Shape::result;
+    map_session session{core(), encode_callable_for<Shape>(core(), function), {how, options()}};
+    input_walk<Shape, Range> pull{range};
+    auto state = session.run_async(pull);
+    if constexpr (std::is_void_v<result>) {
+      return future_access::one<void>(std::move(state));
+    } else {
+      return future_access::all<std::vector<result>>(std::move(state));
+    }
+  }
+
+  template <class F, class Range>
+  auto run_imap(const F& function, Range&& range, const map_options& how, bool ordered) {
+    using view = std::views::all_t<Range>;
+    using shape = plain<F, std::ranges::range_value_t<view>>;
+    return map_range<view, shape>{core(),
+                                  encode_callable_for<shape>(core(), function),
+                                  std::views::all(std::forward<Range>(range)),
+                                  {how, options(), ordered, false, true}};
+  }
+};
+
+}  // namespace detail
+
+/// A pool with options for what is submitted through it: `pool.with({.retries = 1})`. Keeps the
+/// pool alive.
+class pool_with : public detail::submissions<pool_with> {
+ private:
+  friend class pool;
+  friend class detail::submissions<pool_with>;
+  pool_with(detail::pool_ptr core, const task_options& options)
+      : core_{std::move(core)}, options_{options} {}
+  [[nodiscard]] const task_options& current_options() const { return options_; }
+
+  detail::pool_ptr core_;
+  task_options options_;
+};
+
+/// Worker processes that run functions, each task with exactly one outcome whatever dies.
+///
+/// Follows: Python's Pool, and unlike it: a worker's death fails exactly the task it was running
+///          (worker_lost) and the worker is replaced; everything pending ends at terminate.
+/// Blocks:  the constructor until the workers are there and their initializers are done.
+/// Threads: any, all members but the destructor.    Crosses: no.
+/// Worker dies: see the members; more than `restart.intensity` deaths in `restart.period` and the
+/// pool
+///          is broken: every pending future and every later submission throws pool_broken.
+/// Throws:  not_bootstrapped without a troupe::system in main; std::invalid_argument for options
+/// out
+///          of range, before anything was started; error{spawn_failed, resource_exhausted,
+///          start_timeout}, or the initializer's exception, and then nothing is left running.
+class pool : public detail::submissions<pool> {
+ public:
+  pool() : pool{pool_options{}} {}
+  explicit pool(const pool_options& options) : core_{detail::make_pool(options)} {}
+  pool(pool&&) noexcept = default;
+  pool& operator=(pool&&) = delete;
+  /// Without close and join before it: as terminate, then waits for the workers to be gone.
+  ~pool() { detail::end_pool(core_); }
+
+  /// The same pool, with these options for what is submitted through the result.
+  [[nodiscard]] pool_with with(const task_options& options) const { return {core_, options}; }
+
+  /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
+  void close() { detail::close(core_); }
+  /// Waits until all is done, all callbacks have run and all workers are gone.
+  /// Throws:  std::logic_error before close or terminate, as Python does.
+  void join() { detail::join(core_); }
+  /// Drops what is queued (those futures throw cancelled_error), and ends the workers: SIGTERM,
+  /// after the grace time SIGKILL. Does not wait.
+  void terminate() { detail::terminate(core_); }
+
+  /// Workers that are ready at this moment.
+  [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
+  [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
+
+ private:
+  friend class detail::submissions<pool>;
+  [[nodiscard]] const task_options& current_options() const { return detail::defaults_of(core_); }
+
+  detail::pool_ptr core_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+// Every public header.
+#include "troupe/callable.hpp"      // IWYU pragma: export
+#include "troupe/codec.hpp"         // IWYU pragma: export
+#include "troupe/error.hpp"         // IWYU pragma: export
+#include "troupe/future.hpp"        // IWYU pragma: export
+#include "troupe/log.hpp"           // IWYU pragma: export
+#include "troupe/outcome.hpp"       // IWYU pragma: export
+#include "troupe/policy.hpp"        // IWYU pragma: export
+#include "troupe/pool.hpp"          // IWYU pragma: export
+#include "troupe/pool_options.hpp"  // IWYU pragma: export
+#include "troupe/start_method.hpp"  // IWYU pragma: export
+#include "troupe/system.hpp"        // IWYU pragma: export
+#include "troupe/this_process.hpp"  // IWYU pragma: export
+#include "troupe/this_task.hpp"     // IWYU pragma: export

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+// The one place that knows which CAF this is built on: 0.17.6 (Debian 12's package) or 1.x.
+// Only types that every CAF can carry without registration are sent: (uint32, uint64, string).
+
+#include <caf/actor.hpp>
+#include <caf/actor_cast.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/event_based_actor.hpp>
+#include <caf/mailbox_element.hpp>
+#include <caf/send.hpp>
+
+#if CAF_MAJOR_VERSION >= 1
+#define TROUPE_CAF1 1
+#include <caf/anon_mail.hpp>
+#include <caf/init_global_meta_objects.hpp>
+#include <caf/scheduler.hpp>
+#else
+#define TROUPE_CAF1 0
+#include <caf/atom.hpp>
+#include <caf/execution_unit.hpp>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::compat {
+
+#if TROUPE_CAF1
+using execution = caf::scheduler;
+#else
+using execution = caf::execution_unit;
+#endif
+
+/// Once, before the first actor system.
+inline void init_types() {
+#if TROUPE_CAF1
+  caf::core::init_global_meta_objects();
+#endif
+}
+
+/// One scheduler thread that sleeps when idle: the default of 0.17.6 wakes up a thousand times a
+/// second, and our actors do not run there anyway.
+inline void configure(caf::actor_system_config& config) {
+#if TROUPE_CAF1
+  config.set("caf.scheduler.policy", "sharing");
+  config.set("caf.scheduler.max-threads", std::size_t{1});
+#else
+  config.set("scheduler.policy", caf::atom("sharing"));
+  config.set("scheduler.max-threads", std::size_t{1});
+#endif
+}
+
+template <class... Ts>
+caf::mailbox_element_ptr make_message(Ts&&... values) {
+#if TROUPE_CAF1
+  return caf::make_mailbox_element(nullptr, caf::make_message_id(), std::forward<Ts>(values)...);
+#else
+  return caf::make_mailbox_element(nullptr, caf::make_message_id(), caf::no_stages,
+                                   std::forward<Ts>(values)...);
+#endif
+}
+
+/// Resumes actors on the thread that calls `run`: an actor whose `enqueue` names this loop is run
+/// by whoever sent to it, and its mailbox lets one thread in at a time.
+class run_loop final : public execution {
+ public:
+  explicit run_loop([[maybe_unused]] caf::actor_system& system)
+#if !TROUPE_CAF1
+      : execution{&system}
+#endif
+  {
+  }
+
+#if TROUPE_CAF1
+  void schedule(caf::resumable* job) override { jobs_.push_back(job); }
+  void delay(caf::resumable* job) override { jobs_.push_back(job); }
+  void start() override {}
+  void stop() override {}
+#else
+  void exec_later(caf::resumable* job) override { jobs_.push_back(job); }
+#endif
+
+  /// Until nothing is left to do here. Calls from within are left to the outermost one.
+  void run() {
+    if (running_) {
+      return;
+    }
+    running_ = true;
+    while (!jobs_.empty()) {
+      caf::resumable* const job = jobs_.back();
+      jobs_.pop_back();
+      if (job->resume(this, messages_per_resume) == caf::resumable::resume_later) {
+        jobs_.push_back(job);
+      } else {
+        intrusive_ptr_release(job);
+      }
+    }
+    running_ = false;
+  }
+
+ private:
+  static constexpr std::size_t messages_per_resume = 64;
+  std::vector<caf::resumable*> jobs_;
+  bool running_ = false;
+};
+
+/// An actor that runs on the thread that sends to it.
+///
+/// A plain actor of CAF up to 1.1 runs on the scheduler, a thread hop (9 us there and back on a
+/// two-core machine) away from the bytes.
+class pinned_actor : public caf::event_based_actor {
+ public:
+  using caf::event_based_actor::event_based_actor;
+#if TROUPE_CAF1
+  bool enqueue(caf::mailbox_element_ptr message, execution* where) override {
+    return caf::event_based_actor::enqueue(std::move(message), where);
+  }
+#endif
+};
+
+inline void deliver(const caf::actor& to, caf::mailbox_element_ptr message, run_loop& loop) {
+  caf::actor_cast<caf::abstract_actor*>(to)->enqueue(std::move(message), &loop);
+}
+
+/// Sends from outside of any actor to an actor that runs on CAF's own threads.
+template <class... Ts>
+void send(const caf::actor& to, Ts&&... values) {
+#if TROUPE_CAF1
+  caf::anon_mail(std::forward<Ts>(values)...).send(to);
+#else
+  caf::anon_send(to, std::forward<Ts>(values)...);
+#endif
+}
+
+}  // namespace troupe::compat

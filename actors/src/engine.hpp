@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/launcher.hpp"
+#include "troupe/detail/reactor.hpp"
+#include "troupe/detail/segment.hpp"
+
+#include "caf.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace troupe::detail {
+
+class pool_core;
+
+/// What all pools of a process stand on: the launcher, the reactor, the actor system.
+///
+///   system ──▶ engine ──▶ launcher (fork server), reactor (one thread), caf::actor_system
+///                  ▲
+///   pool ──────────┘ through engine::current()
+class engine {
+ public:
+  /// With an actor system of its own, or with the one the process has.
+  engine(program self, caf::actor_system* existing);
+  ~engine();
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  /// The engine of this process. In a worker the first call makes it.
+  /// Throws:  not_bootstrapped, with the line to add.
+  static std::shared_ptr<engine> current();
+  /// Makes the engine of this process; throws error{already_bootstrapped} if there is one.
+  static std::shared_ptr<engine> start(program self);
+  /// In a worker: forgets a parent's engine (which is left alone, it belongs to threads that do not
+  /// exist here), and remembers what a later pool needs.
+  static void enter_worker(const program& self, caf::actor_system& actors);
+  /// Ends all pools, then all processes and threads; later use throws pool_closed or
+  /// not_bootstrapped. Not on the reactor's thread.
+  void shut_down() noexcept;
+
+  [[nodiscard]] caf::actor_system& actors() noexcept { return *actors_; }
+  [[nodiscard]] launcher& processes() noexcept { return *launcher_; }
+  [[nodiscard]] reactor& loop() noexcept { return *reactor_; }
+  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept { return segments_; }
+
+  /// A worker id for `link`, which hears of its life from now on.
+  std::uint64_t enroll(const std::shared_ptr<pool_core>& link);
+  void dismiss(std::uint64_t worker);
+  void add(const std::shared_ptr<pool_core>& link);
+  /// After the last one, memory kept for reuse is freed.
+  void pool_ended();
+
+ private:
+  std::shared_ptr<pool_core> owner_of(std::uint64_t worker);
+
+  std::unique_ptr<launcher> launcher_;  // first: its fork server is forked before there are threads
+  std::shared_ptr<segment_pool> segments_;
+  std::unique_ptr<caf::actor_system_config> config_;
+  std::unique_ptr<caf::actor_system> own_actors_;
+  caf::actor_system* actors_;
+  std::unique_ptr<reactor> reactor_;
+  std::mutex mutex_;
+  std::map<std::uint64_t, std::weak_ptr<pool_core>> workers_;  // guarded by mutex_
+  std::vector<std::weak_ptr<pool_core>> pools_;                // guarded by mutex_
+  int live_pools_ = 0;                                         // guarded by mutex_
+  bool down_ = false;                                          // guarded by mutex_
+};
+
+/// The run loop of the calling thread.
+compat::run_loop& thread_loop(caf::actor_system& system);
+
+}  // namespace troupe::detail

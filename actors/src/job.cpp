@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "job.hpp"
+
+#include "messages.hpp"
+#include "pool_core_impl.hpp"
+
+#include <cstring>
+
+namespace troupe::detail {
+
+job_group::~job_group() = default;
+
+bool job_group::cuts(const job& work, std::uint32_t item) const {
+  // The jobs of a group are numbered in input order.
+  return work.number > cut_job_ || (work.number == cut_job_ && item > cut_item_);
+}
+
+void job_group::cut_after(std::uint64_t job_number, std::uint32_t item) {
+  if (job_number < cut_job_ || (job_number == cut_job_ && item < cut_item_)) {
+    cut_job_ = job_number;
+    cut_item_ = item;
+  }
+  cancelled = true;
+}
+
+job::job(std::shared_ptr<pool_core> owner, const task_options& how,
+         std::vector<std::shared_ptr<segment>> segments)
+    : options{how}, owner_{std::move(owner)} {
+  if (!segments.empty()) {
+    rare().segments = std::move(segments);
+  }
+}
+job::~job() = default;
+
+const std::vector<std::shared_ptr<segment>>& job::segments() const {
+  static const std::vector<std::shared_ptr<segment>> none;
+  return rare_ ? rare_->segments : none;
+}
+
+void job::prepare() {
+  if (count != 1) {
+    many_ = std::make_unique<outcome[]>(count);
+  }
+}
+
+void job::each_value(const std::function<void(std::span<const std::byte>)>& visit) const {
+  for (std::uint32_t item = 0; item < count; ++item) {
+    visit(value(item));
+  }
+}
+
+std::span<const std::byte> job::value(std::uint32_t item) const {
+  const outcome& o = outcomes()[item];
+  if (o.kind == in_payload) {
+    return rare_->payloads[o.where]->bytes();
+  }
+  return {reinterpret_cast<const std::byte*>(results_.data()) + o.where, o.size};
+}
+
+const failure* job::item_failure(std::uint32_t item) const {
+  const outcome& o = outcomes()[item];
+  return o.kind == failed_item ? rare_->failures[o.where].get() : nullptr;
+}
+
+void job::store_value(std::uint32_t item, std::span<const std::byte> value) {
+  outcomes()[item] = {in_bytes, static_cast<std::uint32_t>(value.size()), results_.size()};
+  results_.append(reinterpret_cast<const char*>(value.data()), value.size());
+  ++decided_;
+}
+
+void job::store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value) {
+  outcomes()[item] = {in_payload, 0, rare().payloads.size()};
+  rare().payloads.push_back(std::move(value));
+  ++decided_;
+}
+
+void job::store_failure(std::uint32_t item, std::shared_ptr<const failure> why) {
+  outcomes()[item] = {failed_item, 0, rare().failures.size()};
+  rare().failures.push_back(std::move(why));
+  ++decided_;
+}
+
+bool job::finish_if_complete() {
+  if (decided_ != count || done()) {
+    return false;
+  }
+  // What was sent is not needed any more, however long somebody keeps the future.
+  std::string{}.swap(bytes);
+  std::shared_ptr<const failure> first;
+  if (rare_) {
+    rare_->segments.clear();
+    rare_->offsets = {};
+    for (std::uint32_t item = 0; item < count && !rare_->failures.empty() && !first; ++item) {
+      if (outcomes()[item].kind == failed_item) {
+        first = rare_->failures[outcomes()[item].where];
+      }
+    }
+  }
+  const auto keep = std::move(group);
+  finish(std::move(first));
+  if (keep) {
+    keep->job_done(*this);
+  }
+  return true;
+}
+
+std::uint32_t job::offset_of(std::uint32_t index) {
+  if (index == 0) {
+    return callable_bytes;
+  }
+  auto& offsets = rare().offsets;
+  if (offsets.empty()) {
+    offsets.reserve(count + 1);
+    std::uint32_t at = callable_bytes;
+    for (std::uint32_t item = 0; item < count; ++item) {
+      offsets.push_back(at);
+      std::uint32_t length = 0;
+      std::memcpy(&length, bytes.data() + at, sizeof length);
+      at += static_cast<std::uint32_t>(sizeof length) +
+            (length == in_segment ? static_cast<std::uint32_t>(sizeof(segment_reference)) : length);
+    }
+    offsets.push_back(at);
+  }
+  return offsets[index];
+}
+
+std::uint32_t& job::attempts_of(std::uint32_t item) {
+  for (auto& [index, attempts] : rare().attempts) {
+    if (index == item) {
+      return attempts;
+    }
+  }
+  return rare().attempts.emplace_back(item, 1).second;
+}
+
+bool job::cancel(bool force) {
+  return owner_->cancel(*this, force);
+}
+bool job::running() const {
+  return owner_->is_running(*this);
+}
+future_state::executor job::callbacks() const {
+  return owner_->callback_executor();
+}
+
+std::uint64_t job_table::put(std::shared_ptr<job> submitted) {
+  const std::lock_guard lock{mutex_};
+  if (free_.empty()) {
+    slots_.push_back(std::move(submitted));
+    return slots_.size() - 1;
+  }
+  const std::uint64_t ticket = free_.back();
+  free_.pop_back();
+  slots_[ticket] = std::move(submitted);
+  return ticket;
+}
+
+std::shared_ptr<job> job_table::take(std::uint64_t ticket) {
+  const std::lock_guard lock{mutex_};
+  free_.push_back(ticket);
+  return std::exchange(slots_[ticket], nullptr);
+}
+
+std::vector<std::shared_ptr<job>> job_table::take_all() {
+  std::vector<std::shared_ptr<job>> found;
+  const std::lock_guard lock{mutex_};
+  for (std::size_t ticket = 0; ticket < slots_.size(); ++ticket) {
+    if (slots_[ticket]) {
+      found.push_back(std::exchange(slots_[ticket], nullptr));
+      free_.push_back(ticket);
+    }
+  }
+  return found;
+}
+
+}  // namespace troupe::detail

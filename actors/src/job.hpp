@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/channel.hpp"
+#include "troupe/detail/future_state.hpp"
+#include "troupe/detail/segment.hpp"
+#include "troupe/pool_options.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+
+class job;
+class pool_core;
+
+/// Several jobs with a common fate: a map.
+class job_group {
+ public:
+  virtual ~job_group();
+  /// On the supervisor's turn, once for each job, when all of its items have outcomes.
+  virtual void job_done(job& finished) = 0;
+
+  /// Something was cut off: no more jobs are worth adding.
+  std::atomic<bool> cancelled{false};
+  /// A failure cuts off what comes after it in input order. What comes before goes on, so that the
+  /// first failure in that order is always found, whoever is faster.
+  bool all_or_nothing = true;
+
+  // The supervisor's: everything behind this item of this job is cut off.
+  [[nodiscard]] bool cuts(const job& work, std::uint32_t item) const;
+  void cut_after(std::uint64_t job_number, std::uint32_t item);
+
+ private:
+  std::uint64_t cut_job_ = UINT64_MAX;
+  std::uint32_t cut_item_ = 0;
+};
+
+/// One submission: a callable and one or more items (a call has one), and their outcomes.
+///
+/// Written by the supervisor on its turn until `future_state::finish`, read by everybody after it.
+class job final : public future_state {
+ public:
+  job(std::shared_ptr<pool_core> owner, const task_options& options,
+      std::vector<std::shared_ptr<segment>> segments);
+  ~job() override;
+
+  void each_value(const std::function<void(std::span<const std::byte>)>& visit) const override;
+  bool cancel(bool force) override;
+  [[nodiscard]] bool running() const override;
+  [[nodiscard]] executor callbacks() const override;
+
+  /// Outcomes by item; only when done.
+  [[nodiscard]] std::span<const std::byte> value(std::uint32_t item) const;
+  [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
+
+  // Set by the submitter.
+  std::uint64_t number = 0;
+  std::string bytes;                 ///< callable part and item parts, see messages.hpp
+  std::uint32_t callable_bytes = 0;  ///< length of the callable part
+  std::uint32_t count = 0;
+  std::uint32_t max_slice = 0;  ///< items per message; 0: as the window allows
+  std::shared_ptr<job_group> group;
+  task_options options;
+
+  // The supervisor's.
+  void prepare();
+  [[nodiscard]] bool decided(std::uint32_t item) const { return outcomes()[item].kind != pending; }
+  void store_value(std::uint32_t item, std::span<const std::byte> value);
+  void store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value);
+  void store_failure(std::uint32_t item, std::shared_ptr<const failure> why);
+  /// Fulfils once every item has an outcome; true if that was now.
+  bool finish_if_complete();
+  /// Where item `index` begins in `bytes`.
+  [[nodiscard]] std::uint32_t offset_of(std::uint32_t index);
+  /// How often an item has been begun, for the caller to count on.
+  std::uint32_t& attempts_of(std::uint32_t item);
+  /// What its parts refer to.
+  [[nodiscard]] const std::vector<std::shared_ptr<segment>>& segments() const;
+
+  std::uint64_t run_nanoseconds = 0;
+  std::uint64_t run_items = 0;
+
+ private:
+  enum outcome_kind : std::uint8_t { pending, in_bytes, in_payload, failed_item };
+  struct outcome {
+    outcome_kind kind = pending;
+    std::uint32_t size = 0;
+    std::uint64_t where = 0;  // offset into results_, or index into payloads_ or failures_
+  };
+  [[nodiscard]] outcome* outcomes() { return many_ ? many_.get() : &single_; }
+  [[nodiscard]] const outcome* outcomes() const { return many_ ? many_.get() : &single_; }
+
+  std::shared_ptr<pool_core> owner_;
+  std::uint32_t decided_ = 0;
+  outcome single_;
+  std::unique_ptr<outcome[]> many_;
+  std::string results_;
+  /// What most jobs never need: a million small ones may be on their way.
+  struct rarities {
+    std::vector<std::shared_ptr<segment>> segments;
+    std::vector<std::shared_ptr<const foreign_payload>> payloads;
+    std::vector<std::shared_ptr<const failure>> failures;
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> attempts;
+    std::vector<std::uint32_t> offsets;  // of items; made when a slice needs one
+  };
+  rarities& rare() {
+    if (!rare_) {
+      rare_ = std::make_unique<rarities>();
+    }
+    return *rare_;
+  }
+  std::unique_ptr<rarities> rare_;
+};
+
+/// Jobs between their submission and the supervisor's turn, by ticket. A future is registered here
+/// before the message with its bytes is sent.
+class job_table {
+ public:
+  std::uint64_t put(std::shared_ptr<job> submitted);
+  std::shared_ptr<job> take(std::uint64_t ticket);
+  /// Everything whose turn never came.
+  std::vector<std::shared_ptr<job>> take_all();
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<job>> slots_;  // guarded by mutex_
+  std::vector<std::uint64_t> free_;          // guarded by mutex_
+};
+
+}  // namespace troupe::detail

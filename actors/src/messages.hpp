@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+// Everything that actors say to each other: (kind, number, bytes), and what the bytes hold. Frames
+// between processes are in troupe/detail/channel.hpp; docs/protocol.md describes both.
+
+#include "troupe/detail/channel.hpp"
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+
+namespace troupe::detail {
+
+/// To a pool's supervisor.
+enum class supervisor_message : std::uint32_t {
+  run_task = 1,    ///< number: ticket of a registered job; bytes: its callable and items
+  ask,             ///< number: address of a `question`, whose asker waits for the answer
+  channel_ready,   ///< number: worker; its rings or its socket have something
+  worker_started,  ///< number: worker; bytes: its pid
+  start_failed,    ///< number: worker; bytes: an errno
+  worker_exited,   ///< number: worker; bytes: an exit_notice
+  time_passed,     ///< number: the timer's meaning; bytes: its argument
+};
+
+/// To a worker.
+enum class worker_message : std::uint32_t {
+  run_frames = 1,  ///< number: how many bytes; bytes: whole frames as they stood in the ring
+};
+
+/// Of a `worker_exited`.
+struct exit_notice {
+  std::int64_t pid = 0;
+  std::int32_t kind = 0;  ///< 0: unknown, 1: exited, 2: killed by a signal
+  std::int32_t value = 0;
+  std::int64_t max_rss_kib = 0;
+};
+
+/// Payload of a `configure` frame: this, then the encoded initializer if there is one.
+struct configure_header {
+  std::uint64_t max_result_bytes = 0;
+};
+
+/// Payload of a `tasks` frame: this, the callable, then `count` items. The callable and each item
+/// are a length and that many bytes; the length `in_segment` means that a segment_reference
+/// follows.
+struct run_header {
+  std::uint64_t task = 0;   ///< the job's number, for reports
+  std::uint32_t count = 0;  ///< items; the first has the number of the frame, the next the next
+  std::uint32_t attempt = 1;
+};
+inline constexpr std::uint32_t in_segment = 0xFFFF'FFFF;
+/// A frame flag: say so when one of its tasks begins.
+inline constexpr std::uint16_t announce_begin = 1;
+
+/// Flags of a `result` frame.
+inline constexpr std::uint16_t result_failed = 1;      ///< the bytes are an encoded failure
+inline constexpr std::uint16_t result_in_segment = 2;  ///< the bytes are a segment_reference
+inline constexpr std::uint16_t result_timed = 4;       ///< the payload begins with a result_timing
+struct result_timing {
+  std::uint64_t nanoseconds = 0;  ///< spent on the items since the last timing
+  std::uint64_t items = 0;
+};
+
+/// A worker's first message: checked before anything else of it is looked at.
+struct hello {
+  std::uint32_t magic = 0x50525454;  // "TTRP"
+  std::uint32_t protocol = 1;
+  std::uint64_t worker = 0;
+  std::uint8_t build_id_bytes = 0;
+  std::uint8_t build_id[23] = {};
+};
+
+template <class T>
+std::string to_bytes(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+/// Copies a T out of the front of `bytes`; false if there is not enough.
+template <class T, class Bytes>
+bool take_front(Bytes& bytes, T& value) {
+  if (bytes.size() < sizeof value) {
+    return false;
+  }
+  std::memcpy(&value, bytes.data(), sizeof value);
+  bytes = bytes.subspan(sizeof value);
+  return true;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/pool_core.hpp"
+
+#include "caf.hpp"
+#include "engine.hpp"
+#include "job.hpp"
+#include "messages.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace troupe::detail {
+
+class supervisor;
+
+/// Throws std::invalid_argument that names the member and its value.
+void check_task_options(const task_options& how);
+
+/// Something asked of the supervisor by a thread that waits for the answer.
+struct question {
+  std::function<void(supervisor&)> answer;
+  std::atomic<std::uint32_t> answered{0};
+};
+
+/// Runs a pool's callbacks one after the other on an actor with a thread of its own. Shared with
+/// that actor, because the last handle of a pool may go in a callback.
+class callback_runner : public std::enable_shared_from_this<callback_runner> {
+ public:
+  explicit callback_runner(caf::actor_system& system) : system_{system} {}
+  ~callback_runner() = default;
+  callback_runner(const callback_runner&) = delete;
+  callback_runner& operator=(const callback_runner&) = delete;
+
+  void run(std::function<void()> function);
+  /// Until everything handed over so far has run; at once when called from a callback.
+  void wait_idle();
+  /// The actor ends after what it has.
+  void stop();
+
+ private:
+  friend class callback_actor;
+  void run_queued();
+
+  caf::actor_system& system_;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> queue_;  // guarded by mutex_
+  caf::actor actor_;                          // guarded by mutex_
+  bool stopped_ = false;                      // guarded by mutex_
+  std::thread::id thread_;                    // guarded by mutex_
+  std::atomic<std::uint32_t> unfinished_{0};
+};
+
+/// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
+class pool_core : public std::enable_shared_from_this<pool_core> {
+ public:
+  pool_core(std::shared_ptr<engine> owner, const pool_options& options);
+  ~pool_core();
+  pool_core(const pool_core&) = delete;
+  pool_core& operator=(const pool_core&) = delete;
+
+  /// Starts the workers and waits for them; throws what a pool's constructor throws.
+  void start();
+  std::shared_ptr<job> submit(job_builder&& encoded, const task_options& how,
+                              std::shared_ptr<job_group> group, std::uint32_t max_slice,
+                              bool may_block);
+  void close();
+  void join();
+  void terminate();
+  void end() noexcept;
+  bool cancel(job& which, bool force);
+  void cancel_group(const std::shared_ptr<job_group>& group);
+  bool is_running(const job& which);
+  future_state::executor callback_executor();
+  std::vector<worker_info> workers();
+  pool_stats stats();
+
+  [[nodiscard]] engine& owner() noexcept { return *engine_; }
+  [[nodiscard]] const pool_options& options() const noexcept { return options_; }
+  [[nodiscard]] std::string title() const { return "pool '" + options_.name + "'"; }
+  job_table& jobs() noexcept { return jobs_; }
+
+  /// Sends to the supervisor, which then runs on this thread unless another is at it.
+  void tell(supervisor_message kind, std::uint64_t number, std::string bytes = {});
+  /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone.
+  bool ask(std::function<void(supervisor&)> answer);
+
+  // Called by the supervisor.
+  void note_finished();
+  void note_dequeued(std::uint64_t tasks);
+  /// Sent, taken back, and waiting again.
+  void note_requeued(std::uint64_t tasks);
+  void note_started();
+
+  /// What a submission throws: empty while the pool takes work.
+  void refuse_because(errc code, std::string text);
+
+  /// Ends the supervisor actor, once nothing is running; for the engine.
+  void retire() noexcept;
+
+ private:
+  void check_accepting();
+  void fail_stranded() noexcept;
+
+  std::shared_ptr<engine> engine_;
+  pool_options options_;
+  caf::actor supervisor_;
+  job_table jobs_;
+  std::shared_ptr<callback_runner> callbacks_;
+  std::atomic<bool> retired_{false};
+  std::atomic<bool> counted_out_{false};
+  std::atomic<std::uint32_t> started_{0};
+  std::atomic<std::uint32_t> finished_{0};
+  std::atomic<bool> refusing_{false};
+  std::mutex mutex_;
+  errc refusal_ = errc::ok;   // guarded by mutex_
+  std::string refusal_text_;  // guarded by mutex_
+  std::atomic<std::uint64_t> queued_{0};
+  std::atomic<std::uint32_t> queue_moved_{0};
+  std::atomic<std::uint32_t> blocked_submitters_{0};
+};
+
+}  // namespace troupe::detail

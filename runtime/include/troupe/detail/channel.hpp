@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/descriptor.hpp"
+#include "troupe/detail/memory.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+// The channel between a supervisor and one worker: two single-producer rings in shared memory for
+// frames, and one SOCK_SEQPACKET socket as lifeline (end of file is death), as doorbell, and for
+// descriptors. Every frame becomes visible by a single store, so a writer that is killed at any
+// instruction leaves whole frames or nothing. docs/protocol.md has the layout.
+namespace troupe::detail {
+
+enum class frame_kind : std::uint16_t {
+  // supervisor -> worker
+  configure = 1,  ///< payload: the pool's initializer, may be empty
+  tasks,          ///< payload: run_header, callable, items
+  stop,           ///< finish what was claimed, then leave
+  // worker -> supervisor
+  ready,        ///< the initializer is done
+  init_failed,  ///< payload: an encoded failure
+  began,        ///< number: the claimed task, sent only where it was asked for
+  result,       ///< number: the task; flags: result_flag; payload: see result_prefix
+};
+
+struct frame_header {
+  std::uint32_t bytes = 0;  ///< of payload, without this header and the padding
+  frame_kind kind{};
+  std::uint16_t flags = 0;
+  std::uint64_t number = 0;
+};
+static_assert(sizeof(frame_header) == 16);
+
+/// Where a payload lies that is not inside its frame.
+struct segment_reference {
+  std::uint64_t id = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
+};
+
+struct control_page;  // the layout is private to channel.cpp
+
+inline constexpr std::size_t ring_bytes = 128 * 1024;
+/// No frame is larger, so that a ring always holds several.
+inline constexpr std::size_t max_frame_bytes = 48 * 1024;
+inline constexpr std::size_t result_slots = 256;
+
+/// A payload in another process's segment; its owner may reuse the memory once the last copy goes.
+class foreign_payload {
+ public:
+  foreign_payload(std::shared_ptr<const mapping> view, std::size_t bytes,
+                  std::shared_ptr<const mapping> control, std::atomic<std::uint8_t>* in_use)
+      : view_{std::move(view)}, bytes_{bytes}, control_{std::move(control)}, in_use_{in_use} {}
+  foreign_payload(const foreign_payload&) = delete;
+  foreign_payload& operator=(const foreign_payload&) = delete;
+  ~foreign_payload() {
+    if (in_use_ != nullptr) {
+      in_use_->store(0, std::memory_order_release);  // partner: segment_pool::acquire in the worker
+    }
+  }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {view_->data(), bytes_};
+  }
+
+ private:
+  std::shared_ptr<const mapping> view_;
+  std::size_t bytes_;
+  std::shared_ptr<const mapping> control_;  // keeps in_use_ mapped
+  std::atomic<std::uint8_t>* in_use_;
+};
+
+/// The descriptors of one channel's far end, on their way to the worker.
+struct channel_ends {
+  descriptor socket;
+  descriptor memory;
+};
+
+enum class channel_state : std::uint8_t { open, closed, broken };
+
+/// The supervisor's end. One user at a time. Nothing read from the shared memory is trusted.
+class supervisor_channel {
+ public:
+  /// Throws error{resource_exhausted}.
+  supervisor_channel();
+  ~supervisor_channel();
+  supervisor_channel(const supervisor_channel&) = delete;
+  supervisor_channel& operator=(const supervisor_channel&) = delete;
+
+  [[nodiscard]] channel_ends take_far_ends() noexcept { return std::move(far_); }
+  [[nodiscard]] int socket() const noexcept { return socket_.number(); }
+
+  /// Room for a frame of `bytes` payload, null when the ring is full now. Nothing is visible before
+  /// `publish`.
+  std::byte* begin_frame(std::size_t bytes) noexcept;
+  void publish(const frame_header& header) noexcept;
+  /// One system call if the worker sleeps, none otherwise.
+  void ring_bell() noexcept;
+  /// Hands a segment's descriptor over, before the frame that refers to it. False: not now.
+  bool send_segment(std::uint64_t id, const descriptor& reader) noexcept;
+
+  /// Next published frame, empty when there is none. The payload stays in shared memory, where its
+  /// writer may still change it: read each byte once. It is gone after the next call.
+  /// Sets `state()` to broken when the worker wrote what no worker writes.
+  bool next_frame(frame_header& header, std::span<const std::byte>& payload) noexcept;
+  /// After a round of next_frame: tells the worker there is room again.
+  void finish_reading() noexcept;
+  /// From now on the worker rings for its next frame. False: frames came meanwhile, read again.
+  bool arm() noexcept;
+
+  /// Reads the socket empty: doorbells, descriptors, the hello, end of file. Garbage breaks the
+  /// channel, but what is in the rings stays readable.
+  void read_socket();
+  [[nodiscard]] channel_state state() const noexcept { return state_; }
+  [[nodiscard]] const std::string& what_broke() const noexcept { return what_broke_; }
+  void break_channel(std::string why);
+  /// The worker's first message, once.
+  [[nodiscard]] std::string take_hello() { return std::exchange(hello_, {}); }
+  /// Payload that a result frame refers to. Throws error{protocol_error} or resource_exhausted.
+  std::shared_ptr<const foreign_payload> open_payload(const segment_reference& where);
+
+  /// The first task number that is not yet decided: all below were claimed or revoked.
+  [[nodiscard]] std::uint64_t undecided() const noexcept;
+  /// Takes back every task from the first undecided one below `end`; returns that first one.
+  /// What the worker claimed before stays with the worker. Certain, whatever the worker does.
+  std::uint64_t revoke(std::uint64_t end) noexcept;
+  /// Asks the task `number` to stop: its stop_token is set if it is the running one.
+  void request_stop(std::uint64_t number) noexcept;
+
+ private:
+  descriptor socket_;
+  channel_ends far_;
+  std::shared_ptr<mapping> control_memory_;
+  control_page* control_;
+  mapping tasks_;
+  mapping results_;
+  std::uint64_t tasks_tail_ = 0;
+  std::uint64_t results_head_ = 0;
+  channel_state state_ = channel_state::open;
+  std::string what_broke_;
+  bool rings_broken_ = false;
+  std::string hello_;
+  std::deque<std::pair<std::uint64_t, descriptor>> arrived_;  // descriptors not yet asked for
+  std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;  // newest first
+};
+
+/// The worker's end.
+class worker_channel {
+ public:
+  explicit worker_channel(channel_ends ends);
+
+  [[nodiscard]] int socket() const noexcept { return socket_.number(); }
+  void send_hello(std::string_view hello);
+
+  /// Moves all published frames, headers included, to the end of `out`; stops at `max_bytes`.
+  std::size_t take_frames(std::string& out, std::size_t max_bytes);
+  /// Sleeps until a frame may be there. False: the supervisor is gone.
+  bool wait_for_frames();
+
+  /// True: task `number` is this worker's to run, for ever. False: it was revoked.
+  bool claim(std::uint64_t number) noexcept;
+
+  /// Publishes one frame; waits while the ring is full. False: the supervisor is gone.
+  bool push(frame_kind kind, std::uint16_t flags, std::uint64_t number,
+            std::span<const std::byte> head, std::span<const std::byte> body);
+  /// One system call if the supervisor sleeps, none otherwise.
+  void ring_bell() noexcept;
+  /// The same right after a successful `claim`, without a fence of its own.
+  void ring_bell_after_claim() noexcept;
+  bool send_segment(std::uint64_t id, const descriptor& reader);
+  /// The byte that says whether the supervisor still reads the result in that slot.
+  std::atomic<std::uint8_t>& result_slot(std::size_t slot) noexcept;
+  /// Payload that a task frame refers to.
+  std::shared_ptr<const mapping> open_payload(const segment_reference& where);
+
+  /// For the stop watcher: the word that changes with each request, and the task it asks to stop.
+  [[nodiscard]] const std::atomic<std::uint32_t>& stop_word() const noexcept;
+  [[nodiscard]] std::uint64_t stop_requested_for() const noexcept;
+
+ private:
+  /// Everything that is there, waiting for something first if `wait`. False: the supervisor is
+  /// gone.
+  bool read_socket(bool wait);
+
+  descriptor socket_;
+  mapping control_memory_;
+  control_page* control_;
+  mapping tasks_;
+  mapping results_;
+  std::uint64_t tasks_head_ = 0;
+  std::uint64_t results_tail_ = 0;
+  std::uint64_t rung_tail_ = 0;  // what was published when the bell was last looked at
+  std::deque<std::pair<std::uint64_t, descriptor>> arrived_;
+  std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+namespace troupe::detail {
+
+using deadline = std::optional<std::chrono::steady_clock::time_point>;  ///< nullopt: wait for ever
+
+/// Sleeps while `word` holds `expected`; may return early for no reason. False: the deadline
+/// passed. std::atomic::wait has no deadline, hence this. `shared`: the word lies in memory that
+/// several processes map.
+bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                const deadline& until, bool shared = false) noexcept;
+
+void futex_wake_all(const std::atomic<std::uint32_t>& word, bool shared = false) noexcept;
+
+/// A thread's way to be woken by another that is about to sleep itself.
+///
+/// A futex wake lets the kernel pick an idle CPU, and on many machines waking that up costs more
+/// than the whole round trip; a pipe's writer says that it is done, so its reader continues on the
+/// same CPU.
+class handover {
+ public:
+  /// The one of the calling thread; made at the first call, gone with the thread.
+  static handover& of_this_thread();
+  handover();
+  ~handover();
+  handover(const handover&) = delete;
+  handover& operator=(const handover&) = delete;
+
+  /// What `signal` takes; -1 if there were no descriptors left.
+  [[nodiscard]] int address() const noexcept { return write_; }
+  /// Sleeps until somebody signals; each signal ends one wait.
+  void wait() const noexcept;
+  static void signal(int address) noexcept;
+  /// In a forked child, which is about to close what it inherited: waits there use the futex.
+  void abandon() noexcept { read_ = write_ = -1; }
+
+ private:
+  int read_ = -1;
+  int write_ = -1;
+};
+
+/// `now + duration`, without overflow for the very long durations users write for "for ever".
+template <class Rep, class Period>
+deadline deadline_after(std::chrono::duration<Rep, Period> duration) {
+  using clock = std::chrono::steady_clock;
+  const auto now = clock::now();
+  // Compared in floating point: casting hours::max() or hours::min() to nanoseconds would overflow.
+  if (std::chrono::duration<double>{duration} > std::chrono::hours{24 * 365 * 10}) {
+    return std::nullopt;
+  }
+  if (!(duration > duration.zero())) {
+    return now;
+  }
+  return now + std::chrono::ceil<clock::duration>(duration);
+}
+
+}  // namespace troupe::detail

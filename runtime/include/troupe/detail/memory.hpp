@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/descriptor.hpp"
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+namespace troupe::detail {
+
+/// A range of mapped pages, unmapped at the end.
+class mapping {
+ public:
+  mapping() noexcept = default;
+  mapping(std::byte* data, std::size_t bytes) noexcept : data_{data}, bytes_{bytes} {}
+  mapping(mapping&& other) noexcept
+      : data_{std::exchange(other.data_, nullptr)}, bytes_{std::exchange(other.bytes_, 0)} {}
+  mapping& operator=(mapping&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  mapping(const mapping&) = delete;
+  mapping& operator=(const mapping&) = delete;
+  ~mapping();
+
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
+  [[nodiscard]] explicit operator bool() const noexcept { return data_ != nullptr; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Anonymous memory of a fixed size that exists in full: every page is allocated before this
+/// returns, so that a full memory file system is an error here and never a SIGBUS later. Sealed:
+/// nobody who gets the descriptor can shrink or grow it under another's mapping.
+/// Throws error{resource_exhausted}.
+descriptor create_memory(const char* debug_name, std::size_t bytes);
+
+/// The same for large payloads, mapped for writing; pages are as large as the kernel allows.
+std::pair<descriptor, mapping> create_payload_memory(std::size_t bytes);
+
+/// A second descriptor of the same memory which cannot be mapped for writing.
+descriptor read_only_view(const descriptor& memory);
+
+/// Maps `bytes` of another process's memory for reading, after checking that it is sealed against
+/// shrinking and long enough. Throws error{protocol_error}: the other process broke the protocol.
+mapping map_foreign(const descriptor& memory, std::size_t bytes);
+
+/// Maps [offset, offset + bytes) for reading and writing.
+mapping map_memory(const descriptor& memory, std::size_t offset, std::size_t bytes);
+
+/// Maps the range twice, one behind the other: a ring buffer whose frames never wrap.
+/// `bytes` is a multiple of the page size.
+mapping map_ring(const descriptor& memory, std::size_t offset, std::size_t bytes);
+
+/// Makes the kernel provide the pages of [begin, begin + bytes) at once, huge ones where it can.
+/// Advice only: contents stay, failures do not matter. For `large_fill_hook`.
+void prepare_pages(void* begin, std::size_t bytes);
+
+}  // namespace troupe::detail

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/descriptor.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+namespace troupe::detail {
+
+/// One thread that waits for descriptors, times and posted functions, and calls back.
+///
+/// Threads: any thread may call any member; callbacks run on the reactor's thread, one at a time,
+/// and must not throw. All signals are blocked there.
+class reactor {
+ public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  /// Throws error{resource_exhausted}.
+  reactor();
+  /// Stops and joins the thread; callbacks not yet run are dropped.
+  ~reactor();
+  reactor(const reactor&) = delete;
+  reactor& operator=(const reactor&) = delete;
+
+  /// Calls `ready` when something has arrived at `fd`, until `forget(fd)`: at least once after each
+  /// arrival, not again and again for what was left unread.
+  using watcher = std::function<void()>;
+  void watch(int fd, watcher ready);
+  /// No call of that watcher begins after this returns on the reactor's thread; from another thread
+  /// one may still be running.
+  void forget(int fd);
+  void post(std::function<void()> function);
+  std::uint64_t call_at(time_point when, std::function<void()> function);
+  void cancel(std::uint64_t timer);
+  [[nodiscard]] bool in_thread() const noexcept;
+
+ private:
+  void run();
+  void wake();
+
+  struct timer {
+    std::uint64_t id;
+    std::function<void()> function;
+  };
+
+  descriptor epoll_;
+  descriptor wake_;
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;                   // guarded by mutex_
+  std::multimap<time_point, timer> timers_;                     // guarded by mutex_
+  std::unordered_map<int, std::shared_ptr<watcher>> watchers_;  // guarded by mutex_
+  std::uint64_t next_timer_ = 1;                                // guarded by mutex_
+  bool woken_ = false;                                          // guarded by mutex_
+  std::thread thread_;
+};
+
+}  // namespace troupe::detail

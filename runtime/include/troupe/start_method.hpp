@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace troupe {
+
+/// How a worker process comes to be. What a task needs is in its arguments or in the pool's
+/// initializer, so programs mean the same under all three.
+///
+/// Follows: Python's multiprocessing, where only fork hands over whatever the parent happened to
+/// hold.
+enum class start_method : std::uint8_t {
+  forkserver,  ///< forked from a small process that was started before any thread: fast, the
+               ///< default
+  spawn,       ///< the own program, started anew: nothing inherited, about a millisecond slower
+  fork,        ///< forked from this process as it is: for programs that know what that means
+};
+
+/// "forkserver", "spawn", "fork".
+[[nodiscard]] std::string_view to_string(start_method method) noexcept;
+
+/// The method used where no `.start =` says otherwise; may be changed at any time.
+void set_start_method(start_method method) noexcept;
+[[nodiscard]] start_method get_start_method() noexcept;
+
+}  // namespace troupe

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "child.hpp"
+
+#include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/futex.hpp"
+
+#include "identity.hpp"
+#include "sys.hpp"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+extern char** environ;
+
+namespace troupe::detail::child {
+
+void reset_signals(bool ignore_interrupt) {
+  // As exec would do: handlers go, what was ignored stays ignored.
+  for (int number = 1; number < NSIG; ++number) {
+    struct sigaction current{};
+    if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN &&
+        current.sa_handler != SIG_DFL) {
+      ::signal(number, SIG_DFL);
+    }
+  }
+  ::signal(SIGCHLD, SIG_DFL);
+  if (ignore_interrupt) {
+    ::signal(SIGINT, SIG_IGN);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void close_all_but(std::vector<int> keep) {
+  std::sort(keep.begin(), keep.end());
+  unsigned first = 3;
+  for (const int number : keep) {
+    if (number < 0 || static_cast<unsigned>(number) < first) {
+      continue;
+    }
+    if (static_cast<unsigned>(number) > first) {
+      ::close_range(first, static_cast<unsigned>(number) - 1, 0);
+    }
+    first = static_cast<unsigned>(number) + 1;
+  }
+  ::close_range(first, ~0U, 0);
+}
+
+void plug_standard_streams() {
+  const descriptor null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  if (!null) {
+    return;
+  }
+  ::dup2(null.number(), STDIN_FILENO);
+  for (const int number : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(number, F_GETFD) < 0) {
+      ::dup2(null.number(), number);
+    }
+  }
+  if (null.number() <= STDERR_FILENO) {
+    // The low number is wanted for itself now: keep it open, and inheritable.
+    ::fcntl(null.number(), F_SETFD, 0);
+    static_cast<void>(const_cast<descriptor&>(null).release());
+  }
+}
+
+void move_up(descriptor& d) {
+  if (d.number() >= 0 && d.number() <= STDERR_FILENO) {
+    d.reset(::fcntl(d.number(), F_DUPFD_CLOEXEC, 3));
+  }
+}
+
+void execute_self(const program& self, const std::string& role) {
+  std::vector<char*> arguments;
+  for (const std::string& argument : self.arguments) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  }
+  arguments.push_back(nullptr);
+  const std::string entry = std::string{role_variable} + "=" + role;
+  std::vector<char*> environment;
+  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+    if (std::strncmp(*variable, entry.c_str(), std::strlen(role_variable) + 1) != 0) {
+      environment.push_back(*variable);
+    }
+  }
+  environment.push_back(const_cast<char*>(entry.c_str()));
+  environment.push_back(nullptr);
+  // The running image itself, even if its file was replaced or deleted meanwhile.
+  ::execve("/proc/self/exe", arguments.data(), environment.data());
+}
+
+void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
+  ::setpgid(0, 0);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) {
+    ::_exit(125);  // the parent died before the line above: nobody would ever stop this process
+  }
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  reset_signals(true);
+  move_up(boot.ends.socket);
+  move_up(boot.ends.memory);
+  plug_standard_streams();
+  std::vector<int> keep{boot.ends.socket.number(), boot.ends.memory.number()};
+  if (failpoint::table_descriptor() >= 0) {
+    keep.push_back(failpoint::table_descriptor());
+  }
+  handover::of_this_thread().abandon();
+  close_all_but(keep);
+  TROUPE_FAILPOINT("worker.forked");
+  if (boot.method == start_method::spawn) {
+    std::string role = "worker:" + std::to_string(boot.id);
+    for (const int number : keep) {
+      ::fcntl(number, F_SETFD, 0);
+      role += ":" + std::to_string(number);
+    }
+    int code = TROUPE_FAILPOINT_ERRNO("worker.exec");
+    if (code == 0) {
+      execute_self(self, role);
+      code = errno;
+    }
+    // The supervisor is waiting for a hello on this socket: it gets the reason instead.
+    const std::string text = "Hexec failed:" + std::to_string(code);
+    sys::send(boot.ends.socket.number(), std::as_bytes(std::span{text}), {}, true);
+    ::_exit(127);
+  }
+  set_worker_id(boot.id);
+  ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
+  self.entry(std::move(boot));
+  ::_exit(0);
+}
+
+exit_status to_exit_status(int status) {
+  if (WIFSIGNALED(status)) {
+    return killed_by{WTERMSIG(status)};
+  }
+  return exited{WEXITSTATUS(status)};
+}
+
+}  // namespace troupe::detail::child
+
+namespace troupe::detail {
+namespace {
+
+program& remembered_program() {
+  static auto* const instance = new program;
+  return *instance;
+}
+
+/// Splits "worker:3:7:8" into its parts after the first.
+std::vector<std::uint64_t> numbers_of(std::string_view text) {
+  std::vector<std::uint64_t> numbers;
+  while (!text.empty()) {
+    const auto colon = text.find(':');
+    const std::string_view part = text.substr(0, colon);
+    std::uint64_t number = 0;
+    if (std::from_chars(part.data(), part.data() + part.size(), number).ec != std::errc{}) {
+      return {};
+    }
+    numbers.push_back(number);
+    text = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
+  }
+  return numbers;
+}
+
+descriptor inherited(std::uint64_t number) {
+  descriptor d{static_cast<int>(number)};
+  ::fcntl(d.number(), F_SETFD, FD_CLOEXEC);
+  return d;
+}
+
+}  // namespace
+
+const program& this_program() {
+  return remembered_program();
+}
+
+void take_role(const program& self) {
+  remembered_program() = self;
+  const char* text = std::getenv(child::role_variable);
+  if (text == nullptr) {
+    return;
+  }
+  const std::string role{text};
+  // Programs that tasks start must not take themselves for workers.
+  ::unsetenv(child::role_variable);
+  if (role.starts_with("worker:")) {
+    const auto numbers = numbers_of(std::string_view{role}.substr(7));
+    if (numbers.size() < 3) {
+      return;
+    }
+    worker_boot boot;
+    boot.id = numbers[0];
+    boot.method = start_method::spawn;
+    boot.ends = {inherited(numbers[1]), inherited(numbers[2])};
+    if (numbers.size() > 3) {
+      failpoint::adopt_table(static_cast<int>(numbers[3]));
+    }
+    set_worker_id(boot.id);
+    ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
+    self.entry(std::move(boot));
+    ::_exit(0);
+  }
+  if (role.starts_with("server:")) {
+    const auto numbers = numbers_of(std::string_view{role}.substr(7));
+    if (numbers.size() < 2) {
+      return;
+    }
+    if (numbers.size() > 2) {
+      failpoint::adopt_table(static_cast<int>(numbers[2]));
+    }
+    child::serve(inherited(numbers[0]), self, static_cast<pid_t>(numbers[1]));
+  }
+}
+
+}  // namespace troupe::detail

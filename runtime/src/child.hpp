@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/launcher.hpp"
+
+#include <sys/types.h>
+
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <vector>
+
+// What a process does between being forked and being useful.
+namespace troupe::detail::child {
+
+/// The environment variable through which an executed process learns what it is to be.
+inline constexpr const char* role_variable = "TROUPE_ROLE";
+
+/// Default dispositions for every signal that has a handler, SIGINT ignored, nothing blocked.
+void reset_signals(bool ignore_interrupt);
+
+/// Closes every descriptor above 2 that is not in `keep`.
+void close_all_but(std::vector<int> keep);
+
+/// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
+void plug_standard_streams();
+
+/// The number moved above 2 if it is not there already.
+void move_up(descriptor& d);
+
+/// Runs `boot` in a freshly forked child: own process group, dies with `parent`, adopts what its
+/// tasks leave behind, holds exactly its channel; executes the program anew for
+/// start_method::spawn.
+[[noreturn]] void become_worker(worker_boot&& boot, const program& self, pid_t parent);
+
+/// Executes the own program with `role` in its environment; returns only if that failed.
+void execute_self(const program& self, const std::string& role);
+
+/// The loop of the fork server.
+[[noreturn]] void serve(descriptor control, const program& self, pid_t supervisor);
+
+/// Requests to the fork server and what it answers; one socket message each.
+enum class op : std::uint32_t {
+  launch = 1,
+  signal,
+  guard,
+  unguard,
+  launched,
+  failed,
+  exited,
+  ready
+};
+struct message {
+  op what{};
+  std::int32_t value = 0;  ///< start method, signal number, errno, or wait status
+  std::uint64_t worker = 0;
+  std::int64_t pid = 0;
+  std::int64_t max_rss_kib = 0;
+};
+
+/// Of a wait status.
+exit_status to_exit_status(int status);
+
+}  // namespace troupe::detail::child

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// The fork server: no threads, no locks, little memory. It starts workers, reaps them, says how
+// they ended, and when its supervisor is gone it ends them all and leaves.
+//
+//    supervisor's socket readable ──▶ launch / signal / guard
+//        at its end, or it is dead ─▶ kill every group, sweep, leave
+//    SIGCHLD ──▶ reap, report, sweep what the dead worker left behind
+
+#include "troupe/detail/failpoint.hpp"
+
+#include "child.hpp"
+#include "sys.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <deque>
+#include <map>
+#include <set>
+
+namespace troupe::detail::child {
+namespace {
+
+/// How long the guardian waits for killed processes to be gone before it leaves all the same.
+constexpr int last_sweep_rounds = 200;
+
+class server {
+ public:
+  server(descriptor control, const program& self, pid_t supervisor)
+      : control_{std::move(control)},
+        self_{self},
+        own_pid_{::getpid()},
+        supervisor_{static_cast<int>(::syscall(SYS_pidfd_open, supervisor, 0))} {
+    sigset_t all;
+    sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);  // INT, TERM and HUP of the terminal are not for us
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    deaths_ = descriptor{::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK)};
+  }
+
+  [[noreturn]] void run() {
+    answer({op::ready, 0, 0, own_pid_, 0});
+    for (;;) {
+      // The socket's end alone is not enough: a process that the program forked by itself may hold
+      // a copy of the other end. A negative descriptor (no pidfds here) is passed over.
+      const auto to_read_or_write = static_cast<short>(POLLIN | (outgoing_.empty() ? 0 : POLLOUT));
+      std::array<pollfd, 3> wait{{{control_.number(), to_read_or_write, 0},
+                                  {deaths_.number(), POLLIN, 0},
+                                  {supervisor_.number(), POLLIN, 0}}};
+      const int ready = ::poll(wait.data(), wait.size(), sweep_due_ ? 10 : -1);
+      if (ready == 0) {
+        sweep_due_ = false;
+        sweep();
+        continue;
+      }
+      if (wait[1].revents != 0) {
+        std::array<signalfd_siginfo, 16> infos{};
+        while (::read(deaths_.number(), infos.data(), sizeof infos) > 0) {
+        }
+        reap();
+      }
+      flush();
+      if (((wait[0].revents & ~POLLOUT) != 0 && !serve_request()) || wait[2].revents != 0) {
+        leave();
+      }
+    }
+  }
+
+ private:
+  bool serve_request() {
+    message request{};
+    sys::received got =
+        sys::receive(control_.number(), std::as_writable_bytes(std::span{&request, 1}), false);
+    if (got.status == sys::receive_status::closed) {
+      return false;
+    }
+    if (got.status == sys::receive_status::empty || got.bytes != sizeof request) {
+      return true;
+    }
+    switch (request.what) {
+      case op::launch:
+        launch(request, got.descriptors);
+        break;
+      case op::signal:
+        for (const auto& [pid, worker] : workers_) {
+          if (worker == request.worker) {
+            signal_group(pid, request.value);
+            break;
+          }
+        }
+        break;
+      case op::guard:
+        guarded_.insert(static_cast<pid_t>(request.pid));
+        break;
+      case op::unguard:
+        guarded_.erase(static_cast<pid_t>(request.pid));
+        break;
+      default:
+        break;
+    }
+    return true;
+  }
+
+  void launch(const message& request, std::vector<descriptor>& descriptors) {
+    if (descriptors.size() != 2) {
+      answer({op::failed, EBADF, request.worker, 0, 0});
+      return;
+    }
+    int code = TROUPE_FAILPOINT_ERRNO("server.fork");
+    const pid_t pid = code != 0 ? -1 : ::fork();
+    if (pid < 0) {
+      answer({op::failed, code != 0 ? code : errno, request.worker, 0, 0});
+      return;
+    }
+    if (pid == 0) {
+      worker_boot boot;
+      boot.id = request.worker;
+      boot.method = static_cast<start_method>(request.value);
+      boot.ends = {std::move(descriptors[0]), std::move(descriptors[1])};
+      become_worker(std::move(boot), self_, own_pid_);
+    }
+    // On both sides, so that the group exists whoever runs first.
+    ::setpgid(pid, pid);
+    workers_.emplace(pid, request.worker);
+    answer({op::launched, 0, request.worker, pid, 0});
+  }
+
+  static void signal_group(pid_t pid, int number) {
+    // Not yet reaped, so neither number can belong to anybody else.
+    if (::kill(-pid, number) != 0) {
+      ::kill(pid, number);
+    }
+  }
+
+  void reap() {
+    for (;;) {
+      int status = 0;
+      rusage usage{};
+      siginfo_t info{};
+      // Look first and reap second: while the dead worker is a zombie its group id cannot be
+      // reused, so that killing its group hits nobody else.
+      if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
+        return;
+      }
+      const pid_t pid = info.si_pid;
+      const auto found = workers_.find(pid);
+      if (found != workers_.end()) {
+        ::kill(-pid, SIGKILL);
+      }
+      if (::wait4(pid, &status, WNOHANG, &usage) != pid || found == workers_.end()) {
+        continue;
+      }
+      answer({op::exited, status, found->second, pid, usage.ru_maxrss});
+      workers_.erase(found);
+      sweep_due_ = true;
+    }
+  }
+
+  /// Workers adopt what their tasks leave behind, so whatever is our child and no worker was left
+  /// by a worker that is dead.
+  bool sweep() {
+    bool found = false;
+    for (const pid_t pid : sys::children_of(own_pid_)) {
+      if (!workers_.contains(pid)) {
+        ::kill(pid, SIGKILL);
+        found = true;
+      }
+    }
+    sweep_due_ = sweep_due_ || found;  // its own children come to us next
+    return found;
+  }
+
+  /// Never blocks: the supervisor may be blocked on a request to us, and we are the one to go on
+  /// reading.
+  void answer(const message& text) {
+    outgoing_.push_back(text);
+    flush();
+  }
+
+  void flush() {
+    while (!outgoing_.empty() &&
+           sys::send(control_.number(), std::as_bytes(std::span{&outgoing_.front(), 1}), {},
+                     false) != sys::send_status::full) {
+      outgoing_.pop_front();
+    }
+  }
+
+  [[noreturn]] void leave() {
+    for (const auto& [pid, worker] : workers_) {
+      signal_group(pid, SIGKILL);
+    }
+    for (const pid_t pid : guarded_) {
+      ::kill(-pid, SIGKILL);
+    }
+    control_.reset();
+    for (int round = 0; round < last_sweep_rounds; ++round) {
+      pid_t pid = 0;
+      while ((pid = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
+        workers_.erase(pid);
+      }
+      if (pid < 0 && errno == ECHILD) {
+        break;
+      }
+      sweep();
+      ::poll(nullptr, 0, 10);
+    }
+    ::_exit(0);
+  }
+
+  descriptor control_;
+  const program& self_;
+  pid_t own_pid_;
+  descriptor supervisor_;
+  descriptor deaths_;
+  std::deque<message> outgoing_;
+  std::map<pid_t, std::uint64_t> workers_;
+  std::set<pid_t> guarded_;
+  bool sweep_due_ = false;
+};
+
+}  // namespace
+
+void serve(descriptor control, const program& self, pid_t supervisor) {
+  ::setsid();
+  ::prctl(PR_SET_NAME, "troupe-server");
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  ::prctl(PR_SET_PDEATHSIG, 0);
+  reset_signals(true);
+  move_up(control);
+  plug_standard_streams();
+  std::vector<int> keep{control.number()};
+  if (failpoint::table_descriptor() >= 0) {
+    keep.push_back(failpoint::table_descriptor());
+  }
+  close_all_but(keep);
+  if (::getppid() != supervisor) {
+    ::_exit(0);  // gone already: nobody will ever ask for anything
+  }
+  server{std::move(control), self, supervisor}.run();
+}
+
+}  // namespace troupe::detail::child

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "troupe/detail/futex.hpp"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <ctime>
+
+namespace troupe::detail {
+
+static_assert(sizeof(std::atomic<std::uint32_t>) == 4 &&
+              std::atomic<std::uint32_t>::is_always_lock_free);
+
+bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                const deadline& until, bool shared) noexcept {
+  timespec absolute{};
+  timespec* timeout = nullptr;
+  if (until) {
+    // steady_clock is CLOCK_MONOTONIC in libstdc++, the clock FUTEX_WAIT_BITSET uses by default.
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(until->time_since_epoch());
+    if (ns.count() <= 0) {
+      return word.load() != expected;
+    }
+    absolute.tv_sec = static_cast<time_t>(ns.count() / 1'000'000'000);
+    absolute.tv_nsec = static_cast<long>(ns.count() % 1'000'000'000);
+    timeout = &absolute;
+  }
+  const int op = FUTEX_WAIT_BITSET | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+  const long result =
+      ::syscall(SYS_futex, &word, op, expected, timeout, nullptr, FUTEX_BITSET_MATCH_ANY);
+  return !(result < 0 && errno == ETIMEDOUT);
+}
+
+handover& handover::of_this_thread() {
+  thread_local handover own;
+  return own;
+}
+
+handover::handover() {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) == 0) {
+    read_ = ends[0];
+    write_ = ends[1];
+  }
+}
+
+handover::~handover() {
+  if (read_ >= 0) {
+    ::close(read_);
+    ::close(write_);
+  }
+}
+
+void handover::wait() const noexcept {
+  char byte = 0;
+  while (::read(read_, &byte, 1) < 0 && errno == EINTR) {
+  }
+}
+
+void handover::signal(int address) noexcept {
+  // Its reader takes the byte before it does anything else, so the pipe has room.
+  const char byte = 1;
+  while (::write(address, &byte, 1) < 0 && errno == EINTR) {
+  }
+}
+
+void futex_wake_all(const std::atomic<std::uint32_t>& word, bool shared) noexcept {
+  const int op = FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+  ::syscall(SYS_futex, &word, op, INT_MAX, nullptr, nullptr, 0);
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "troupe/start_method.hpp"
+
+#include <atomic>
+
+namespace troupe {
+namespace {
+std::atomic<start_method> default_method{start_method::forkserver};
+}  // namespace
+
+std::string_view to_string(start_method method) noexcept {
+  switch (method) {
+    case start_method::forkserver:
+      return "forkserver";
+    case start_method::spawn:
+      return "spawn";
+    case start_method::fork:
+      return "fork";
+  }
+  return "unknown";
+}
+
+void set_start_method(start_method method) noexcept {
+  default_method = method;
+}
+start_method get_start_method() noexcept {
+  return default_method;
+}
+
+}  // namespace troupe

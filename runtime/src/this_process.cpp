@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "troupe/this_process.hpp"
+
+#include "identity.hpp"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <string_view>
+
+namespace troupe {
+namespace {
+
+std::atomic<std::uint64_t> own_worker_id{0};
+
+int affinity_cpus() {
+  // The kernel refuses a mask smaller than its own; grow until it fits.
+  for (int cpus = 1024; cpus <= 1024 * 1024; cpus *= 2) {
+    cpu_set_t* set = CPU_ALLOC(static_cast<std::size_t>(cpus));
+    if (set == nullptr) {
+      break;
+    }
+    const std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(cpus));
+    const int found = ::sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
+    CPU_FREE(set);
+    if (found > 0) {
+      return found;
+    }
+  }
+  return std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+/// The path of this process in the cgroup hierarchy of `controller` ("" is v2), "" when unknown.
+std::string cgroup_path(std::string_view controller) {
+  std::ifstream file{"/proc/self/cgroup"};
+  for (std::string line; std::getline(file, line);) {
+    const auto first = line.find(':');
+    const auto second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) {
+      continue;
+    }
+    const std::string list = "," + line.substr(first + 1, second - first - 1) + ",";
+    if (controller.empty() ? list == ",,"
+                           : list.find("," + std::string{controller} + ",") != std::string::npos) {
+      return line.substr(second + 1);
+    }
+  }
+  return {};
+}
+
+/// CPUs that the cgroup's quota allows, 0 when there is none.
+double quota_cpus() {
+  double least = 0;
+  const auto consider = [&least](double quota, double period) {
+    if (quota > 0 && period > 0) {
+      least = least > 0 ? std::min(least, quota / period) : quota / period;
+    }
+  };
+  const auto walk = [](const std::string& root, std::string path, auto&& visit) {
+    for (;;) {
+      visit(root + path);
+      const auto slash = path.find_last_of('/');
+      if (path.empty() || slash == std::string::npos) {
+        return;
+      }
+      path.resize(slash);
+    }
+  };
+  walk("/sys/fs/cgroup", cgroup_path(""), [&](const std::string& folder) {
+    std::ifstream file{folder + "/cpu.max"};
+    double quota = 0;
+    double period = 0;
+    if (file >> quota >> period) {  // "max 100000" fails to parse, and means no quota
+      consider(quota, period);
+    }
+  });
+  walk("/sys/fs/cgroup/cpu", cgroup_path("cpu"), [&](const std::string& folder) {
+    std::ifstream quota_file{folder + "/cpu.cfs_quota_us"};
+    std::ifstream period_file{folder + "/cpu.cfs_period_us"};
+    double quota = 0;
+    double period = 0;
+    if (quota_file >> quota && period_file >> period) {
+      consider(quota, period);
+    }
+  });
+  return least;
+}
+
+}  // namespace
+
+int usable_cpus() {
+  if (const char* text = std::getenv("TROUPE_CPUS")) {
+    const std::string_view view{text};
+    int number = 0;
+    const auto [end, code] = std::from_chars(view.data(), view.data() + view.size(), number);
+    if (code == std::errc{} && end == view.data() + view.size() && number >= 1) {
+      return number;
+    }
+  }
+  const int affinity = affinity_cpus();
+  const double quota = quota_cpus();
+  return quota > 0 ? std::clamp(static_cast<int>(std::ceil(quota)), 1, affinity) : affinity;
+}
+
+namespace this_process {
+
+std::int64_t pid() noexcept {
+  return ::getpid();
+}
+std::uint64_t worker_id() noexcept {
+  return own_worker_id.load(std::memory_order_relaxed);
+}
+bool is_worker() noexcept {
+  return worker_id() != 0;
+}
+std::string name() {
+  return is_worker() ? "troupe-w" + std::to_string(worker_id()) : std::string{"main"};
+}
+
+}  // namespace this_process
+
+namespace detail {
+void set_worker_id(std::uint64_t id) noexcept {
+  own_worker_id.store(id);
+}
+}  // namespace detail
+}  // namespace troupe

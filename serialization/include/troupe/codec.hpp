@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/crossing.hpp"
+#include "troupe/detail/std_types.hpp"
+
+#include <cstddef>
+#include <span>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+/// Turns one value into bytes and back.
+///
+/// What crosses: arithmetic types, enums, `std::byte`, C arrays; string, vector, array, deque,
+/// list, forward_list, set and map in all their forms, pair, tuple, optional, variant, unique_ptr,
+/// shared_ptr, weak_ptr, chrono durations and time points, complex, bitset; functions and member
+/// functions; empty classes; and every class with a cereal `serialize`, `save`/`load` or
+/// `save_minimal`/`load_minimal`. Include `<cereal/types/NAME.hpp>` for valarray, queue, stack,
+/// atomic and polymorphic pointers (memory.hpp, polymorphic.hpp), and `troupe/filesystem.hpp` for
+/// paths: they cost compile time that most files need not pay.
+///
+/// An enum is checked when decoding if `bool is_valid(E)` is found by argument-dependent lookup.
+namespace troupe {
+
+/// Can a `T` be written, all the way down through the standard's containers?
+template <class T>
+concept encodable = std::is_void_v<detail::cannot_encode<T>>;
+
+/// Can a `T` be read? It must also be default-constructible, and so must its elements.
+template <class T>
+concept decodable = detail::is_decodable<T>;
+
+/// Can a `T` cross to another process?
+template <class T>
+concept serializable = encodable<T> && decodable<T>;
+
+/// Appends `value` to `sink`.
+///
+/// Throws:  error{nesting_too_deep}; what the sink throws; what the type's own `save` throws. The
+/// sink
+///          may then hold a part of the value: truncate it.
+template <class T>
+void encode(detail::byte_sink& sink, const T& value) {
+  if constexpr (detail::blittable<T>) {
+    sink.append(&value, sizeof value);
+  } else if constexpr (detail::check_encodable<T>()) {
+    output_archive{sink}(value);
+  }
+}
+
+/// The bytes of `value`.
+template <class T>
+[[nodiscard]] std::vector<std::byte> encode(const T& value) {
+  detail::byte_buffer buffer;
+  encode(buffer, value);
+  return {buffer.bytes().begin(), buffer.bytes().end()};
+}
+
+/// The value whose bytes are exactly `bytes`, which are not trusted.
+///
+/// Units:   allocates at most about twice what was really read, whatever lengths the bytes claim.
+/// Throws:  error{protocol_error} with type, offset and reason; error{nesting_too_deep}; what the
+///          type's own `load` throws.
+template <class T>
+[[nodiscard]] T decode(std::span<const std::byte> bytes) {
+  static_assert(std::is_same_v<T, std::remove_cvref_t<T>>, "troupe: decode a plain value type");
+  if constexpr (detail::check_decodable<T>()) {
+    input_archive ar{bytes};
+    T value{};
+    detail::load_value(ar, value);
+    ar.finish(typeid(T));
+    return value;
+  }
+}
+
+}  // namespace troupe

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/code_address.hpp"
+#include "troupe/detail/signature.hpp"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+// How a call crosses: as the code address of a factory that knows all its types, the state of the
+// callable, and the arguments. Nothing is registered anywhere.
+
+namespace troupe::detail {
+
+/// What a task was doing when it threw.
+enum class task_stage : std::uint8_t { decode_callable, decode_arguments, run, encode_result };
+
+/// A callable of some type, ready to be run any number of times in this process.
+class erased_task {
+ public:
+  erased_task() = default;
+  erased_task(const erased_task&) = delete;
+  erased_task& operator=(const erased_task&) = delete;
+  virtual ~erased_task();
+
+  /// Calls it with the arguments and appends its result; sets `stage` as it goes.
+  /// Views that the function takes point into `arguments`.
+  /// Throws:  whatever the user's code throws; error{protocol_error} for arguments that are none.
+  virtual void run(std::span<const std::byte> arguments, byte_sink& result, task_stage& stage) = 0;
+};
+
+using task_factory = std::unique_ptr<erased_task> (*)(std::span<const std::byte> state);
+
+// callables as values
+
+template <class F>
+inline constexpr bool is_partial = false;  // specialised in callable.hpp
+
+/// No state to send: captureless lambdas and empty function objects without a serialize.
+template <class F>
+inline constexpr bool is_stateless =
+    std::is_class_v<F> && std::is_empty_v<F> && !is_partial<F> && !encoding::has<F> &&
+    (std::is_default_constructible_v<F> || (std::is_trivially_copyable_v<F> && sizeof(F) == 1));
+
+[[noreturn]] void fail_null_callable();
+[[noreturn]] void fail_null_function(const std::type_info& type);
+
+template <class F>
+void save_callable(output_archive& ar, const F& f) {
+  if constexpr (std::is_pointer_v<F> || std::is_member_function_pointer_v<F>) {
+    if (f == nullptr) {
+      fail_null_callable();
+    }
+    ar(f);
+  } else if constexpr (!is_stateless<F>) {
+    ar(f);
+  }
+}
+
+template <class F>
+[[nodiscard]] F load_callable(input_archive& ar) {
+  if constexpr (is_partial<F>) {
+    return F::load_whole(ar);
+  } else if constexpr (!is_stateless<F>) {
+    F f{};
+    load_value(ar, f);
+    if constexpr (std::is_pointer_v<F> || std::is_member_function_pointer_v<F>) {
+      if (f == nullptr) {
+        fail_null_function(typeid(F));
+      }
+    }
+    return f;
+  } else if constexpr (std::is_default_constructible_v<F>) {
+    return F{};
+  } else {
+    return std::bit_cast<F>(
+        std::byte{});  // [=] or [&] that captured nothing: no state, no constructor
+  }
+}
+
+// results
+
+template <class R>
+using kept_result = std::conditional_t<is_text_pointer<std::decay_t<R>> ||
+                                           std::is_same_v<std::decay_t<R>, std::string_view>,
+                                       std::string, std::decay_t<R>>;
+
+/// A callable is called as const; one that is only callable as non-const gets a fresh copy each
+/// time, so that no task sees what an earlier one left in it.
+template <class F, class... Passed>
+inline constexpr bool is_called_const = std::is_invocable_v<const F&, Passed...>;
+
+template <class F, class List>
+struct call_of;
+template <class F, class... Received>
+struct call_of<F, type_list<Received...>> {
+  static constexpr bool calls_const = is_called_const<F, passed_as<Received>...>;
+  using called = std::conditional_t<calls_const, const F&, F&>;
+  static constexpr bool possible = std::is_invocable_v<called, passed_as<Received>...>;
+  static consteval auto find_result() {
+    if constexpr (possible) {
+      return std::type_identity<std::invoke_result_t<called, passed_as<Received>...>>{};
+    } else {
+      return std::type_identity<void>{};
+    }
+  }
+  using raw_result = typename decltype(find_result())::type;
+  using result = kept_result<raw_result>;
+};
+
+/// The decayed result of calling F with what its arguments become on the way; void stays void.
+template <class F, class... Args>
+using task_result_t =
+    typename call_of<std::decay_t<F>, received_types<std::decay_t<F>, Args...>>::result;
+
+template <class F, class... Received>
+class typed_task final : public erased_task {
+ public:
+  explicit typed_task(F f) : f_(std::move(f)) {}
+
+  void run(std::span<const std::byte> arguments, byte_sink& result, task_stage& stage) override {
+    stage = task_stage::decode_arguments;
+    input_archive ar{arguments};
+    // Braces: elements are read from left to right.
+    std::tuple<argument<Received>...> read{argument<Received>::read(ar)...};
+    ar.finish(typeid(std::tuple<wire_of<Received>...>));
+    std::apply([&](auto&... each) { call(result, stage, each.pass()...); }, read);
+  }
+
+  static std::unique_ptr<erased_task> make(std::span<const std::byte> state) {
+    input_archive ar{state};
+    auto made = std::make_unique<typed_task>(load_callable<F>(ar));
+    ar.finish(typeid(F));
+    return made;
+  }
+
+ private:
+  using traits = call_of<F, type_list<Received...>>;
+
+  template <class... Passed>
+  void call(byte_sink& result, task_stage& stage, Passed&&... passed) {
+    stage = task_stage::run;
+    if constexpr (traits::calls_const) {
+      call_and_keep(std::as_const(f_), result, stage, std::forward<Passed>(passed)...);
+    } else if constexpr (std::is_copy_constructible_v<F>) {
+      F fresh{f_};
+      call_and_keep(fresh, result, stage, std::forward<Passed>(passed)...);
+    } else {
+      call_and_keep(f_, result, stage, std::forward<Passed>(passed)...);
+    }
+  }
+
+  template <class G, class... Passed>
+  static void call_and_keep(G& f, byte_sink& result, task_stage& stage, Passed&&... passed) {
+    if constexpr (std::is_void_v<typename traits::raw_result>) {
+      std::invoke(f, std::forward<Passed>(passed)...);
+      stage = task_stage::encode_result;
+    } else {
+      decltype(auto) value = std::invoke(f, std::forward<Passed>(passed)...);
+      stage = task_stage::encode_result;
+      using kept = typename traits::result;
+      if constexpr (blittable<kept>) {
+        result.append(&value, sizeof(kept));
+      } else {
+        output_archive ar{result};
+        write_argument<kept>(ar,
+                             static_cast<const std::remove_reference_t<decltype(value)>&>(value));
+      }
+    }
+  }
+
+  F f_;
+};
+
+template <class F, class List>
+struct task_of;
+template <class F, class... Received>
+struct task_of<F, type_list<Received...>> {
+  using type = typed_task<F, Received...>;
+};
+
+void write_factory(output_archive& ar, task_factory factory);
+
+// refusals: one type for each, whose name and text are what the compiler prints first
+
+template <class F>
+consteval bool is_closure_type() {
+  const std::string_view name = __PRETTY_FUNCTION__;
+  return name.find("<lambda") != std::string_view::npos ||
+         name.find("(lambda at") != std::string_view::npos;
+}
+
+template <class F>
+struct callable_must_cross {
+  static constexpr bool closure = is_closure_type<F>();
+  static_assert(!closure,
+                "troupe: a capturing lambda cannot cross to another process: bind the values with "
+                "troupe::partial(f, values...) or use a function object with serialize");
+  static_assert(closure,
+                "troupe: this callable cannot cross to another process: use a function, a member "
+                "function, a lambda without captures, troupe::partial(f, values...) or a function "
+                "object with `template <class Archive> void serialize(Archive& ar)`");
+};
+
+template <class F>
+struct callable_must_show_its_code {
+  static_assert(
+      std::is_void_v<F>,
+      "troupe: std::function and std::reference_wrapper hide what they call, so they cannot "
+      "cross to another process: pass the function itself, or troupe::partial(f, values...)");
+};
+
+template <class F, std::size_t Given>
+struct call_must_match {
+  static_assert(std::is_void_v<F>,
+                "troupe: this callable cannot be called with these arguments (as values: what it "
+                "changes in a reference would be lost in another process)");
+};
+
+template <class F, std::size_t Given, std::size_t Needed>
+struct argument_count_must_match {
+  static_assert(Given == Needed,
+                "troupe: the number of arguments is not the number of parameters; "
+                "default arguments are not applied to calls in another process");
+};
+
+template <class Parameter>
+struct parameter_must_be_a_value {
+  static_assert(!std::is_lvalue_reference_v<Parameter> && !is_span<Parameter>,
+                "troupe: a function called in another process cannot take a non-const reference or "
+                "span, its changes would be lost in another process: return the value instead");
+  static_assert(
+      std::is_lvalue_reference_v<Parameter> || is_span<Parameter>,
+      "troupe: a function called in another process cannot take a raw pointer, which means "
+      "nothing there: take the value, a span of const or a smart pointer");
+};
+
+template <class Parameter, class Argument>
+struct argument_must_convert {
+  static_assert(std::is_void_v<Parameter>,
+                "troupe: this argument does not convert to the function's parameter");
+};
+
+/// Would what the function does to its argument be lost, or its pointer mean nothing?
+template <class P>
+consteval bool is_value_parameter() {
+  using plain = std::remove_cvref_t<P>;
+  using referred = std::remove_reference_t<P>;
+  bool changes =
+      std::is_lvalue_reference_v<P> && !std::is_const_v<referred> && !std::is_function_v<referred>;
+  if constexpr (is_span<plain>) {
+    changes = changes || !std::is_const_v<typename plain::element_type>;
+  }
+  return !changes && (std::is_same_v<plain, const char*> || !is_raw_pointer<std::decay_t<P>>);
+}
+
+template <class Received>
+consteval bool check_received() {
+  if constexpr (is_span<wire_of<Received>>) {
+    return true;
+  } else {
+    return check_encodable<wire_of<Received>>() && check_decodable<wire_of<Received>>();
+  }
+}
+
+template <class P, class Arg>
+consteval bool check_argument() {
+  if constexpr (!is_value_parameter<P>()) {
+    (void)sizeof(parameter_must_be_a_value<P>);
+    return false;
+  } else {
+    using received = typename passing<P, Arg>::received;
+    if constexpr (!check_received<received>()) {
+      return false;
+    } else if constexpr (!can_make<wire_of<received>, Arg>) {
+      (void)sizeof(argument_must_convert<P, Arg>);
+      return false;
+    } else {
+      return true;
+    }
+  }
+}
+
+/// Is F itself something that can be sent? Explains itself if not.
+template <class F>
+consteval bool check_callable() {
+  constexpr bool simple = is_stateless<F> || std::is_member_function_pointer_v<F> ||
+                          (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>);
+  if constexpr (is_refused<F>) {
+    (void)sizeof(callable_must_show_its_code<F>);
+    return false;
+  } else if constexpr (!simple && !(std::is_class_v<F> && encoding::has<F> && decoding::has<F>)) {
+    (void)sizeof(callable_must_cross<F>);
+    return false;
+  } else if constexpr (!simple && !is_partial<F> && !std::is_default_constructible_v<F>) {
+    (void)sizeof(must_be_default_constructible<F>);
+    return false;
+  } else {
+    return true;
+  }
+}
+
+template <class F, class... Args, std::size_t... I>
+consteval bool check_arguments(std::index_sequence<I...> /*indices*/) {
+  return (true & ... & check_argument<parameter<F, I>, Args>());
+}
+
+template <class F, class... Args>
+consteval bool check_call() {
+  using traits = call_of<F, received_types<F, Args...>>;
+  if constexpr (!traits::possible) {
+    (void)sizeof(call_must_match<F, sizeof...(Args)>);
+    return false;
+  } else if constexpr (std::is_void_v<typename traits::result>) {
+    return true;
+  } else {
+    return check_received<typename traits::result>();
+  }
+}
+
+/// All refusals at compile time; false after one of them has been reported.
+template <class F, class... Args>
+consteval bool check_task() {
+  using callable = std::decay_t<F>;
+  // NOLINTNEXTLINE(bugprone-branch-clone): each question makes sense only after the ones before it
+  if constexpr (!check_callable<callable>()) {
+    return false;
+  } else if constexpr (signature<callable>::known && arity<callable> != sizeof...(Args)) {
+    (void)sizeof(argument_count_must_match<callable, sizeof...(Args), arity<callable>>);
+    return false;
+  } else if constexpr (!check_arguments<callable, Args...>(std::index_sequence_for<Args...>{})) {
+    return false;
+  } else {
+    return check_call<callable, Args...>();
+  }
+}
+
+/// Appends [code address of the factory for F and its arguments][state of F].
+template <class F, class... Args>
+void encode_task_callable(byte_sink& sink, const std::decay_t<F>& f) {
+  if constexpr (check_task<F, Args...>()) {
+    using callable = std::decay_t<F>;
+    output_archive ar{sink};
+    write_factory(ar, &task_of<callable, received_types<callable, Args...>>::type::make);
+    save_callable(ar, f);
+  }
+}
+
+template <class F, class... Received, class... Args>
+void encode_arguments_as(byte_sink& sink, type_list<Received...> /*types*/, const Args&... args) {
+  if constexpr ((... && blittable<wire_of<Received>>)) {
+    // Numbers, the most frequent arguments of all, need no archive with its tables.
+    (..., [&](const wire_of<Received>& number) {
+      sink.append(&number, sizeof number);
+    }(static_cast<wire_of<Received>>(args)));
+  } else {
+    output_archive ar{sink};
+    (..., write_argument<wire_of<Received>>(ar, args));
+  }
+}
+
+/// Appends the arguments as the types they are stored as, converted here, in the caller.
+template <class F, class... Args>
+void encode_task_arguments(byte_sink& sink, const Args&... args) {
+  if constexpr (check_task<F, Args...>()) {
+    encode_arguments_as<std::decay_t<F>>(sink, received_types<std::decay_t<F>, Args...>{}, args...);
+  }
+}
+
+/// The callable that `encode_task_callable` wrote, ready to run here.
+/// Throws:  error{unknown_function}; error{protocol_error}; what the callable's own `load` throws.
+[[nodiscard]] std::unique_ptr<erased_task> decode_task_callable(std::span<const std::byte> bytes);
+
+}  // namespace troupe::detail

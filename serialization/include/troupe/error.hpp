@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace troupe {
+
+/// What went wrong, for programs. The text of an `error` is for people.
+///
+/// Each one answers: did the task run? may the caller retry? who has to act?
+// NOLINTNEXTLINE(performance-enum-size): two bytes on the wire leave room for more
+enum class errc : std::uint16_t {
+  /// Ran: yes. Retry: no need. Act: nobody.
+  ok = 0,
+  /// The task threw. Ran: yes. Retry: only if the exception says so. Act: the task's author.
+  task_failed,
+  /// Its worker died. Ran: see `error::ran()`, maybe if it had begun. Retry: if the task may run
+  /// twice. Act: the task's author; the operator if many die.
+  worker_lost,
+  /// The task ran longer than asked for. Ran: yes, not to its end. Retry: with more time. Act:
+  /// the caller.
+  timeout,
+  /// Cancelled before an outcome. Ran: no if still queued, else maybe. Retry: yes. Act: nobody.
+  cancelled,
+  /// The pool takes no more work. Ran: no. Retry: on another pool. Act: the caller.
+  pool_closed,
+  /// Workers died faster than the restart limit. Ran: maybe. Retry: on a new pool. Act: the
+  /// operator, who finds the first death in the log.
+  pool_broken,
+  /// There is no `troupe::system` in main. Ran: no. Retry: no. Act: the programmer adds the line.
+  not_bootstrapped,
+  /// A second `troupe::system`. Ran: no. Retry: no. Act: the programmer removes one.
+  already_bootstrapped,
+  /// No process could be created. Ran: no. Retry: later. Act: the operator (limits, memory).
+  spawn_failed,
+  /// A worker did not report in time. Ran: no. Retry: yes. Act: the operator (load, start-up work).
+  start_timeout,
+  /// The initializer threw. Ran: no. Retry: no. Act: the initializer's author.
+  initializer_failed,
+  /// An argument's `save` threw. Ran: no. Retry: no. Act: the argument type's author.
+  argument_encode_failed,
+  /// An argument's `load` threw or its bytes were wrong. Ran: no. Retry: no. Act: the argument
+  /// type's author, whose save and load disagree.
+  argument_decode_failed,
+  /// The result's `save` threw. Ran: yes. Retry: no. Act: the result type's author.
+  result_encode_failed,
+  /// The result's `load` threw or its bytes were wrong. Ran: yes. Retry: no. Act: the result
+  /// type's author.
+  result_decode_failed,
+  /// Bigger than a configured limit. Ran: no for arguments, yes for results. Retry: smaller. Act:
+  /// the caller, or who set the limit.
+  payload_too_large,
+  /// Out of memory, descriptors or shared memory. Ran: no. Retry: later. Act: the operator.
+  resource_exhausted,
+  /// The peer was built from other sources. Ran: no. Retry: no. Act: the operator deploys one
+  /// build.
+  version_mismatch,
+  /// Bytes that no peer of ours writes. Ran: maybe. Retry: no. Act: the operator; a bug or an
+  /// attack.
+  protocol_error,
+  /// A future or handle without a state was used. Ran: no. Retry: no. Act: the programmer.
+  no_state,
+  /// No such function where it should run. Ran: no. Retry: no. Act: the programmer registers it or
+  /// deploys the library that has it.
+  unknown_function,
+  /// A value nested deeper than the codec's limit. Ran: no for arguments, yes for results. Retry:
+  /// no.
+  /// Act: the type's author, who serializes a flat form.
+  nesting_too_deep,
+  /// A bound that was asked for is reached. Ran: no. Retry: later. Act: the caller waits.
+  queue_full,
+  /// Waiting here would never end. Ran: no. Retry: no. Act: the programmer.
+  would_deadlock
+};
+
+/// Did the task run? `maybe` is the honest answer when a worker died holding it.
+enum class task_ran : std::uint8_t { no, yes, maybe };
+
+/// The enumerator's name, or "unknown error code".
+[[nodiscard]] std::string_view to_string(errc code) noexcept;
+[[nodiscard]] std::string_view to_string(task_ran ran) noexcept;
+
+/// A process that ended by itself.
+struct exited {
+  int code = 0;
+  bool operator==(const exited&) const = default;
+};
+
+/// A process that a signal ended.
+struct killed_by {
+  int signal = 0;
+  bool operator==(const killed_by&) const = default;
+};
+
+using exit_status = std::variant<exited, killed_by>;
+
+/// "exit code 99" or "SIGSEGV (signal 11)".
+[[nodiscard]] std::string to_string(const exit_status& status);
+
+/// One link of a chain of nested exceptions.
+struct cause {
+  std::string type;
+  std::string text;
+  bool operator==(const cause&) const = default;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(type, text);
+  }
+};
+
+/// The exception types of the standard that arrive as themselves.
+enum class standard_exception : std::uint8_t {
+  none,
+  exception,
+  logic_error,
+  domain_error,
+  invalid_argument,
+  length_error,
+  out_of_range,
+  runtime_error,
+  range_error,
+  overflow_error,
+  underflow_error,
+  bad_alloc,
+  bad_array_new_length,
+  bad_cast,
+  bad_typeid,
+  bad_exception,
+  bad_function_call,
+  bad_weak_ptr,
+  bad_optional_access,
+  bad_variant_access,
+  bad_any_cast,
+  system_error,
+  ios_failure,
+  filesystem_error,
+  future_error,
+  regex_error
+};
+
+/// Why a task has no value, as plain data: copies, compares, crosses.
+///
+/// An empty `type_name` means that no exception was thrown: the library itself made the failure.
+struct failure {
+  errc code = errc::task_failed;
+  task_ran ran = task_ran::yes;
+  standard_exception std_type = standard_exception::none;
+  std::string type_name;         ///< demangled type of what was thrown
+  std::string text;              ///< its what()
+  std::vector<cause> causes;     ///< nested exceptions, outermost first, at most 16
+  std::int32_t error_value = 0;  ///< of an error_code; the code of a regex_error
+  std::string error_category;    ///< its category's name
+  std::string path1, path2;      ///< of a filesystem_error
+  std::int64_t pid = 0;          ///< where it happened; 0 when unknown
+  std::string host;
+  std::uint64_t task = 0;
+  std::uint32_t attempt = 0;
+  std::uint8_t exit_kind = 0;          ///< 0 none, 1 exited, 2 killed by a signal
+  std::int32_t exit_value = 0;         ///< exit code or signal number
+  std::string stage;                   ///< what the worker was doing
+  std::vector<std::string> backtrace;  ///< one line per frame, may be empty
+
+  bool operator==(const failure&) const = default;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(code, ran, std_type, type_name, text, causes, error_value, error_category, path1, path2, pid,
+       host, task, attempt, exit_kind, exit_value, stage, backtrace);
+  }
+};
+
+// Found by the codec, which refuses bytes that are none of the enumerators.
+[[nodiscard]] constexpr bool is_valid(errc code) noexcept {
+  return code <= errc::would_deadlock;
+}
+[[nodiscard]] constexpr bool is_valid(task_ran ran) noexcept {
+  return ran <= task_ran::maybe;
+}
+[[nodiscard]] constexpr bool is_valid(standard_exception type) noexcept {
+  return type <= standard_exception::regex_error;
+}
+
+/// Base of everything this library throws for a reason in the world.
+///
+/// Threads: any; copies share their text.    Crosses: as a `failure`, and arrives as the same
+/// class.
+class error : public std::runtime_error {
+ public:
+  error(errc code, task_ran ran, const std::string& text)
+      : std::runtime_error(text), code_(code), ran_(ran) {}
+  error(const error&) = default;
+  error(error&&) = default;
+  error& operator=(const error&) = default;
+  error& operator=(error&&) = default;
+  ~error() override;
+
+  [[nodiscard]] errc code() const noexcept { return code_; }
+  [[nodiscard]] task_ran ran() const noexcept { return ran_; }
+
+ private:
+  errc code_;
+  task_ran ran_;
+};
+
+/// What every exception that came from another process also is, whatever else it is.
+///
+/// `catch (const std::out_of_range& e)` works as if the task had run here; a `dynamic_cast` of `e`
+/// to this, or `catch (const troupe::remote_error_info&)`, tells the rest.
+// NOLINTNEXTLINE(cppcoreguidelines-special-member-functions): a moved-from one would dangle
+class remote_error_info {
+ public:
+  explicit remote_error_info(std::shared_ptr<const failure> what) noexcept;
+  remote_error_info(const remote_error_info&) = default;
+  remote_error_info& operator=(const remote_error_info&) = default;
+  virtual ~remote_error_info();
+
+  /// The demangled type of what was thrown.
+  [[nodiscard]] const std::string& type_name() const noexcept { return failure_->type_name; }
+  /// The original what().
+  [[nodiscard]] const std::string& message() const noexcept { return failure_->text; }
+  /// The chain of nested exceptions, outermost first, without the exception itself.
+  [[nodiscard]] const std::vector<cause>& causes() const noexcept { return failure_->causes; }
+  [[nodiscard]] std::int64_t pid() const noexcept { return failure_->pid; }
+  [[nodiscard]] const std::string& host() const noexcept { return failure_->host; }
+  [[nodiscard]] std::uint64_t task() const noexcept { return failure_->task; }
+  [[nodiscard]] std::uint32_t attempt() const noexcept { return failure_->attempt; }
+  /// One line per frame; empty when none was taken.
+  [[nodiscard]] const std::vector<std::string>& backtrace() const noexcept {
+    return failure_->backtrace;
+  }
+  /// All of it as plain data.
+  [[nodiscard]] const failure& as_failure() const noexcept { return *failure_; }
+
+ private:
+  std::shared_ptr<const failure> failure_;
+};
+
+/// An exception of a type that this process cannot rebuild; what() is "type: original text".
+class remote_error : public error, public remote_error_info {
+ public:
+  explicit remote_error(std::shared_ptr<const failure> what);
+  ~remote_error() override;
+};
+
+/// A worker died; only the task it was running fails with this.
+class worker_lost : public error {
+ public:
+  explicit worker_lost(std::shared_ptr<const failure> what);
+  ~worker_lost() override;
+
+  [[nodiscard]] std::int64_t pid() const noexcept { return failure_->pid; }
+  /// How the process ended, if that is known.
+  [[nodiscard]] std::optional<exit_status> exit() const noexcept;
+  /// The signal that ended it, if one did.
+  [[nodiscard]] std::optional<int> signal() const noexcept;
+  /// "SIGKILL (signal 9)", "exit code 0", or what is known when neither is.
+  [[nodiscard]] std::string reason() const;
+  [[nodiscard]] std::uint64_t task() const noexcept { return failure_->task; }
+  [[nodiscard]] std::uint32_t attempt() const noexcept { return failure_->attempt; }
+  /// What the worker was doing, for example "run".
+  [[nodiscard]] const std::string& stage() const noexcept { return failure_->stage; }
+  [[nodiscard]] const failure& as_failure() const noexcept { return *failure_; }
+
+ private:
+  std::shared_ptr<const failure> failure_;
+};
+
+/// `.timeout` passed.
+class timeout_error : public error {
+ public:
+  explicit timeout_error(const std::string& text, task_ran ran = task_ran::yes)
+      : error(errc::timeout, ran, text) {}
+  ~timeout_error() override;
+};
+
+/// `cancel()` or `terminate()` came first.
+class cancelled_error : public error {
+ public:
+  explicit cancelled_error(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::cancelled, ran, text) {}
+  ~cancelled_error() override;
+};
+
+/// The pool takes no more work.
+class pool_closed : public error {
+ public:
+  explicit pool_closed(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::pool_closed, ran, text) {}
+  ~pool_closed() override;
+};
+
+/// Workers died faster than the restart limit allows.
+class pool_broken : public error {
+ public:
+  explicit pool_broken(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::pool_broken, ran, text) {}
+  ~pool_broken() override;
+};
+
+/// `troupe::system` is missing in main.
+class not_bootstrapped : public error {
+ public:
+  explicit not_bootstrapped(const std::string& text)
+      : error(errc::not_bootstrapped, task_ran::no, text) {}
+  ~not_bootstrapped() override;
+};
+
+/// Turns a caught exception into plain data; never throws and calls nothing but `what()`.
+///
+/// Anything may be thrown: `throw 42` gives the type name "int". A what() that returns a null
+/// pointer is survived; texts are cut at 64 KiB. An exception that itself came from another process
+/// keeps what it said about its origin.
+[[nodiscard]] failure capture_failure(const std::exception_ptr& thrown) noexcept;
+
+/// The same for an exception from a stage other than the task itself: it keeps `code`, its text
+/// says which stage failed, and `to_exception` makes a `remote_error` of it.
+[[nodiscard]] failure capture_failure(errc code, const std::exception_ptr& thrown) noexcept;
+
+/// A fresh exception object for `what`, never dependent on a constructor of a user's type.
+///
+/// Types of the standard arrive as a class derived from that type and from `remote_error_info`,
+/// with the original what(); error codes of the generic, system, iostream and future categories are
+/// kept, others become the same number in the generic category. Nested exceptions are rebuilt for
+/// `std::rethrow_if_nested`. Unknown types arrive as `remote_error`, the library's own as
+/// themselves.
+[[nodiscard]] std::exception_ptr to_exception(const failure& what);
+
+[[noreturn]] void rethrow(const failure& what);
+
+/// What `on_error` callbacks receive: always an `error`, so `remote_error` for any thrown
+/// exception.
+[[nodiscard]] std::shared_ptr<const error> to_error(const failure& what);
+
+}  // namespace troupe

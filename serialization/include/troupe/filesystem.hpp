@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/codec.hpp"
+
+#include <filesystem>
+#include <string>
+
+namespace troupe {
+
+/// Include this where a `std::filesystem::path` crosses; it is apart because <filesystem> is slow
+/// to compile and few tasks need it.
+inline void save(output_archive& ar, const std::filesystem::path& path) {
+  ar(path.native());
+}
+inline void load(input_archive& ar, std::filesystem::path& path) {
+  std::filesystem::path::string_type text;
+  ar(text);
+  path = std::move(text);
+}
+
+}  // namespace troupe

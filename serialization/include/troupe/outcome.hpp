@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/codec.hpp"
+#include "troupe/error.hpp"
+
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace troupe {
+
+/// How one task ended: the bytes of its value, or its failure. Exactly one of them.
+///
+/// Crosses: copied. The value stays encoded until `get` is called.
+class outcome {
+ public:
+  /// The value of a task that returns nothing.
+  outcome() = default;
+  explicit outcome(std::vector<std::byte> value) : state_(std::move(value)) {}
+  explicit outcome(failure why) : state_(std::move(why)) {}
+
+  [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+  /// Throws:  std::bad_variant_access if there is no value.
+  [[nodiscard]] std::span<const std::byte> bytes() const {
+    return std::get<std::vector<std::byte>>(state_);
+  }
+  /// Throws:  std::bad_variant_access if there is no failure.
+  [[nodiscard]] const failure& why() const { return std::get<failure>(state_); }
+
+  /// Decodes the value, or throws what the task threw.
+  template <class T>
+  [[nodiscard]] T get() const {
+    throw_if_failed();
+    return decode<T>(bytes());
+  }
+  void throw_if_failed() const {
+    if (const auto* failed = std::get_if<failure>(&state_)) {
+      rethrow(*failed);
+    }
+  }
+
+  bool operator==(const outcome&) const = default;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(state_);
+  }
+
+ private:
+  std::variant<std::vector<std::byte>, failure> state_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ERROR: troupe: this callable cannot cross to another process: use a function
+// NAMES: callable_must_cross<int job::
+#include "troupe/callable.hpp"
+
+template <class F, class... Args>
+void submit(F&& f, Args&&... args) {
+  troupe::detail::byte_buffer sink;
+  troupe::detail::encode_task_callable<F, Args...>(sink, f);
+  troupe::detail::encode_task_arguments<F, Args...>(sink, args...);
+}
+
+struct job {
+  int x = 0;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(x);
+  }
+};
+
+void test() {
+  submit(&job::x, job{});
+}
