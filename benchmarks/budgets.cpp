@@ -191,6 +191,8 @@ constexpr std::array groups{
     group{"round_trip", round_trip},
     group{"throughput", throughput},
     group{"adaptive_map", adaptive_map},
+    group{"thread_pool", thread_pool},
+    group{"executor", executor},
     group{"payload", payload},
     group{"kill", kill_notice},
     group{"fresh_pool", fresh_pool},

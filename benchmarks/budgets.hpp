@@ -81,6 +81,8 @@ struct group {
 void round_trip(report& to);
 void throughput(report& to);
 void adaptive_map(report& to);
+void thread_pool(report& to);
+void executor(report& to);
 void payload(report& to);
 void kill_notice(report& to);
 void fresh_pool(report& to);

@@ -7,6 +7,7 @@ it is what is measured.
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.pool
 import sys
 import time
 
@@ -59,6 +60,26 @@ def submit(times):
         futures = [executor.submit(nothing) for _ in range(times)]
         for future in futures:
             future.result()
+        return time.perf_counter() - begin
+
+
+def thread_map_one(times):
+    with multiprocessing.pool.ThreadPool(WORKERS) as pool:
+        pool.apply(nothing)
+        begin = time.perf_counter()
+        results = pool.map(same, range(times), chunksize=1)
+        taken = time.perf_counter() - begin
+        assert len(results) == times
+        return taken
+
+
+def thread_apply_async(times):
+    with multiprocessing.pool.ThreadPool(WORKERS) as pool:
+        pool.apply(nothing)
+        begin = time.perf_counter()
+        results = [pool.apply_async(nothing) for _ in range(times)]
+        for result in results:
+            result.get()
         return time.perf_counter() - begin
 
 

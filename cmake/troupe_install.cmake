@@ -21,6 +21,7 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/troupeConfigVersion.cmak
 install(
   FILES "${PROJECT_BINARY_DIR}/troupeConfig.cmake"
         "${PROJECT_BINARY_DIR}/troupeConfigVersion.cmake"
+        "${PROJECT_SOURCE_DIR}/cmake/FindTroupeAsio.cmake"
         "${PROJECT_SOURCE_DIR}/cmake/FindTroupeCAF.cmake"
   DESTINATION "${troupe_package_dir}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -30,6 +30,9 @@ function(troupe_add_test name)
     target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/support/process_main.cpp")
     target_link_libraries(${name} PRIVATE troupe::troupe)
     list(APPEND arg_LABELS process)
+    # They instantiate every template of the library again: optimizing that would take most of the build's time.
+    # What is tested is in the libraries, which are optimized.
+    target_compile_options(${name} PRIVATE -O0)
   else()
     target_link_libraries(${name} PRIVATE GTest::gtest_main)
   endif()

@@ -5,13 +5,16 @@
 #include "troupe/detail/code_address.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/memory.hpp"
+#include "troupe/log.hpp"
 #include "troupe/system.hpp"
 
 #include "pool_core_impl.hpp"
+#include "thread_core_impl.hpp"
 #include "worker_actor.hpp"
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <utility>
@@ -28,6 +31,7 @@ struct process_place {
   bool was_shut_down = false;       // guarded by mutex
   program self;                     // in a worker
   caf::actor_system* worker_actors = nullptr;
+  const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
 };
 
 process_place*& place_pointer() {
@@ -71,35 +75,44 @@ engine::engine(program self, caf::actor_system* existing)
     actors_ = own_actors_.get();
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
   }
+  char name[256] = {};
+  host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
   reactor_ = std::make_unique<reactor>();
-  launcher_->attach(
-      *reactor_, {[this](std::uint64_t worker, std::int64_t pid) {
-                    if (const auto owner = owner_of(worker)) {
-                      owner->tell(supervisor_message::worker_started, worker, to_bytes(pid));
-                    }
-                  },
-                  [this](std::uint64_t worker, int code) {
-                    if (const auto owner = owner_of(worker)) {
-                      owner->tell(supervisor_message::start_failed, worker, to_bytes(code));
-                    }
-                  },
-                  [this](const exit_report& report) {
-                    const auto owner = owner_of(report.worker);
-                    if (!owner) {
-                      return;
-                    }
-                    exit_notice notice{report.pid, 0, 0, report.max_rss_kib};
-                    if (report.status) {
-                      if (const auto* normal = std::get_if<exited>(&*report.status)) {
-                        notice.kind = 1;
-                        notice.value = normal->code;
-                      } else {
-                        notice.kind = 2;
-                        notice.value = std::get<killed_by>(*report.status).signal;
-                      }
-                    }
-                    owner->tell(supervisor_message::worker_exited, report.worker, to_bytes(notice));
-                  }});
+  errors_ = std::make_unique<stderr_relay>(*reactor_);
+  launcher_->attach(*reactor_,
+                    {[this](std::uint64_t worker, std::int64_t pid) {
+                       if (const auto owner = owner_of(worker)) {
+                         owner->tell(supervisor_message::worker_started, worker, to_bytes(pid));
+                       }
+                     },
+                     [this](std::uint64_t worker, int code) {
+                       errors_->close(worker);
+                       if (const auto owner = owner_of(worker)) {
+                         owner->tell(supervisor_message::start_failed, worker, to_bytes(code));
+                       }
+                     },
+                     [this](const exit_report& report) { worker_exited(report); }});
+}
+
+void engine::worker_exited(const exit_report& report) {
+  exit_notice notice;
+  notice.pid = report.pid;
+  notice.usage = report.usage;
+  notice.stderr_tail = errors_->close(report.worker);
+  if (report.status) {
+    if (const auto* normal = std::get_if<exited>(&*report.status)) {
+      notice.kind = 1;
+      notice.value = normal->code;
+    } else {
+      notice.kind = 2;
+      notice.value = std::get<killed_by>(*report.status).signal;
+    }
+    notice.out_of_memory =
+        notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
+  }
+  if (const auto owner = owner_of(report.worker)) {
+    owner->tell(supervisor_message::worker_exited, report.worker, encode_notice(notice));
+  }
 }
 
 // The handles of pools may keep an engine beyond shut_down; by then it is an empty shell.
@@ -139,11 +152,15 @@ std::shared_ptr<engine> engine::current() {
 }
 
 void engine::enter_worker(const program& self, caf::actor_system& actors) {
+  // A process that a task of a thread pool forked is no worker thread of that pool.
+  wait_helper::of_this_thread() = nullptr;
+  local_task::here() = nullptr;
   // Never destroyed and never locked: in a worker forked from a running program the old one belongs
   // to threads that do not exist here.
   auto* const fresh = new process_place;
   fresh->self = self;
   fresh->worker_actors = &actors;
+  fresh->of_parent = place_pointer();
   place_pointer() = fresh;
 }
 
@@ -163,7 +180,9 @@ void engine::shut_down() noexcept {
     }
   }
   launcher_->detach();
+  errors_->finish();
   reactor_.reset();
+  signals_.reset();
   launcher_.reset();
   own_actors_.reset();
   process_place& here = place();
@@ -171,6 +190,46 @@ void engine::shut_down() noexcept {
   if (here.current.get() == this) {
     here.current.reset();
     here.was_shut_down = true;
+  }
+}
+
+std::vector<std::shared_ptr<pool_core>> engine::live_pools() {
+  std::vector<std::shared_ptr<pool_core>> live;
+  const std::lock_guard lock{mutex_};
+  for (const auto& weak : pools_) {
+    if (auto pool = weak.lock()) {
+      live.push_back(std::move(pool));
+    }
+  }
+  return live;
+}
+
+void engine::stop_on_signals() {
+  const std::lock_guard lock{mutex_};
+  if (!signals_) {
+    signals_ = std::make_unique<stop_signals>(
+        *reactor_, [this](int signal, int count) { on_stop_signal(signal, count); });
+  }
+}
+
+void engine::on_stop_signal(int signal, int count) {
+  const std::string name = signal == SIGINT ? "SIGINT" : "SIGTERM";
+  stop_signal_ = signal;
+  for (const auto& pool : live_pools()) {
+    const pool_stats left = pool->stats();
+    const std::string tasks = std::to_string(left.running) + " tasks with workers and " +
+                              std::to_string(left.queued) + " waiting ones";
+    if (count == 1) {
+      log(log_level::warning, name + ": " + pool->title() + " takes no more work and finishes " +
+                                  tasks + "; once more to kill");
+      pool->close();
+    } else {
+      log(log_level::warning, name + " again: " + pool->title() + " is killed with " + tasks);
+      pool->kill();
+    }
+  }
+  if (count == 1) {
+    stopping_.request_stop();
   }
 }
 
@@ -191,6 +250,11 @@ void engine::add(const std::shared_ptr<pool_core>& link) {
   if (down_) {
     throw pool_closed{
         "troupe: the troupe::system of this program is ending: it starts no more pools"};
+  }
+  if (stop_signal_ != 0) {
+    throw pool_closed{
+        "troupe: this program was asked to stop by a signal (see system::stop_on_signals): it "
+        "starts no more pools"};
   }
   std::erase_if(pools_, [](const auto& weak) { return weak.expired(); });
   pools_.push_back(link);
@@ -220,8 +284,8 @@ system::system(int argc, char** argv) {
   self.arguments.assign(argv, argv + argc);
   self.entry = &detail::run_worker;
   detail::take_role(self);
-  // First used here, before there are threads: a process forked during the first use would wait for its
-  // guard for ever.
+  // First used here, before there are threads: a process forked during the first use would wait for
+  // its guard for ever.
   static_cast<void>(detail::program_build_id());
   detail::handover::of_this_thread();  // so that main's first wait changes nothing about the
                                        // program
@@ -233,6 +297,18 @@ system::~system() {
   if (engine) {
     engine->shut_down();
   }
+}
+
+void system::stop_on_signals() {
+  std::static_pointer_cast<detail::engine>(engine_)->stop_on_signals();
+}
+
+std::stop_token system::stop_token() const {
+  return std::static_pointer_cast<detail::engine>(engine_)->stop_token();
+}
+
+int system::stop_signal() const noexcept {
+  return std::static_pointer_cast<detail::engine>(engine_)->stop_signal();
 }
 
 }  // namespace troupe

@@ -2,16 +2,22 @@
 #pragma once
 
 #include "troupe/detail/launcher.hpp"
+#include "troupe/detail/oom_watch.hpp"
 #include "troupe/detail/reactor.hpp"
 #include "troupe/detail/segment.hpp"
+#include "troupe/detail/stderr_relay.hpp"
+#include "troupe/detail/stop_signals.hpp"
 
 #include "caf.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stop_token>
+#include <string>
 #include <vector>
 
 namespace troupe::detail {
@@ -46,24 +52,39 @@ class engine {
   [[nodiscard]] caf::actor_system& actors() noexcept { return *actors_; }
   [[nodiscard]] launcher& processes() noexcept { return *launcher_; }
   [[nodiscard]] reactor& loop() noexcept { return *reactor_; }
+  [[nodiscard]] stderr_relay& errors() noexcept { return *errors_; }
+  [[nodiscard]] const std::string& host() const noexcept { return host_; }
   [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept { return segments_; }
 
   /// A worker id for `link`, which hears of its life from now on.
   std::uint64_t enroll(const std::shared_ptr<pool_core>& link);
   void dismiss(std::uint64_t worker);
   void add(const std::shared_ptr<pool_core>& link);
+  /// See system::stop_on_signals.
+  void stop_on_signals();
+  [[nodiscard]] std::stop_token stop_token() const { return stopping_.get_token(); }
+  [[nodiscard]] int stop_signal() const noexcept { return stop_signal_; }
   /// After the last one, memory kept for reuse is freed.
   void pool_ended();
 
  private:
   std::shared_ptr<pool_core> owner_of(std::uint64_t worker);
+  void on_stop_signal(int signal, int count);
+  std::vector<std::shared_ptr<pool_core>> live_pools();
+  void worker_exited(const exit_report& report);
 
   std::unique_ptr<launcher> launcher_;  // first: its fork server is forked before there are threads
   std::shared_ptr<segment_pool> segments_;
   std::unique_ptr<caf::actor_system_config> config_;
   std::unique_ptr<caf::actor_system> own_actors_;
   caf::actor_system* actors_;
+  std::unique_ptr<stderr_relay> errors_;  // before the reactor, whose thread uses it
+  oom_watch oom_;                         // the reactor's thread's
+  std::string host_;
   std::unique_ptr<reactor> reactor_;
+  std::stop_source stopping_;
+  std::atomic<int> stop_signal_{0};
+  std::unique_ptr<stop_signals> signals_;
   std::mutex mutex_;
   std::map<std::uint64_t, std::weak_ptr<pool_core>> workers_;  // guarded by mutex_
   std::vector<std::weak_ptr<pool_core>> pools_;                // guarded by mutex_

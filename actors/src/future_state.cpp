@@ -7,13 +7,27 @@
 
 namespace troupe::detail {
 
+completion_listener::~completion_listener() = default;
+
+wait_helper*& wait_helper::of_this_thread() noexcept {
+  constinit thread_local wait_helper* here = nullptr;
+  return here;
+}
+
 future_state::~future_state() = default;
 
-bool future_state::wait(const deadline& until) const noexcept {
+bool future_state::wait(const deadline& until) const {
   if (done()) {
     return true;
   }
+  if (hurry()) {
+    return true;
+  }
   if (!until) {
+    if (wait_helper* const helper = wait_helper::of_this_thread()) {
+      helper->wait_for(*this);
+      return true;
+    }
     const handover& own = handover::of_this_thread();
     int expected = nobody;
     if (own.address() >= 0 && waiter_.compare_exchange_strong(expected, own.address())) {
@@ -39,19 +53,30 @@ bool future_state::wait(const deadline& until) const noexcept {
 
 void future_state::rethrow_failure() const {
   if (failure_) {
+    if (const std::exception_ptr thrown = original()) {
+      std::rethrow_exception(thrown);
+    }
     rethrow(*failure_);
   }
 }
 
+std::exception_ptr future_state::exception() const {
+  if (!failure_) {
+    return nullptr;
+  }
+  std::exception_ptr thrown = original();
+  return thrown ? thrown : to_exception(*failure_);
+}
+
 void future_state::finish(std::shared_ptr<const failure> failed) noexcept {
   failure_ = std::move(failed);
-  std::vector<callback> todo;
+  std::unique_ptr<followers> todo;
   std::uint32_t before = 0;
   {
     // Under the lock, so that a callback is either taken here or finds the state fulfilled.
     const std::lock_guard lock{mutex_};
     before = word_.exchange(fulfilled);
-    todo.swap(callbacks_);
+    todo = std::move(followers_);
   }
   if (before == awaited) {
     futex_wake_all(word_);
@@ -59,8 +84,13 @@ void future_state::finish(std::shared_ptr<const failure> failed) noexcept {
   if (const int waiter = waiter_.exchange(too_late); waiter >= 0) {
     handover::signal(waiter);
   }
-  for (callback& function : todo) {
-    run(std::move(function));
+  if (todo) {
+    for (const auto& listener : todo->listeners) {
+      listener->completed(*this);
+    }
+    for (callback& function : todo->callbacks) {
+      run(std::move(function));
+    }
   }
 }
 
@@ -68,11 +98,76 @@ void future_state::when_done(callback function) {
   {
     const std::lock_guard lock{mutex_};
     if (!done()) {
-      callbacks_.push_back(std::move(function));
+      follow().callbacks.push_back(std::move(function));
       return;
     }
   }
   run(std::move(function));
+}
+
+bool future_state::listen(std::shared_ptr<completion_listener> listener) {
+  const std::lock_guard lock{mutex_};
+  if (done()) {
+    return false;
+  }
+  follow().listeners.push_back(std::move(listener));
+  return true;
+}
+
+void future_state::unlisten(const completion_listener* listener) noexcept {
+  const std::lock_guard lock{mutex_};
+  if (followers_) {
+    std::erase_if(followers_->listeners,
+                  [listener](const auto& one) { return one.get() == listener; });
+  }
+}
+
+std::optional<task_progress> future_state::progress() const {
+  const std::lock_guard lock{mutex_};
+  return progress_ ? std::optional{*progress_} : std::nullopt;
+}
+
+void future_state::on_progress(progress_callback function) {
+  const std::lock_guard lock{mutex_};
+  if (!done()) {
+    follow().progress_callbacks.push_back(std::make_shared<progress_callback>(std::move(function)));
+  }
+}
+
+void future_state::report(task_progress now) {
+  std::vector<std::shared_ptr<progress_callback>> todo;
+  {
+    const std::lock_guard lock{mutex_};
+    if (done()) {
+      return;
+    }
+    if (followers_) {
+      todo = followers_->progress_callbacks;
+    }
+    progress_ = std::make_unique<task_progress>(now);
+  }
+  for (auto& function : todo) {
+    callbacks()([function = std::move(function), now] {
+      try {
+        (*function)(now);
+      } catch (...) {
+        report_callback(std::current_exception());
+      }
+    });
+  }
+}
+
+void future_state::observe(callback function) const {
+  struct observer final : completion_listener {
+    explicit observer(callback f) : function{std::move(f)} {}
+    void completed(future_state& state) noexcept override { function(state); }
+    callback function;
+  };
+  // Observers get the state as others hold it; only the list of them is changed here.
+  auto& self = const_cast<future_state&>(*this);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  if (const auto one = std::make_shared<observer>(std::move(function)); !self.listen(one)) {
+    one->completed(self);
+  }
 }
 
 void future_state::run(callback function) {

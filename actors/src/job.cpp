@@ -23,9 +23,11 @@ void job_group::cut_after(std::uint64_t job_number, std::uint32_t item) {
   cancelled = true;
 }
 
-job::job(std::shared_ptr<pool_core> owner, const task_options& how,
+job::job(std::shared_ptr<pool_core> owner, const options_ptr& options,
          std::vector<std::shared_ptr<segment>> segments)
-    : options{how}, owner_{std::move(owner)} {
+    : owner_{std::move(owner)},
+      options_{options.get()},
+      kept_options_{options == owner_->task_defaults() ? nullptr : options} {
   if (!segments.empty()) {
     rare().segments = std::move(segments);
   }
@@ -74,7 +76,22 @@ void job::store_payload(std::uint32_t item, std::shared_ptr<const foreign_payloa
   ++decided_;
 }
 
+void job::note_lost_attempt(std::uint32_t item, attempt_end how) {
+  rare().lost_attempts.emplace_back(item, std::move(how));
+}
+
 void job::store_failure(std::uint32_t item, std::shared_ptr<const failure> why) {
+  std::vector<attempt_end> attempts;
+  for (const auto& [index, lost] : rare().lost_attempts) {
+    if (index == item) {
+      attempts.push_back(lost);
+    }
+  }
+  if (!attempts.empty()) {
+    auto whole = std::make_shared<failure>(*why);  // `why` may be shared with other items
+    whole->attempts.insert(whole->attempts.begin(), attempts.begin(), attempts.end());
+    why = std::move(whole);
+  }
   outcomes()[item] = {failed_item, 0, rare().failures.size()};
   rare().failures.push_back(std::move(why));
   ++decided_;
@@ -90,6 +107,7 @@ bool job::finish_if_complete() {
   if (rare_) {
     rare_->segments.clear();
     rare_->offsets = {};
+    rare_->lost_attempts = {};
     for (std::uint32_t item = 0; item < count && !rare_->failures.empty() && !first; ++item) {
       if (outcomes()[item].kind == failed_item) {
         first = rare_->failures[outcomes()[item].where];
@@ -124,20 +142,14 @@ std::uint32_t job::offset_of(std::uint32_t index) {
   return offsets[index];
 }
 
-std::uint32_t& job::attempts_of(std::uint32_t item) {
-  for (auto& [index, attempts] : rare().attempts) {
-    if (index == item) {
-      return attempts;
-    }
-  }
-  return rare().attempts.emplace_back(item, 1).second;
-}
-
 bool job::cancel(bool force) {
   return owner_->cancel(*this, force);
 }
 bool job::running() const {
   return owner_->is_running(*this);
+}
+bool job::hurry() const {
+  return owner_->hurry(*this);
 }
 future_state::executor job::callbacks() const {
   return owner_->callback_executor();

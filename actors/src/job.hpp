@@ -3,8 +3,8 @@
 
 #include "troupe/detail/channel.hpp"
 #include "troupe/detail/future_state.hpp"
+#include "troupe/detail/pool_core.hpp"
 #include "troupe/detail/segment.hpp"
-#include "troupe/pool_options.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -46,7 +46,7 @@ class job_group {
 /// Written by the supervisor on its turn until `future_state::finish`, read by everybody after it.
 class job final : public future_state {
  public:
-  job(std::shared_ptr<pool_core> owner, const task_options& options,
+  job(std::shared_ptr<pool_core> owner, const options_ptr& options,
       std::vector<std::shared_ptr<segment>> segments);
   ~job() override;
 
@@ -54,6 +54,7 @@ class job final : public future_state {
   bool cancel(bool force) override;
   [[nodiscard]] bool running() const override;
   [[nodiscard]] executor callbacks() const override;
+  [[nodiscard]] bool hurry() const override;
 
   /// Outcomes by item; only when done.
   [[nodiscard]] std::span<const std::byte> value(std::uint32_t item) const;
@@ -66,7 +67,7 @@ class job final : public future_state {
   std::uint32_t count = 0;
   std::uint32_t max_slice = 0;  ///< items per message; 0: as the window allows
   std::shared_ptr<job_group> group;
-  task_options options;
+  [[nodiscard]] const task_options& options() const noexcept { return *options_; }
 
   // The supervisor's.
   void prepare();
@@ -78,11 +79,12 @@ class job final : public future_state {
   bool finish_if_complete();
   /// Where item `index` begins in `bytes`.
   [[nodiscard]] std::uint32_t offset_of(std::uint32_t index);
-  /// How often an item has been begun, for the caller to count on.
-  std::uint32_t& attempts_of(std::uint32_t item);
+  /// An attempt that is followed by another; the item's failure, if it comes to one, lists it.
+  void note_lost_attempt(std::uint32_t item, attempt_end how);
   /// What its parts refer to.
   [[nodiscard]] const std::vector<std::shared_ptr<segment>>& segments() const;
 
+  bool overdue = false;  ///< its deadline has passed
   std::uint64_t run_nanoseconds = 0;
   std::uint64_t run_items = 0;
 
@@ -97,6 +99,9 @@ class job final : public future_state {
   [[nodiscard]] const outcome* outcomes() const { return many_ ? many_.get() : &single_; }
 
   std::shared_ptr<pool_core> owner_;
+  const task_options* options_;  ///< the pool's own, or what `kept_options_` has: counting the
+                                 ///< users of the former would be contended by all threads
+  options_ptr kept_options_;
   std::uint32_t decided_ = 0;
   outcome single_;
   std::unique_ptr<outcome[]> many_;
@@ -106,7 +111,7 @@ class job final : public future_state {
     std::vector<std::shared_ptr<segment>> segments;
     std::vector<std::shared_ptr<const foreign_payload>> payloads;
     std::vector<std::shared_ptr<const failure>> failures;
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> attempts;
+    std::vector<std::pair<std::uint32_t, attempt_end>> lost_attempts;  // in the order of time
     std::vector<std::uint32_t> offsets;  // of items; made when a slice needs one
   };
   rarities& rare() {

@@ -36,8 +36,8 @@ class session_group final : public job_group {
     futex_wake_all(moved_);
   }
 
-  /// The next job that ended, in that order; waits for one.
-  job* wait_any() {
+  /// The next job that ended, in that order; waits for one. Null: the deadline passed first.
+  job* wait_any(const deadline& until) {
     for (;;) {
       const std::uint32_t moved = moved_.load();
       {
@@ -48,7 +48,10 @@ class session_group final : public job_group {
           return first;
         }
       }
-      futex_wait(moved_, moved, std::nullopt);
+      if (!futex_wait(moved_, moved, until) && until &&
+          *until <= std::chrono::steady_clock::now() && moved_.load() == moved) {
+        return nullptr;
+      }
     }
   }
 
@@ -71,7 +74,9 @@ class group_future final : public future_state, public job_group {
  public:
   explicit group_future(std::shared_ptr<pool_core> pool) : pool_{std::move(pool)} {}
 
-  void job_done(job&) override {
+  void job_done(job& finished) override {
+    const std::uint64_t done = items_done_ += finished.count;
+    report({done, items_.load(), {}});
     if (left_.fetch_sub(1) == 1) {
       complete();
     }
@@ -83,7 +88,10 @@ class group_future final : public future_state, public job_group {
     }
   }
   void add(std::shared_ptr<job> part) { jobs_.push_back(std::move(part)); }
-  void expect_one() { left_.fetch_add(1); }
+  void expect(std::size_t items) {
+    items_.fetch_add(items);
+    left_.fetch_add(1);
+  }
 
   void each_value(const std::function<void(std::span<const std::byte>)>& visit) const override {
     for (const auto& part : jobs_) {
@@ -135,6 +143,8 @@ class group_future final : public future_state, public job_group {
   std::shared_ptr<pool_core> pool_;
   std::vector<std::shared_ptr<job>> jobs_;
   std::atomic<std::size_t> left_{1};
+  std::atomic<std::uint64_t> items_{0};
+  std::atomic<std::uint64_t> items_done_{0};
 };
 
 }  // namespace
@@ -154,7 +164,7 @@ struct map_session::state {
   std::exception_ptr input_error;
 
   state(pool_ptr p, job_builder c, settings h)
-      : pool{std::move(p)}, callable{std::move(c)}, how{h} {
+      : pool{std::move(p)}, callable{std::move(c)}, how{std::move(h)} {
     group->all_or_nothing = how.all_or_nothing;
     group->in_order = how.ordered;
     job_items = std::max<std::size_t>(how.map.chunk, 1);
@@ -164,7 +174,8 @@ struct map_session::state {
     if (how.map.window > 0) {
       return how.map.window;
     }
-    const auto workers = static_cast<std::size_t>(pool->options().workers);
+    const auto workers = static_cast<std::size_t>(pool->most_workers()) *
+                         static_cast<std::size_t>(pool->options().concurrency);
     return std::max({job_items * (workers + 1) * 2, how.map.chunk * workers * 2, workers * 2});
   }
 
@@ -202,6 +213,17 @@ struct map_session::state {
     return built;
   }
 
+  [[noreturn]] void give_up() {
+    pool->cancel_group(group);
+    waiting.clear();
+    exhausted = true;
+    input_error = nullptr;
+    throw timeout_error{
+        "troupe: the next result of the map was not there in time: what had not "
+        "begun is cancelled",
+        task_ran::maybe};
+  }
+
   void fill(const puller& pull) {
     while (!exhausted && !group->cancelled) {
       const std::size_t limit = window();
@@ -224,10 +246,12 @@ struct map_session::state {
   }
 };
 
-map_session::map_session(pool_ptr pool, job_builder callable, settings how)
-    : state_{std::make_unique<state>(std::move(pool), std::move(callable), how)} {
-  check_task_options(how.task);
+void map_session::prefetch(const puller& pull) {
+  state_->fill(pull);
 }
+
+map_session::map_session(pool_ptr pool, job_builder callable, settings how)
+    : state_{std::make_unique<state>(std::move(pool), std::move(callable), std::move(how))} {}
 
 map_session::~map_session() {
   if (!state_->waiting.empty()) {
@@ -250,11 +274,16 @@ const map_session::item* map_session::next(const puller& pull) {
       return nullptr;
     }
     if (s.how.ordered) {
+      if (!s.waiting.front()->wait(s.how.until)) {
+        s.give_up();
+      }
       s.current = std::move(s.waiting.front());
       s.waiting.pop_front();
-      s.current->wait(std::nullopt);
     } else {
-      const job* const first = s.group->wait_any();
+      const job* const first = s.group->wait_any(s.how.until);
+      if (first == nullptr) {
+        s.give_up();
+      }
       const auto found = std::find_if(s.waiting.begin(), s.waiting.end(),
                                       [first](const auto& one) { return one.get() == first; });
       s.current = std::move(*found);
@@ -280,7 +309,7 @@ std::shared_ptr<future_state> map_session::run_async(const puller& pull) {
   while (!s.exhausted) {
     job_builder built = s.pull_job(pull, s.job_items);
     if (built.count() > 0) {
-      all->expect_one();
+      all->expect(built.count());
       try {
         all->add(s.pool->submit(std::move(built), s.how.task, all,
                                 static_cast<std::uint32_t>(s.how.map.chunk), true));

@@ -4,10 +4,12 @@
 // Everything that actors say to each other: (kind, number, bytes), and what the bytes hold. Frames
 // between processes are in troupe/detail/channel.hpp; docs/protocol.md describes both.
 
+#include "troupe/death.hpp"
 #include "troupe/detail/channel.hpp"
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -21,6 +23,7 @@ enum class supervisor_message : std::uint32_t {
   worker_started,  ///< number: worker; bytes: its pid
   start_failed,    ///< number: worker; bytes: an errno
   worker_exited,   ///< number: worker; bytes: an exit_notice
+  look,            ///< somebody waits and has a moment: look for results
   time_passed,     ///< number: the timer's meaning; bytes: its argument
 };
 
@@ -29,17 +32,27 @@ enum class worker_message : std::uint32_t {
   run_frames = 1,  ///< number: how many bytes; bytes: whole frames as they stood in the ring
 };
 
-/// Of a `worker_exited`.
+/// Of a `worker_exited`: an encoded one.
 struct exit_notice {
   std::int64_t pid = 0;
-  std::int32_t kind = 0;  ///< 0: unknown, 1: exited, 2: killed by a signal
+  std::uint8_t kind = 0;  ///< 0: unknown, 1: exited, 2: killed by a signal
   std::int32_t value = 0;
-  std::int64_t max_rss_kib = 0;
+  std::optional<resource_usage> usage;
+  oom_kill out_of_memory = oom_kill::unknown;
+  std::string stderr_tail;
+
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(pid, kind, value, usage, out_of_memory, stderr_tail);
+  }
 };
+std::string encode_notice(const exit_notice& notice);
+exit_notice decode_notice(const std::string& bytes);
 
 /// Payload of a `configure` frame: this, then the encoded initializer if there is one.
 struct configure_header {
   std::uint64_t max_result_bytes = 0;
+  std::uint64_t concurrency = 1;
 };
 
 /// Payload of a `tasks` frame: this, the callable, then `count` items. The callable and each item
@@ -62,6 +75,13 @@ struct result_timing {
   std::uint64_t nanoseconds = 0;  ///< spent on the items since the last timing
   std::uint64_t items = 0;
 };
+
+/// Payload of a `progress` frame: this, then the text.
+struct progress_header {
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
+};
+inline constexpr std::size_t max_progress_text = 200;
 
 /// A worker's first message: checked before anything else of it is looked at.
 struct hello {

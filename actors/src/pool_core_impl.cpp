@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "pool_core_impl.hpp"
 
+#include "troupe/detail/spin.hpp"
 #include "troupe/log.hpp"
 
 #include "supervisor_actor.hpp"
@@ -102,8 +103,10 @@ void callback_runner::stop() {
 pool_core::pool_core(std::shared_ptr<engine> owner, const pool_options& options)
     : engine_{std::move(owner)},
       options_{options},
+      task_defaults_{share_options(options.task_defaults)},
       supervisor_{spawn_supervisor(engine_->actors(), *this)},
-      callbacks_{std::make_shared<callback_runner>(engine_->actors())} {}
+      callbacks_{std::make_shared<callback_runner>(engine_->actors())},
+      most_workers_{options.max_workers.value_or(options.workers)} {}
 
 pool_core::~pool_core() {
   retire();
@@ -177,6 +180,7 @@ void pool_core::refuse_because(errc code, std::string text) {
   refusing_ = true;
   queue_moved_.fetch_add(1);
   futex_wake_all(queue_moved_);
+  call_next(UINT64_MAX);
 }
 
 void pool_core::check_accepting() {
@@ -205,9 +209,67 @@ void pool_core::note_dequeued(std::uint64_t tasks) {
     queue_moved_.fetch_add(1);
     futex_wake_all(queue_moved_);
   }
+  if (standing_.load() != 0) {
+    call_next(tasks);
+  }
 }
 
-std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const task_options& how,
+void pool_core::stand_in_line(room_turn& turn, std::function<void()> notify) {
+  {
+    const std::lock_guard lock{line_mutex_};
+    turn.notify_ = std::move(notify);
+    turn.state_ = room_turn::state::in_line;
+    if (turn.called_before_) {
+      line_.push_front(&turn);
+    } else {
+      line_.push_back(&turn);
+    }
+    standing_ = line_.size();
+  }
+  // What left the queue before this stood there called nobody.
+  if (queued_.load() < options_.max_queued || refusing_) {
+    call_next(1);
+  }
+}
+
+void pool_core::leave_line(room_turn& turn, bool got_in) noexcept {
+  bool pass_on = false;
+  std::function<void()> dropped;  // may own what must not be destroyed under the lock
+  {
+    const std::lock_guard lock{line_mutex_};
+    pass_on = turn.state_ == room_turn::state::called && !got_in;
+    if (turn.state_ == room_turn::state::in_line) {
+      std::erase(line_, &turn);
+      standing_ = line_.size();
+    }
+    turn.state_ = room_turn::state::out;
+    dropped = std::move(turn.notify_);
+  }
+  if (pass_on) {
+    call_next(1);
+  }
+}
+
+void pool_core::call_next(std::uint64_t turns) noexcept {
+  for (; turns > 0; --turns) {
+    std::function<void()> notify;
+    {
+      const std::lock_guard lock{line_mutex_};
+      if (line_.empty()) {
+        return;
+      }
+      room_turn& next = *line_.front();
+      line_.pop_front();
+      standing_ = line_.size();
+      next.state_ = room_turn::state::called;
+      next.called_before_ = true;
+      notify = std::exchange(next.notify_, nullptr);
+    }
+    notify();
+  }
+}
+
+std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr& how,
                                        std::shared_ptr<job_group> group, std::uint32_t max_slice,
                                        bool may_block) {
   check_accepting();
@@ -255,15 +317,26 @@ void pool_core::terminate() {
   ask([](supervisor& s) { s.terminate(); });
 }
 
+void pool_core::kill() {
+  ask([](supervisor& s) { s.kill_all(); });
+}
+
 void pool_core::join() {
   if (!refusing_) {
     throw std::logic_error{"troupe: " + title() +
                            ": join() before close() or terminate() would wait for ever"};
   }
+  join_until(std::nullopt);
+}
+
+bool pool_core::join_until(const deadline& until) {
   while (finished_.load() == 0) {
-    futex_wait(finished_, 0, std::nullopt);
+    if (!futex_wait(finished_, 0, until) && finished_.load() == 0) {
+      return false;
+    }
   }
   callbacks_->wait_idle();
+  return true;
 }
 
 void pool_core::end() noexcept {
@@ -296,6 +369,23 @@ bool pool_core::is_running(const job& which) {
   return running;
 }
 
+bool pool_core::hurry(const job& which) {
+  constexpr double short_task_ns = 10'000;
+  if (mean_task_ns_.load(std::memory_order_relaxed) > short_task_ns || counts_.running > 1 ||
+      counts_.queued > 0 || !spinning_helps()) {
+    return false;
+  }
+  const spin_watch watch;
+  do {
+    tell(supervisor_message::look, 0);
+    if (which.done()) {
+      return true;
+    }
+    spin_watch::pause();
+  } while (watch.worth_going_on());
+  return which.done();
+}
+
 future_state::executor pool_core::callback_executor() {
   return [self = shared_from_this()](std::function<void()> function) {
     self->callbacks_->run(std::move(function));
@@ -308,10 +398,18 @@ std::vector<worker_info> pool_core::workers() {
   return found;
 }
 
-pool_stats pool_core::stats() {
-  pool_stats found;
-  ask([&](supervisor& s) { found = s.stats(); });
-  return found;
+void pool_core::resize(int workers) {
+  check_accepting();
+  ask([workers](supervisor& s) { s.resize(workers); });
+}
+
+pool_stats pool_core::stats() const {
+  return {counts_.submitted, counts_.queued + counts_.parked,
+          counts_.running,   counts_.succeeded,
+          counts_.failed,    counts_.cancelled,
+          counts_.retried,   counts_.workers,
+          counts_.deaths,    counts_.recycled,
+          counts_.retired};
 }
 
 void pool_core::retire() noexcept {
@@ -344,7 +442,8 @@ void pool_core::fail_stranded() noexcept {
 
 // ---- what the templates call -------------------------------------------------------------------
 
-void check_task_options(const task_options& how) {
+options_ptr share_options(const task_options& how) {
+  constexpr std::size_t most_label_bytes = 200;
   const auto refuse = [](const std::string& text) {
     throw std::invalid_argument{"troupe: task options: " + text};
   };
@@ -358,10 +457,50 @@ void check_task_options(const task_options& how) {
   if (how.grace && how.grace->count() < 0) {
     refuse(".grace = " + std::to_string(how.grace->count()) + " ms is negative");
   }
+  if (how.deadline && how.deadline->count() <= 0) {
+    refuse(".deadline = " + std::to_string(how.deadline->count()) +
+           " ms is not positive (leave it out for no limit)");
+  }
+  if (how.backoff.count() < 0) {
+    refuse(".backoff = " + std::to_string(how.backoff.count()) + " ms is negative");
+  }
+  if (how.label.size() > most_label_bytes) {
+    refuse(".label has " + std::to_string(how.label.size()) + " bytes, the limit is " +
+           std::to_string(most_label_bytes));
+  }
+  for (std::size_t i = 0; i < how.label.size(); ++i) {
+    const auto c = static_cast<unsigned char>(how.label[i]);
+    if (c < ' ' || c == 0x7F) {
+      refuse(".label has a control character (" + std::to_string(c) + ") at byte " +
+             std::to_string(i) + ": it is printed in error texts");
+    }
+  }
+  return std::make_shared<const task_options>(how);
 }
 
+options_ptr share_thread_options(const task_options& how) {
+  const auto refuse = [](const char* member) {
+    throw std::invalid_argument{std::string{"troupe: task options: "} + member +
+                                " is for tasks in processes; a thread pool does not have it"};
+  };
+  if (how.deadline) {
+    refuse(".deadline");
+  }
+  if (how.retry_if) {
+    refuse(".retry_if");
+  }
+  if (!how.affinity.empty()) {
+    refuse(".affinity");
+  }
+  return share_options(how);
+}
+
+namespace {
+constexpr int most_workers = 4096;
+constexpr int most_concurrency = 65'536;
+}  // namespace
+
 pool_ptr make_pool(const pool_options& options) {
-  constexpr int most_workers = 4096;
   const auto refuse = [](const std::string& text) {
     throw std::invalid_argument{"troupe::pool: " + text};
   };
@@ -369,11 +508,32 @@ pool_ptr make_pool(const pool_options& options) {
     refuse(".workers = " + std::to_string(options.workers) + " is not between 1 and " +
            std::to_string(most_workers) + " (leave it out for usable_cpus())");
   }
+  if (options.concurrency < 1 || options.concurrency > most_concurrency) {
+    refuse(".concurrency = " + std::to_string(options.concurrency) + " is not between 1 and " +
+           std::to_string(most_concurrency));
+  }
   if (options.max_tasks_per_worker && *options.max_tasks_per_worker < 1) {
     refuse(".max_tasks_per_worker = " + std::to_string(*options.max_tasks_per_worker) +
            " is less than 1 (leave it out for no limit)");
   }
-  check_task_options(options.task_defaults);
+  if (options.min_workers || options.max_workers) {
+    const int most = options.max_workers.value_or(options.workers);
+    const int least = options.min_workers.value_or(1);
+    if (least < 1 || most > most_workers || least > most) {
+      refuse(".min_workers = " + std::to_string(least) + " and .max_workers = " +
+             std::to_string(most) + " are not 1 <= min <= max <= " + std::to_string(most_workers));
+    }
+  }
+  if (options.idle_timeout.count() < 0) {
+    refuse(".idle_timeout = " + std::to_string(options.idle_timeout.count()) + " ms is negative");
+  }
+  if (options.max_worker_age && options.max_worker_age->count() <= 0) {
+    refuse(".max_worker_age = " + std::to_string(options.max_worker_age->count()) +
+           " ms is not positive (leave it out for no limit)");
+  }
+  if (options.max_worker_rss && *options.max_worker_rss == 0) {
+    refuse(".max_worker_rss = 0 lets no worker live (leave it out for no limit)");
+  }
   if (options.grace.count() < 0 || options.start_timeout.count() <= 0) {
     refuse(".grace must not be negative and .start_timeout must be positive");
   }
@@ -395,15 +555,32 @@ pool_ptr make_pool(const pool_options& options) {
 }
 
 std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
-                                     const task_options& options) {
-  check_task_options(options);
+                                     const options_ptr& options) {
   return pool->submit(std::move(job), options, nullptr, 0, true);
 }
 
 std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
-                                         const task_options& options) {
-  check_task_options(options);
+                                         const options_ptr& options) {
   return pool->submit(std::move(job), options, nullptr, 0, false);
+}
+
+std::shared_ptr<room_turn> make_turn(const pool_ptr& pool) {
+  return std::make_shared<room_turn>(pool);
+}
+void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> notify) {
+  const pool_ptr pool = turn->pool_;  // the turn may be over before this returns
+  pool->stand_in_line(*turn, std::move(notify));
+}
+void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify) {
+  wait_turn(turn, [run = turn->pool_->callback_executor(), notify = std::move(notify)]() mutable {
+    run(std::move(notify));
+  });
+}
+void took_turn(room_turn& turn) noexcept {
+  turn.pool_->leave_line(turn, true);
+}
+void leave_turn(room_turn& turn) noexcept {
+  turn.pool_->leave_line(turn, false);
 }
 
 void close(const pool_ptr& pool) {
@@ -420,8 +597,15 @@ void end_pool(const pool_ptr& pool) noexcept {
     pool->end();
   }
 }
-const task_options& defaults_of(const pool_ptr& pool) {
-  return pool->options().task_defaults;
+void resize(const pool_ptr& pool, int workers) {
+  if (workers < 1 || workers > most_workers) {
+    throw std::invalid_argument{"troupe::pool::resize: " + std::to_string(workers) +
+                                " is not between 1 and " + std::to_string(most_workers)};
+  }
+  pool->resize(workers);
+}
+const options_ptr& defaults_of(const pool_ptr& pool) {
+  return pool->task_defaults();
 }
 std::vector<worker_info> workers_of(const pool_ptr& pool) {
   return pool->workers();

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -21,8 +22,40 @@ namespace troupe::detail {
 
 class supervisor;
 
-/// Throws std::invalid_argument that names the member and its value.
-void check_task_options(const task_options& how);
+/// Written by the supervisor on its turn, read by everybody at any time.
+class counter {
+ public:
+  counter& operator=(std::uint64_t value) noexcept {
+    value_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+  counter& operator+=(std::uint64_t more) noexcept { return *this = *this + more; }
+  counter& operator-=(std::uint64_t less) noexcept { return *this = *this - less; }
+  counter& operator++() noexcept { return *this += 1; }
+  counter& operator--() noexcept { return *this -= 1; }
+  operator std::uint64_t() const noexcept {  // NOLINT(google-explicit-constructor): a number
+    return value_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// What pool_stats are copied from.
+struct pool_counts {
+  counter submitted;
+  counter queued;
+  counter parked;
+  counter running;
+  counter succeeded;
+  counter failed;
+  counter cancelled;
+  counter retried;
+  counter workers;
+  counter deaths;
+  counter recycled;
+  counter retired;
+};
 
 /// Something asked of the supervisor by a thread that waits for the answer.
 struct question {
@@ -58,6 +91,27 @@ class callback_runner : public std::enable_shared_from_this<callback_runner> {
   std::atomic<std::uint32_t> unfinished_{0};
 };
 
+class room_turn {
+ public:
+  explicit room_turn(pool_ptr pool) : pool_{std::move(pool)} {}
+  room_turn(const room_turn&) = delete;
+  room_turn& operator=(const room_turn&) = delete;
+  ~room_turn() { leave_turn(*this); }
+
+ private:
+  friend class pool_core;
+  friend void wait_turn_on_callbacks(const std::shared_ptr<room_turn>&, std::function<void()>);
+  friend void wait_turn(const std::shared_ptr<room_turn>&, std::function<void()>);
+  friend void took_turn(room_turn&) noexcept;
+  friend void leave_turn(room_turn&) noexcept;
+  enum class state : std::uint8_t { out, in_line, called };
+
+  pool_ptr pool_;
+  state state_ = state::out;    // guarded by the pool's line_mutex_, like the rest
+  bool called_before_ = false;  ///< in vain: goes to the front
+  std::function<void()> notify_;
+};
+
 /// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
 class pool_core : public std::enable_shared_from_this<pool_core> {
  public:
@@ -68,22 +122,37 @@ class pool_core : public std::enable_shared_from_this<pool_core> {
 
   /// Starts the workers and waits for them; throws what a pool's constructor throws.
   void start();
-  std::shared_ptr<job> submit(job_builder&& encoded, const task_options& how,
+  std::shared_ptr<job> submit(job_builder&& encoded, const options_ptr& how,
                               std::shared_ptr<job_group> group, std::uint32_t max_slice,
                               bool may_block);
   void close();
   void join();
+  /// False: the deadline passed first. Callable before close.
+  bool join_until(const deadline& until);
   void terminate();
+  /// As terminate, without a grace time.
+  void kill();
   void end() noexcept;
   bool cancel(job& which, bool force);
   void cancel_group(const std::shared_ptr<job_group>& group);
   bool is_running(const job& which);
+  /// Spins for its result if tasks are so short that this beats sleeping. True: it is done.
+  bool hurry(const job& which);
+  void resize(int workers);
+  void stand_in_line(room_turn& turn, std::function<void()> notify);
+  /// `got_in`: it used the room that it was called for; otherwise the next one is called.
+  void leave_line(room_turn& turn, bool got_in) noexcept;
   future_state::executor callback_executor();
   std::vector<worker_info> workers();
-  pool_stats stats();
+  [[nodiscard]] pool_stats stats() const;
 
   [[nodiscard]] engine& owner() noexcept { return *engine_; }
   [[nodiscard]] const pool_options& options() const noexcept { return options_; }
+  [[nodiscard]] const options_ptr& task_defaults() const noexcept { return task_defaults_; }
+  /// How many workers it may have at most just now.
+  [[nodiscard]] int most_workers() const noexcept {
+    return most_workers_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] std::string title() const { return "pool '" + options_.name + "'"; }
   job_table& jobs() noexcept { return jobs_; }
 
@@ -93,11 +162,17 @@ class pool_core : public std::enable_shared_from_this<pool_core> {
   bool ask(std::function<void(supervisor&)> answer);
 
   // Called by the supervisor.
+  pool_counts& counts() noexcept { return counts_; }
   void note_finished();
   void note_dequeued(std::uint64_t tasks);
   /// Sent, taken back, and waiting again.
   void note_requeued(std::uint64_t tasks);
   void note_started();
+
+  void note_task_time(double mean_ns) noexcept {
+    mean_task_ns_.store(mean_ns, std::memory_order_relaxed);
+  }
+  void note_size(int most_workers) noexcept { most_workers_ = most_workers; }
 
   /// What a submission throws: empty while the pool takes work.
   void refuse_because(errc code, std::string text);
@@ -107,13 +182,18 @@ class pool_core : public std::enable_shared_from_this<pool_core> {
 
  private:
   void check_accepting();
+  void call_next(std::uint64_t turns) noexcept;
   void fail_stranded() noexcept;
 
   std::shared_ptr<engine> engine_;
   pool_options options_;
+  options_ptr task_defaults_;
+  pool_counts counts_;
   caf::actor supervisor_;
   job_table jobs_;
   std::shared_ptr<callback_runner> callbacks_;
+  std::atomic<int> most_workers_;
+  std::atomic<double> mean_task_ns_{1e9};
   std::atomic<bool> retired_{false};
   std::atomic<bool> counted_out_{false};
   std::atomic<std::uint32_t> started_{0};
@@ -125,6 +205,11 @@ class pool_core : public std::enable_shared_from_this<pool_core> {
   std::atomic<std::uint64_t> queued_{0};
   std::atomic<std::uint32_t> queue_moved_{0};
   std::atomic<std::uint32_t> blocked_submitters_{0};
+  // Whoever has the room that became free: one is called for each task that left the queue, and one
+  // that does not use the call passes it on.
+  std::mutex line_mutex_;
+  std::deque<room_turn*> line_;             // guarded by line_mutex_
+  std::atomic<std::uint64_t> standing_{0};  // its length
 };
 
 }  // namespace troupe::detail

@@ -40,8 +40,20 @@ caf::actor spawn_supervisor(caf::actor_system& system, pool_core& core) {
 }
 
 supervisor::supervisor(pool_core& core)
-    : core_{core}, options_{core.options()}, method_{options_.start.value_or(get_start_method())} {
-  const configure_header header{options_.max_payload_bytes};
+    : core_{core},
+      options_{core.options()},
+      method_{options_.start.value_or(get_start_method())},
+      stats_{core.counts()},
+      queued_{stats_.queued},
+      outstanding_{stats_.running} {
+  if (options_.min_workers || options_.max_workers) {
+    most_ = options_.max_workers.value_or(options_.workers);
+    least_ = target_ = options_.min_workers.value_or(1);
+  } else {
+    least_ = most_ = target_ = options_.workers;
+  }
+  const configure_header header{options_.max_payload_bytes,
+                                static_cast<std::uint64_t>(options_.concurrency)};
   byte_buffer bytes;
   bytes.append(&header, sizeof header);
   if (options_.initializer) {
@@ -76,6 +88,13 @@ void supervisor::handle(supervisor_message kind, std::uint64_t number, std::stri
         service(*worker);
       }
       break;
+    case supervisor_message::look:
+      for (std::size_t i = 0; i < ring_.size(); ++i) {
+        if (ring_[i]->outstanding > 0 && ring_[i]->channel->readable()) {
+          service(*ring_[i]);
+        }
+      }
+      break;
     case supervisor_message::worker_started:
       if (worker_record* worker = find(number)) {
         std::memcpy(&worker->pid, bytes.data(), sizeof worker->pid);
@@ -87,12 +106,9 @@ void supervisor::handle(supervisor_message kind, std::uint64_t number, std::stri
       on_start_failed(number, code);
       break;
     }
-    case supervisor_message::worker_exited: {
-      exit_notice notice;
-      std::memcpy(&notice, bytes.data(), sizeof notice);
-      on_exit(number, notice);
+    case supervisor_message::worker_exited:
+      on_exit(number, decode_notice(bytes));
       break;
-    }
     case supervisor_message::time_passed: {
       timer_argument argument;
       std::memcpy(&argument, bytes.data(), sizeof argument);
@@ -130,16 +146,19 @@ void supervisor::accept(std::uint64_t ticket, std::string& bytes) {
     }
     return;
   }
-  const int priority = work->options.priority;
+  const int priority = work->options().priority;
   if (priority > lowest_priority_) {
     // It goes before what was sent ahead to a worker and has not begun.
     for (const auto& [id, worker] : workers_) {
-      if (worker->outstanding > 1 && worker->sent.back().what.work->options.priority < priority) {
+      if (worker->outstanding > 1 && worker->sent.back().what.work->options().priority < priority) {
         take_back(*worker);
       }
     }
   }
   lowest_priority_ = std::min(lowest_priority_, priority);
+  if (work->options().deadline) {
+    watch_deadline(work);
+  }
   const std::uint32_t count = work->count;
   if (work->group && work->group->cancelled) {
     sweeps_.push_back(work->group);  // it was on its way when its map was cut off
@@ -149,7 +168,7 @@ void supervisor::accept(std::uint64_t ticket, std::string& bytes) {
 }
 
 void supervisor::start() {
-  for (int i = 0; i < options_.workers && state_ == state::starting; ++i) {
+  for (int i = 0; i < target_ && state_ == state::starting; ++i) {
     launch_worker();
   }
 }
@@ -173,10 +192,11 @@ void supervisor::terminate() {
   fail_everything(errc::cancelled,
                   "cancelled: " + core_.title() + " was terminated before it began");
   for (const auto& [id, worker] : workers_) {
-    if (!worker->sent.empty()) {
-      worker->task_doom = doom::cancelled;
-      worker->doomed_number = worker->sent.front().number + worker->sent.front().done;
-      worker->channel->request_stop(worker->doomed_number);
+    for (const sent_slice& sent : worker->sent) {
+      if (sent.what.work) {
+        worker->dooms[sent.number + sent.done] = doom::cancelled;
+        request_stop(*worker, sent.number + sent.done);
+      }
     }
     worker->phase = worker_phase::stopping;
     core_.owner().processes().kill(id, SIGTERM);
@@ -241,21 +261,33 @@ void supervisor::set_timer(steady_time when, timer what, timer_argument argument
 }
 
 void supervisor::on_timer(timer what, const timer_argument& argument) {
-  const auto now = std::chrono::steady_clock::now();
-  if (what == timer::relaunch) {
-    relaunch_at_.reset();
-    maintain();
-    return;
+  switch (what) {
+    case timer::relaunch:
+      relaunch_at_.reset();
+      maintain();
+      return;
+    case timer::balance:
+      balance_timer_ = false;
+      balance();
+      return;
+    case timer::idle:
+      on_idle_timer();
+      return;
+    case timer::due:
+      on_due_timer();
+      return;
+    case timer::retry:
+      requeue(argument.number);
+      return;
+    default:
+      if (worker_record* worker = find(argument.worker)) {
+        on_worker_timer(*worker, what, argument.number);
+      }
   }
-  if (what == timer::balance) {
-    balance_timer_ = false;
-    balance();
-    return;
-  }
-  worker_record* const worker = find(argument.worker);
-  if (worker == nullptr) {
-    return;
-  }
+}
+
+void supervisor::on_worker_timer(worker_record& of, timer what, std::uint64_t number) {
+  worker_record* const worker = &of;
   switch (what) {
     case timer::start_limit:
       if (worker->phase == worker_phase::starting) {
@@ -269,31 +301,14 @@ void supervisor::on_timer(timer what, const timer_argument& argument) {
         condemn(*worker, "it was not ready in time");
       }
       break;
-    case timer::task_limit: {
-      worker->deadline_timer = false;
-      if (!worker->task_deadline || worker->sent.empty()) {
-        break;
-      }
-      if (*worker->task_deadline > now) {
-        worker->deadline_timer = *worker->task_deadline != steady_time::max();
-        set_timer(*worker->task_deadline, timer::task_limit, {worker->id, 0});
-        break;
-      }
-      const sent_slice& running = worker->sent.front();
-      worker->task_deadline.reset();
-      worker->task_doom = doom::timeout;
-      worker->doomed_number = running.number + running.done;
-      worker->channel->request_stop(worker->doomed_number);
-      take_back(*worker);
-      set_timer(later(now, grace_of(*running.what.work)), timer::task_grace,
-                {worker->id, worker->doomed_number});
+    case timer::task_limit:
+      on_task_limit(*worker);
       break;
-    }
     case timer::task_grace:
-      if (worker->task_doom != doom::none && worker->doomed_number == argument.number) {
-        worker->ended_for_task = true;
-        condemn(*worker, worker->task_doom == doom::timeout ? "its task ran into its timeout"
-                                                            : "its task was cancelled by force");
+      if (const auto doomed = worker->dooms.find(number); doomed != worker->dooms.end()) {
+        worker->ended_for = number;
+        condemn(*worker, doomed->second == doom::cancelled ? "its task was cancelled by force"
+                                                           : "its task ran out of time");
       }
       break;
     case timer::worker_grace:
@@ -303,9 +318,13 @@ void supervisor::on_timer(timer what, const timer_argument& argument) {
       worker->unblock_timer = false;
       worker->blocked = false;
       dispatch_due_ = true;
+      send_stops(*worker);
       break;
-    case timer::relaunch:
-    case timer::balance:
+    case timer::age:
+      retire(*worker, retirement::age);
+      retire_drained();
+      break;
+    default:
       break;
   }
 }
@@ -318,14 +337,6 @@ std::vector<worker_info> supervisor::workers() const {
     }
   }
   return found;
-}
-
-pool_stats supervisor::stats() const {
-  pool_stats now = stats_;
-  now.queued = queued_;
-  now.running = outstanding_;
-  now.workers = workers().size();
-  return now;
 }
 
 bool supervisor::is_running(const job& which) const {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,13 @@ struct slice {
   std::uint32_t first = 0;
   std::uint32_t count = 0;
   std::uint32_t attempt = 1;
+  std::uint32_t forgiven = 0;  ///< attempts that cost no retry: a neighbour's fault ended them
 };
 
 /// A slice that was sent: its items have the numbers number, number + 1, ...
+///
+/// Several coroutines of a worker end in any order: one that is not the first or the last is left
+/// in its place, without its job, until it is.
 struct sent_slice {
   slice what;
   std::uint64_t number = 0;
@@ -43,7 +48,16 @@ struct sent_slice {
 enum class worker_phase : std::uint8_t { starting, ready, retiring, stopping };
 
 /// Why the supervisor itself ends a worker's running task.
-enum class doom : std::uint8_t { none, timeout, cancelled };
+enum class doom : std::uint8_t { timeout, overdue, cancelled };
+
+/// Why a worker that did nothing wrong goes.
+enum class retirement : std::uint8_t { none, tasks, age, memory, surplus };
+
+/// A task between two attempts: its retry is being decided, or is not due yet.
+struct parked_task {
+  slice what;  // of one item, with its next attempt's number
+  std::shared_ptr<const failure> last;
+};
 
 struct worker_record {
   std::uint64_t id = 0;
@@ -62,14 +76,22 @@ struct worker_record {
   bool unblock_timer = false;
   bool bell_due = false;
   steady_time last_progress{};
-  doom task_doom = doom::none;
-  std::uint64_t doomed_number = 0;
-  std::optional<steady_time> task_deadline;
-  bool deadline_timer = false;
+  // Of begun tasks, by number; most have none of these.
+  std::map<std::uint64_t, doom> dooms;
+  std::map<std::uint64_t, steady_time> deadlines;
+  steady_time deadline_timer = steady_time::max();  ///< when the first of its timers fires
+  std::set<std::uint64_t> stops;                    ///< asked to end
+  std::deque<std::uint64_t> stops_due;  ///< those of them whose frames found no room yet
+  std::uint64_t ended_for = 0;          ///< killed to end this task: no death that counts
   std::shared_ptr<const failure> start_failure;
-  bool ended_for_task = false;  ///< killed to end its task: no death that counts
-  std::string kill_note;        ///< why the supervisor killed it, for the error text
+  std::string kill_note;  ///< why the supervisor killed it, for the error text
+  retirement retiring_for = retirement::none;
+  steady_time memory_checked{};
+  /// Waiting for this worker, because their affinity keys are bound to it.
+  std::deque<slice> own;
 
+  /// Counts towards the size of the pool.
+  [[nodiscard]] bool staying() const { return phase == worker_phase::starting || usable(); }
   [[nodiscard]] bool usable() const { return phase == worker_phase::ready && !leaving; }
 };
 
@@ -87,11 +109,17 @@ class supervisor {
   void close();
   void terminate();
   bool cancel(job& which, bool force);
+  void resize(int workers);
   void cancel_group(const std::shared_ptr<job_group>& group);
   [[nodiscard]] bool is_running(const job& which) const;
   [[nodiscard]] std::vector<worker_info> workers() const;
-  [[nodiscard]] pool_stats stats() const;
   [[nodiscard]] std::shared_ptr<const failure> start_failure() const { return start_failure_; }
+  // supervisor_shutdown.cpp
+  void cancel_waiting();
+  void ask_all_to_stop();
+  void kill_all();
+  [[nodiscard]] std::uint64_t processes() const;
+  [[nodiscard]] std::uint64_t killed() const { return killed_; }
 
  private:
   enum class state : std::uint8_t { starting, open, closing, terminating, broken, finished };
@@ -102,7 +130,11 @@ class supervisor {
     worker_grace,
     relaunch,
     balance,
-    unblock
+    unblock,
+    idle,
+    age,
+    due,
+    retry
   };
   struct timer_argument {
     std::uint64_t worker = 0;
@@ -112,6 +144,7 @@ class supervisor {
   // supervisor_actor.cpp: messages, and the pool's life
   void accept(std::uint64_t ticket, std::string& bytes);
   void on_timer(timer what, const timer_argument& argument);
+  void on_worker_timer(worker_record& of, timer what, std::uint64_t number);
   void set_timer(steady_time when, timer what) { set_timer(when, what, timer_argument{}); }
   void set_timer(steady_time when, timer what, timer_argument argument);
   void break_pool(const std::string& why);
@@ -128,24 +161,68 @@ class supervisor {
   void on_result(worker_record& worker, const frame_header& header,
                  std::span<const std::byte> payload);
   void on_begin(worker_record& worker, std::uint64_t number);
+  void on_progress(worker_record& worker, std::uint64_t number, std::span<const std::byte> payload);
+  [[nodiscard]] sent_slice* find_sent(worker_record& worker, std::uint64_t number) const;
+  static void finish_item(worker_record& worker, sent_slice& sent);
   void greet(worker_record& worker);
   void on_exit(std::uint64_t id, const exit_notice& notice);
   void on_start_failed(std::uint64_t id, int code);
-  void settle_after_death(worker_record& worker, const exit_notice& notice);
+  void settle_after_death(worker_record& worker, const exit_notice& notice, bool counts);
   void failed_start(std::shared_ptr<const failure> why, bool transient);
   void forget_worker(std::uint64_t id);
   void condemn(worker_record& worker, std::string note);
   void stop_worker(worker_record& worker);
   void stop_workers();
-  void retire_drained();
   [[nodiscard]] worker_record* find(std::uint64_t id);
+
+  // supervisor_losses.cpp: what is told of a worker's death
   [[nodiscard]] failure loss_of(const worker_record& worker, const sent_slice& sent,
                                 std::uint32_t item, const exit_notice& notice) const;
+  static attempt_end end_of_attempt(const failure& loss);
+  [[nodiscard]] std::shared_ptr<const failure> end_of_start(
+      std::int64_t pid, const exit_notice& notice, std::optional<crash_report> crash) const;
+
+  // supervisor_sizing.cpp: how many workers, and which go
+  void retire_drained();
+  void retire(worker_record& worker, retirement why);
+  void check_memory(worker_record& worker);
+  void grow();
+  void shed_surplus();
+  void watch_idle();
+  void on_idle_timer();
+  void count_ready();
+  [[nodiscard]] std::uint64_t task_limit() const;
+  [[nodiscard]] bool elastic() const { return least_ < most_; }
+
+  // supervisor_retry.cpp: attempts and deadlines
+  void conclude(const slice& what, std::uint32_t item, std::shared_ptr<const failure> why);
+  void try_again(std::uint64_t parked);
+  void requeue(std::uint64_t parked);
+  void give_up(std::uint64_t parked);
+  void watch_deadline(const std::shared_ptr<job>& work);
+  void stop_task(worker_record& worker, std::uint64_t number, doom why,
+                 std::chrono::milliseconds grace);
+  void request_stop(worker_record& worker, std::uint64_t number);
+  void send_stops(worker_record& worker);
+  void watch_limit(worker_record& worker, steady_time first);
+  void on_task_limit(worker_record& worker);
+  [[nodiscard]] std::string overrun(const job& work, doom why) const;
+  void on_due_timer();
+  void expire(const std::shared_ptr<job>& work);
+  void unpark(const std::function<bool(const slice&)>& which,
+              const std::shared_ptr<const failure>& why);
+  [[nodiscard]] std::string name_of(const job& work) const;
 
   // supervisor_dispatch.cpp: tasks find workers
   void enqueue(slice what);
   void enqueue_front(std::vector<slice> returned);
+  /// The first one that waits for any worker; what waits for a certain one is put aside.
   slice* next_slice();
+  bool send_own();
+  worker_record* bound_worker(const job& work);
+  void unbind(worker_record& worker);
+  void each_queue(const std::function<void(std::deque<slice>&)>& visit);
+  [[nodiscard]] bool has_room(const worker_record& worker) const;
   worker_record* pick_worker();
   bool send(worker_record& worker, slice& what);
   bool announce_segments(worker_record& worker, const job& work, const char* begin,
@@ -158,31 +235,49 @@ class supervisor {
   void fail_pending(job& work, errc code, const std::string& text);
   void fail_everything(errc code, const std::string& text);
   void sweep_group(const std::shared_ptr<job_group>& group);
-  [[nodiscard]] bool work_left() const { return queued_ > 0 || outstanding_ > 0; }
+  [[nodiscard]] bool work_left() const {
+    return queued_ > 0 || outstanding_ > 0 || !parked_.empty();
+  }
   [[nodiscard]] std::chrono::milliseconds grace_of(const job& work) const;
+  /// Tasks that a worker may have begun at once.
+  [[nodiscard]] std::uint32_t concurrency() const {
+    return static_cast<std::uint32_t>(options_.concurrency);
+  }
 
   pool_core& core_;
   const pool_options& options_;
   start_method method_;
+  pool_counts& stats_;
+  counter& queued_;       // items that wait for a worker
+  counter& outstanding_;  // items with workers
   state state_ = state::starting;
   std::map<std::uint64_t, std::unique_ptr<worker_record>> workers_;
   std::vector<worker_record*> ring_;  // the same, for picking
   std::size_t cursor_ = 0;
   std::vector<std::byte> configuration_;  // every worker's first frame
   restart_history history_;
+  int least_ = 1;   // workers kept when there is nothing to do
+  int most_ = 1;    // workers while there is much to do
+  int target_ = 1;  // workers wanted now
+  bool idle_timer_ = false;
+  bool some_retire_ = false;
+  std::map<std::string, std::uint64_t, std::less<>> bound_;  // affinity keys to workers
+  std::map<std::uint64_t, parked_task> parked_;
+  std::uint64_t next_parked_ = 1;
+  std::multimap<steady_time, std::weak_ptr<job>> dues_;
+  steady_time due_timer_ = steady_time::max();
+  std::size_t purge_dues_at_ = 1024;
   int starts_refused_ = 0;  // in a row, because the system was short of something
   std::optional<steady_time> relaunch_at_;
   std::map<int, std::deque<slice>, std::greater<>> queue_;
   int lowest_priority_ = INT_MAX;  // of all that came
-  std::uint64_t queued_ = 0;       // items
-  std::uint64_t outstanding_ = 0;  // items with workers
   std::vector<std::shared_ptr<job_group>> sweeps_;
   bool balance_timer_ = false;
   bool dispatch_due_ = false;
   std::shared_ptr<const failure> start_failure_;
   std::string broken_because_;
-  pool_stats stats_;
   std::uint64_t next_job_ = 1;
+  std::uint64_t killed_ = 0;  // workers that got SIGKILL from here
 };
 
 /// Spawns the actor that owns `core`'s supervisor.

@@ -28,19 +28,19 @@ std::uint32_t part_length(const char* part, std::uint32_t& stored) {
 }  // namespace
 
 std::chrono::milliseconds supervisor::grace_of(const job& work) const {
-  return work.options.grace.value_or(options_.grace);
+  return work.options().grace.value_or(options_.grace);
 }
 
 void supervisor::enqueue(slice what) {
   queued_ += what.count;
-  queue_[what.work->options.priority].push_back(std::move(what));
+  queue_[what.work->options().priority].push_back(std::move(what));
 }
 
 void supervisor::enqueue_front(std::vector<slice> returned) {
   for (auto it = returned.rbegin(); it != returned.rend(); ++it) {
     queued_ += it->count;
     core_.note_requeued(it->count);
-    queue_[it->work->options.priority].push_front(std::move(*it));
+    queue_[it->work->options().priority].push_front(std::move(*it));
   }
 }
 
@@ -49,15 +49,95 @@ slice* supervisor::next_slice() {
     auto& [priority, waiting] = *queue_.begin();
     while (!waiting.empty()) {
       slice& front = waiting.front();
-      if (!front.work->done() && !front.work->decided(front.first)) {
+      if (front.work->done() || front.work->decided(front.first)) {
+        // Cancelled while it waited; its tasks were counted out then.
+        waiting.pop_front();
+        continue;
+      }
+      worker_record* const bound = bound_worker(*front.work);
+      if (bound == nullptr) {
         return &front;
       }
-      // Cancelled while it waited; its tasks were counted out then.
+      const auto later_one = std::find_if(bound->own.begin(), bound->own.end(),
+                                          [priority = priority](const slice& other) {
+                                            return other.work->options().priority < priority;
+                                          });
+      bound->own.insert(later_one, std::move(front));
       waiting.pop_front();
     }
     queue_.erase(queue_.begin());
   }
   return nullptr;
+}
+
+worker_record* supervisor::bound_worker(const job& work) {
+  const std::string& key = work.options().affinity;
+  if (key.empty() || bound_.empty()) {
+    return nullptr;
+  }
+  const auto found = bound_.find(key);
+  if (found == bound_.end()) {
+    return nullptr;
+  }
+  worker_record* const worker = find(found->second);
+  return worker != nullptr && worker->usable() ? worker : nullptr;
+}
+
+void supervisor::unbind(worker_record& worker) {
+  std::erase_if(bound_, [&](const auto& one) { return one.second == worker.id; });
+  for (auto it = worker.own.rbegin(); it != worker.own.rend(); ++it) {
+    queue_[it->work->options().priority].push_front(std::move(*it));
+    dispatch_due_ = true;
+  }
+  worker.own.clear();
+}
+
+void supervisor::each_queue(const std::function<void(std::deque<slice>&)>& visit) {
+  for (auto& [priority, waiting] : queue_) {
+    visit(waiting);
+  }
+  for (worker_record* worker : ring_) {
+    visit(worker->own);
+  }
+}
+
+bool supervisor::has_room(const worker_record& worker) const {
+  if (!worker.usable() || worker.blocked || worker.assigned >= task_limit()) {
+    return false;
+  }
+  if (concurrency() > 1 && !worker.dooms.empty()) {
+    return false;  // what began there now could be lost with the one that has to end
+  }
+  const auto mean = std::chrono::nanoseconds{static_cast<std::int64_t>(worker.mean_task_ns)};
+  return worker.outstanding < concurrency() ||
+         worker.outstanding < window_for(mean, worker.measured);
+}
+
+bool supervisor::send_own() {
+  if (bound_.empty()) {
+    return false;
+  }
+  bool sent = false;
+  for (worker_record* worker : ring_) {
+    while (!worker->own.empty() && has_room(*worker)) {
+      slice& front = worker->own.front();
+      if (front.work->done() || front.work->decided(front.first)) {
+        worker->own.pop_front();
+        continue;
+      }
+      if (!queue_.empty() && queue_.begin()->first > front.work->options().priority) {
+        break;
+      }
+      if (!send(*worker, front)) {
+        break;
+      }
+      sent = true;
+      if (front.count == 0) {
+        worker->own.pop_front();
+      }
+    }
+  }
+  return sent;
 }
 
 worker_record* supervisor::pick_worker() {
@@ -66,11 +146,7 @@ worker_record* supervisor::pick_worker() {
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t at = cursor_ + i < n ? cursor_ + i : cursor_ + i - n;
     worker_record* const worker = ring_[at];
-    if (!worker->usable() || worker->blocked) {
-      continue;
-    }
-    if (options_.max_tasks_per_worker &&
-        worker->assigned >= static_cast<std::uint64_t>(*options_.max_tasks_per_worker)) {
+    if (!has_room(*worker)) {
       continue;
     }
     if (worker->outstanding == 0) {
@@ -79,9 +155,7 @@ worker_record* supervisor::pick_worker() {
       cursor_ = at;
       return worker;
     }
-    const auto mean = std::chrono::nanoseconds{static_cast<std::int64_t>(worker->mean_task_ns)};
-    if (worker->outstanding < window_for(mean, worker->measured) &&
-        (best == nullptr || worker->outstanding < best->outstanding)) {
+    if (best == nullptr || worker->outstanding < best->outstanding) {
       best = worker;
     }
   }
@@ -109,7 +183,8 @@ bool supervisor::announce_segments(worker_record& worker, const job& work, const
 
 bool supervisor::send(worker_record& worker, slice& what) {
   job& work = *what.work;
-  std::uint32_t count = what.count;
+  // Of tasks that end in any order, each has a place of its own.
+  std::uint32_t count = concurrency() > 1 ? 1 : what.count;
   if (count > 1) {
     if (work.max_slice > 0) {
       count = std::min(count, work.max_slice);
@@ -121,11 +196,8 @@ bool supervisor::send(worker_record& worker, slice& what) {
           std::min({count, std::max(1U, window - std::min(window, worker.outstanding)),
                     static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fair, 1, UINT32_MAX))});
     }
-    if (options_.max_tasks_per_worker) {
-      const auto left =
-          static_cast<std::uint64_t>(*options_.max_tasks_per_worker) - worker.assigned;
-      count = static_cast<std::uint32_t>(std::min<std::uint64_t>(count, left));
-    }
+    count =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(count, task_limit() - worker.assigned));
   }
   const std::uint32_t begin = work.count == 1 ? work.callable_bytes : work.offset_of(what.first);
   std::uint32_t end = 0;
@@ -160,12 +232,13 @@ bool supervisor::send(worker_record& worker, slice& what) {
   std::memcpy(room + sizeof header, work.bytes.data(), work.callable_bytes);
   std::memcpy(room + head, work.bytes.data() + begin, end - begin);
   worker.channel->publish({static_cast<std::uint32_t>(bytes), frame_kind::tasks,
-                           work.options.timeout ? announce_begin : std::uint16_t{0},
+                           work.options().timeout ? announce_begin : std::uint16_t{0},
                            worker.next_number});
   if (worker.outstanding == 0) {
     worker.last_progress = std::chrono::steady_clock::now();
   }
-  worker.sent.push_back({{what.work, what.first, count, what.attempt}, worker.next_number, 0});
+  worker.sent.push_back(
+      {{what.work, what.first, count, what.attempt, what.forgiven}, worker.next_number, 0});
   worker.next_number += count;
   worker.outstanding += count;
   worker.assigned += count;
@@ -181,11 +254,14 @@ bool supervisor::send(worker_record& worker, slice& what) {
 void supervisor::dispatch() {
   dispatch_due_ = false;
   if (state_ == state::open || state_ == state::closing) {
-    bool sent = false;
+    bool sent = send_own();
     while (slice* const what = next_slice()) {
       worker_record* const worker = pick_worker();
       if (worker == nullptr) {
         break;
+      }
+      if (!what->work->options().affinity.empty()) {
+        bound_[what->work->options().affinity] = worker->id;
       }
       if (send(*worker, *what)) {
         sent = true;
@@ -194,21 +270,24 @@ void supervisor::dispatch() {
         }
       }
     }
+    sent = send_own() || sent;
     if (sent) {
       for (worker_record* worker : ring_) {
         if (std::exchange(worker->bell_due, false)) {
           worker->channel->ring_bell();
         }
       }
-      retire_drained();
     }
+    retire_drained();
+    grow();
+    watch_idle();
   }
-  if (queued_ == 0 && outstanding_ > 1 && !balance_timer_) {
+  if (outstanding_ > 1 && !balance_timer_ && next_slice() == nullptr) {
     bool somebody_idle = false;
     bool somebody_waits = false;
     for (const worker_record* worker : ring_) {
-      somebody_idle = somebody_idle || (worker->usable() && worker->outstanding == 0);
-      somebody_waits = somebody_waits || worker->outstanding > 1;
+      somebody_idle = somebody_idle || (worker->usable() && worker->outstanding < concurrency());
+      somebody_waits = somebody_waits || worker->outstanding > concurrency();
     }
     if (somebody_idle && somebody_waits) {
       balance_timer_ = true;
@@ -229,14 +308,16 @@ void supervisor::take_back(worker_record& worker) {
     }
     const auto count = static_cast<std::uint32_t>(end - from);
     slice back{last.what.work, last.what.first + static_cast<std::uint32_t>(from - last.number),
-               count, last.what.attempt};
+               count, last.what.attempt, last.what.forgiven};
     worker.outstanding -= count;
     worker.assigned -= count;
     outstanding_ -= count;
     returned.push_back(std::move(back));
     last.what.count -= count;
     if (last.what.count == last.done) {
-      worker.sent.pop_back();
+      do {
+        worker.sent.pop_back();
+      } while (!worker.sent.empty() && !worker.sent.back().what.work);
     } else {
       break;
     }
@@ -250,12 +331,12 @@ void supervisor::take_back(worker_record& worker) {
 }
 
 void supervisor::balance() {
-  if (queued_ > 0 || (state_ != state::open && state_ != state::closing)) {
+  if (next_slice() != nullptr || (state_ != state::open && state_ != state::closing)) {
     return;
   }
   std::size_t idle = 0;
   for (const worker_record* worker : ring_) {
-    idle += worker->usable() && worker->outstanding == 0 ? 1 : 0;
+    idle += worker->usable() && worker->outstanding < concurrency() ? 1 : 0;
   }
   if (idle == 0) {
     return;
@@ -263,7 +344,7 @@ void supervisor::balance() {
   const auto now = std::chrono::steady_clock::now();
   bool waiting = false;
   for (worker_record* worker : std::vector<worker_record*>{ring_}) {
-    if (worker->outstanding < 2 || !worker->usable()) {
+    if (worker->outstanding <= concurrency() || !worker->usable()) {
       continue;
     }
     if (now - worker->last_progress >= patience) {
@@ -316,8 +397,11 @@ void supervisor::fail_everything(errc code, const std::string& text) {
   why->ran = task_ran::no;
   why->text = text;
   const std::shared_ptr<const failure> shared = std::move(why);
-  auto waiting = std::exchange(queue_, {});
-  for (auto& [priority, slices] : waiting) {
+  unpark([](const slice&) { return true; }, shared);
+  std::vector<std::deque<slice>> waiting;
+  each_queue([&](std::deque<slice>& one) { waiting.push_back(std::exchange(one, {})); });
+  queue_.clear();
+  for (auto& slices : waiting) {
     for (slice& what : slices) {
       if (what.work->done() || what.work->decided(what.first)) {
         continue;
@@ -337,6 +421,15 @@ bool supervisor::cancel(job& which, bool force) {
   if (which.done()) {
     return false;
   }
+  auto why = std::make_shared<failure>();
+  why->code = errc::cancelled;
+  why->ran = task_ran::maybe;
+  why->task = which.number;
+  why->text = name_of(which) + " was cancelled between two attempts";
+  unpark([&](const slice& what) { return what.work.get() == &which; }, why);
+  if (which.done()) {
+    return true;
+  }
   for (worker_record* worker : std::vector<worker_record*>{ring_}) {
     const bool has =
         std::any_of(worker->sent.begin(), worker->sent.end(),
@@ -353,12 +446,10 @@ bool supervisor::cancel(job& which, bool force) {
       }
       with_workers += sent.what.count - sent.done;
       const std::uint64_t number = sent.number + sent.done;
-      worker->channel->request_stop(number);
-      if (force && worker->task_doom == doom::none) {
-        worker->task_doom = doom::cancelled;
-        worker->doomed_number = number;
-        set_timer(later(std::chrono::steady_clock::now(), grace_of(which)), timer::task_grace,
-                  {worker->id, number});
+      if (force) {
+        stop_task(*worker, number, doom::cancelled, grace_of(which));
+      } else {
+        request_stop(*worker, number);
       }
     }
   }
@@ -371,18 +462,16 @@ bool supervisor::cancel(job& which, bool force) {
   }
   queued_ -= waiting;
   core_.note_dequeued(waiting);
-  fail_pending(which, errc::cancelled,
-               "task #" + std::to_string(which.number) + " of " + core_.title() +
-                   " was cancelled before it began");
+  fail_pending(which, errc::cancelled, name_of(which) + " was cancelled before it began");
   dispatch_due_ = true;
   return true;
 }
 
 void supervisor::sweep_group(const std::shared_ptr<job_group>& group) {
   for (worker_record* worker : std::vector<worker_record*>{ring_}) {
-    const bool has =
-        std::any_of(worker->sent.begin(), worker->sent.end(),
-                    [&](const sent_slice& sent) { return sent.what.work->group == group; });
+    const bool has = std::any_of(
+        worker->sent.begin(), worker->sent.end(),
+        [&](const sent_slice& sent) { return sent.what.work && sent.what.work->group == group; });
     if (has) {
       take_back(*worker);
     }
@@ -392,7 +481,12 @@ void supervisor::sweep_group(const std::shared_ptr<job_group>& group) {
   why->ran = task_ran::no;
   why->text = "cancelled before it began: another item of its map failed, or the map was given up";
   const std::shared_ptr<const failure> shared = std::move(why);
-  for (auto& [priority, slices] : queue_) {
+  unpark(
+      [&](const slice& what) {
+        return what.work->group == group && group->cuts(*what.work, what.first);
+      },
+      shared);
+  each_queue([&](std::deque<slice>& slices) {
     std::deque<slice> kept;
     for (slice& what : slices) {
       if (what.work->group != group || what.work->done()) {
@@ -418,7 +512,7 @@ void supervisor::sweep_group(const std::shared_ptr<job_group>& group) {
       }
     }
     slices = std::move(kept);
-  }
+  });
   dispatch_due_ = true;
 }
 

@@ -71,29 +71,16 @@ void supervisor::launch_worker() {
   }
   const std::uint64_t id = made->id;
   channel_ends ends = made->channel->take_far_ends();
+  if (options_.capture_stderr) {
+    ends.errors = core_.owner().errors().open(
+        id, static_cast<std::size_t>(options_.workers) -
+                std::min(ring_.size(), static_cast<std::size_t>(options_.workers)));
+  }
   ring_.push_back(made.get());
   workers_.emplace(id, std::move(made));
   set_timer(later(std::chrono::steady_clock::now(), options_.start_timeout), timer::start_limit,
             {id, 0});
   core_.owner().processes().launch(id, method_, std::move(ends));
-}
-
-void supervisor::maintain() {
-  if (relaunch_at_ || !(state_ == state::open || (state_ == state::closing && work_left()))) {
-    return;
-  }
-  int have = 0;
-  for (const auto& [id, worker] : workers_) {
-    have += worker->phase == worker_phase::starting ||
-                    (worker->phase == worker_phase::ready && !worker->leaving)
-                ? 1
-                : 0;
-  }
-  while (have < options_.workers && !relaunch_at_ &&
-         (state_ == state::open || state_ == state::closing)) {
-    launch_worker();
-    ++have;
-  }
 }
 
 void supervisor::greet(worker_record& worker) {
@@ -153,6 +140,9 @@ void supervisor::service(worker_record& worker) {
       channel.finish_reading();
       if (frames > 0) {
         worker.last_progress = std::chrono::steady_clock::now();
+        if (options_.max_worker_rss) {
+          check_memory(worker);
+        }
       }
     }
     if (channel.state() != channel_state::open || channel.arm()) {
@@ -188,14 +178,21 @@ void supervisor::on_frame(worker_record& worker, const frame_header& header,
         worker.last_progress = std::chrono::steady_clock::now();
         history_.record_start();
         starts_refused_ = 0;
+        count_ready();
+        if (options_.max_worker_age) {
+          set_timer(later(worker.last_progress, *options_.max_worker_age), timer::age,
+                    {worker.id, 0});
+        }
         if (state_ == state::starting) {
           const bool all = std::all_of(ring_.begin(), ring_.end(), [](const worker_record* w) {
             return w->phase != worker_phase::starting;
           });
-          if (all && static_cast<int>(ring_.size()) == options_.workers) {
+          if (all && static_cast<int>(ring_.size()) == target_) {
             state_ = state::open;
             core_.note_started();
           }
+        } else {
+          shed_surplus();
         }
       }
       return;
@@ -213,38 +210,91 @@ void supervisor::on_frame(worker_record& worker, const frame_header& header,
     case frame_kind::result:
       on_result(worker, header, payload);
       return;
+    case frame_kind::progress:
+      on_progress(worker, header.number, payload);
+      return;
     default:
       worker.channel->break_channel("it sent a frame of an unknown kind");
       return;
   }
 }
 
-void supervisor::on_begin(worker_record& worker, std::uint64_t number) {
-  if (worker.sent.empty() || worker.sent.front().number + worker.sent.front().done != number) {
-    return;  // it was taken back or is long done
-  }
-  const job& work = *worker.sent.front().what.work;
-  if (!work.options.timeout) {
+void supervisor::on_progress(worker_record& worker, std::uint64_t number,
+                             std::span<const std::byte> payload) {
+  progress_header header;
+  if (!take_front(payload, header) || payload.size() > max_progress_text) {
+    worker.channel->break_channel("it sent a report of progress of a wrong size");
     return;
   }
-  worker.task_deadline = later(std::chrono::steady_clock::now(), *work.options.timeout);
-  // One timer a worker: it looks at the deadline of the moment when it fires.
-  if (!worker.deadline_timer && worker.task_deadline != steady_time::max()) {
-    worker.deadline_timer = true;
-    set_timer(*worker.task_deadline, timer::task_limit, {worker.id, 0});
+  for (const sent_slice& sent : worker.sent) {
+    if (sent.what.work && number >= sent.number + sent.done &&
+        number < sent.number + sent.what.count) {
+      sent.what.work->report(
+          {header.done, header.total,
+           std::string{reinterpret_cast<const char*>(payload.data()), payload.size()}});
+      return;
+    }
+  }
+}
+
+sent_slice* supervisor::find_sent(worker_record& worker, std::uint64_t number) const {
+  if (worker.sent.empty()) {
+    return nullptr;
+  }
+  sent_slice& front = worker.sent.front();
+  if (front.number + front.done == number) {
+    return &front;
+  }
+  // Only where each item has a place of its own is one begun before those in front of it have
+  // ended.
+  if (concurrency() == 1 || number >= worker.channel->undecided()) {
+    return nullptr;
+  }
+  const auto found = std::lower_bound(
+      worker.sent.begin(), worker.sent.end(), number,
+      [](const sent_slice& sent, std::uint64_t wanted) { return sent.number < wanted; });
+  return found != worker.sent.end() && found->number == number && found->what.work ? &*found
+                                                                                   : nullptr;
+}
+
+void supervisor::finish_item(worker_record& worker, sent_slice& sent) {
+  if (++sent.done < sent.what.count) {
+    return;
+  }
+  sent.what.work.reset();
+  while (!worker.sent.empty() && !worker.sent.front().what.work) {
+    worker.sent.pop_front();
+  }
+  while (!worker.sent.empty() && !worker.sent.back().what.work) {
+    worker.sent.pop_back();
+  }
+}
+
+void supervisor::on_begin(worker_record& worker, std::uint64_t number) {
+  const sent_slice* const begun = find_sent(worker, number);
+  if (begun == nullptr) {
+    return;  // it was taken back or is long done
+  }
+  const job& work = *begun->what.work;
+  if (!work.options().timeout) {
+    return;
+  }
+  const auto limit = later(std::chrono::steady_clock::now(), *work.options().timeout);
+  if (limit != steady_time::max()) {
+    worker.deadlines[number] = limit;
+    watch_limit(worker, limit);
   }
 }
 
 void supervisor::on_result(worker_record& worker, const frame_header& header,
                            std::span<const std::byte> payload) {
-  if (worker.sent.empty() ||
-      worker.sent.front().number + worker.sent.front().done != header.number) {
+  sent_slice* const sent = find_sent(worker, header.number);
+  if (sent == nullptr) {
     worker.channel->break_channel("it sent a result for a task it does not have");
     return;
   }
-  sent_slice& front = worker.sent.front();
-  job* const work = front.what.work.get();  // kept by `front`, which goes last
-  const std::uint32_t item = front.what.first + front.done;
+  job* const work = sent->what.work.get();  // kept by `sent`, which goes last
+  const std::uint32_t item = sent->what.first + sent->done;
   result_timing timing;
   if ((header.flags & result_timed) != 0) {
     if (!take_front(payload, timing)) {
@@ -256,20 +306,19 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
           static_cast<double>(timing.nanoseconds) / static_cast<double>(timing.items);
       worker.mean_task_ns = worker.measured ? worker.mean_task_ns * 0.75 + mean * 0.25 : mean;
       worker.measured = true;
+      core_.note_task_time(worker.mean_task_ns);
       work->run_nanoseconds += timing.nanoseconds;
       work->run_items += timing.items;
     }
   }
-  const bool doomed = worker.task_doom != doom::none && worker.doomed_number == header.number;
-  if (doomed && worker.task_doom == doom::timeout) {
+  const auto doomed = worker.dooms.empty() ? worker.dooms.end() : worker.dooms.find(header.number);
+  if (doomed != worker.dooms.end() && doomed->second != doom::cancelled) {
     // It ended within the grace time, but the limit had passed: the answer is the same either way.
-    auto late = plain_failure(errc::timeout, task_ran::yes,
-                              "task #" + std::to_string(work->number) + " of " + core_.title() +
-                                  " ran longer than its timeout of " +
-                                  std::to_string(work->options.timeout->count()) + " ms");
+    auto late = plain_failure(errc::timeout, task_ran::yes, overrun(*work, doomed->second));
     late->task = work->number;
+    late->attempt = sent->what.attempt;
     late->pid = worker.pid;
-    settle_failure(*work, item, late);
+    conclude(sent->what, item, std::move(late));
   } else if ((header.flags & result_in_segment) != 0) {
     segment_reference where;
     if (!take_front(payload, where)) {
@@ -294,8 +343,11 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
       const std::vector<std::byte> copy{payload.begin(), payload.end()};
       auto why = decode<failure>(copy);
       why.task = work->number;
-      why.attempt = front.what.attempt;
-      settle_failure(*work, item, std::make_shared<const failure>(std::move(why)));
+      why.attempt = sent->what.attempt;
+      if (why.code == errc::cancelled) {
+        why.text = name_of(*work) + " was cancelled while it ran: it stopped";
+      }
+      conclude(sent->what, item, std::make_shared<const failure>(std::move(why)));
     } catch (const error&) {
       worker.channel->break_channel("it sent a failure that cannot be read");
       return;
@@ -304,15 +356,18 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
     work->store_value(item, payload);
     settle_value(*work);
   }
-  if (doomed) {
-    worker.task_doom = doom::none;
+  if (doomed != worker.dooms.end()) {
+    worker.dooms.erase(doomed);
   }
-  worker.task_deadline.reset();
+  if (!worker.deadlines.empty()) {
+    worker.deadlines.erase(header.number);
+  }
+  if (!worker.stops.empty()) {
+    worker.stops.erase(header.number);
+  }
   --worker.outstanding;
   --outstanding_;
-  if (++front.done == front.what.count) {
-    worker.sent.pop_front();
-  }
+  finish_item(worker, *sent);
 }
 
 void supervisor::condemn(worker_record& worker, std::string note) {
@@ -321,79 +376,47 @@ void supervisor::condemn(worker_record& worker, std::string note) {
   }
   if (!worker.leaving) {
     worker.leaving = true;
+    unbind(worker);
+    ++killed_;
     take_back(worker);
+    count_ready();
   }
   core_.owner().processes().kill(worker.id, SIGKILL);
 }
 
-failure supervisor::loss_of(const worker_record& worker, const sent_slice& sent, std::uint32_t item,
-                            const exit_notice& notice) const {
-  failure loss;
-  loss.task = sent.what.work->number;
-  loss.attempt = sent.what.attempt;
-  loss.pid = worker.pid;
-  loss.ran = task_ran::maybe;
-  loss.stage = "run";
-  const std::string task = "task #" + std::to_string(loss.task) +
-                           (sent.what.work->count > 1 ? " item " + std::to_string(item) : "") +
-                           " of " + core_.title();
-  if (worker.task_doom == doom::timeout && worker.doomed_number == sent.number + sent.done) {
-    loss.code = errc::timeout;
-    loss.text = task + " ran longer than its timeout of " +
-                std::to_string(sent.what.work->options.timeout->count()) +
-                " ms and did not stop within the grace time: its worker (pid " +
-                std::to_string(worker.pid) + ") was killed and replaced";
-    return loss;
-  }
-  if (worker.task_doom == doom::cancelled && worker.doomed_number == sent.number + sent.done) {
-    loss.code = errc::cancelled;
-    loss.text = task + " was cancelled while it ran: its worker (pid " +
-                std::to_string(worker.pid) + ") was ended";
-    return loss;
-  }
-  loss.code = errc::worker_lost;
-  loss.exit_kind = static_cast<std::uint8_t>(notice.kind);
-  loss.exit_value = notice.value;
-  std::string how = "died with the fork server";
-  if (notice.kind == 1) {
-    how = "ended with " + to_string(exit_status{exited{notice.value}});
-  } else if (notice.kind == 2) {
-    how = "died of " + to_string(exit_status{killed_by{notice.value}});
-  }
-  loss.text = task + ": worker " + std::to_string(worker.id) + " (pid " +
-              std::to_string(worker.pid) + ") " + how + " while running it (attempt " +
-              std::to_string(loss.attempt) + ")" +
-              (worker.kill_note.empty() ? "" : "; " + worker.kill_note);
-  return loss;
-}
-
-void supervisor::settle_after_death(worker_record& worker, const exit_notice& notice) {
+void supervisor::settle_after_death(worker_record& worker, const exit_notice& notice, bool counts) {
   // What it published before its end counts, and then the claim word says exactly what it had
   // begun.
   worker.leaving = true;
   service(worker);
+  unbind(worker);
   take_back(worker);
+  if (counts && worker.ended_for == 0) {
+    // Before anybody hears of it.
+    ++stats_.deaths;
+    // A task that may be tried again answers for its own attempts: it is bounded by their number.
+    if (worker.sent.empty() ||
+        std::any_of(worker.sent.begin(), worker.sent.end(), [](const sent_slice& sent) {
+          return sent.what.work && sent.what.work->options().retries == 0;
+        })) {
+      history_.record_death(std::chrono::steady_clock::now());
+    }
+  }
   while (!worker.sent.empty()) {
-    const sent_slice sent = std::move(worker.sent.front());
+    sent_slice sent = std::move(worker.sent.front());
     worker.sent.pop_front();
+    if (worker.ended_for != 0 && !worker.dooms.contains(sent.number + sent.done)) {
+      ++sent.what.forgiven;  // a neighbour had to be ended
+    }
     for (std::uint32_t done = sent.done; done < sent.what.count; ++done) {
       const std::uint32_t item = sent.what.first + done;
       --worker.outstanding;
       --outstanding_;
-      job& work = *sent.what.work;
       failure loss = loss_of(worker, sent, item, notice);
-      std::uint32_t& attempts = work.attempts_of(item);
-      const bool again = loss.code == errc::worker_lost && work.options.retries > 0 &&
-                         attempts <= static_cast<std::uint32_t>(work.options.retries) &&
-                         (state_ == state::open || state_ == state::closing) &&
-                         !(work.group && work.group->cuts(work, item));
-      if (again) {
-        ++attempts;
-        ++stats_.retried;
-        enqueue_front({slice{sent.what.work, item, 1, attempts}});
-      } else {
-        settle_failure(work, item, std::make_shared<const failure>(std::move(loss)));
+      if (loss.code == errc::worker_lost) {
+        loss.attempts = {end_of_attempt(loss)};
       }
+      conclude(sent.what, item, std::make_shared<const failure>(std::move(loss)));
     }
   }
   dispatch_due_ = true;
@@ -407,36 +430,29 @@ void supervisor::on_exit(std::uint64_t id, const exit_notice& notice) {
   if (worker->pid == 0) {
     worker->pid = notice.pid;
   }
-  settle_after_death(*worker, notice);
   const worker_phase phase = worker->phase;
+  const bool counts = phase != worker_phase::stopping && phase != worker_phase::starting &&
+                      state_ != state::broken && state_ != state::terminating;
+  settle_after_death(*worker, notice, counts);
   const std::shared_ptr<const failure> start_failure = worker->start_failure;
   const std::string note = worker->kill_note;
+  const bool surplus = worker->retiring_for == retirement::surplus;
   const bool recycled =
-      options_.max_tasks_per_worker &&
-      worker->assigned >= static_cast<std::uint64_t>(*options_.max_tasks_per_worker);
+      !surplus && (worker->retiring_for != retirement::none || worker->assigned >= task_limit());
   const std::int64_t pid = worker->pid;
-  const bool ended_for_task = worker->ended_for_task;
+  auto crash = worker->channel->crash();
+  const bool ended_for_task = worker->ended_for != 0;
   forget_worker(id);
   if (phase == worker_phase::stopping) {
     stats_.recycled += recycled ? 1 : 0;
+    stats_.retired += surplus ? 1 : 0;
   } else if (state_ == state::broken || state_ == state::terminating) {
     // On its way out with the pool.
   } else if (phase == worker_phase::starting) {
-    auto why = start_failure;
-    if (!why) {
-      const exit_status status = notice.kind == 1 ? exit_status{exited{notice.value}}
-                                                  : exit_status{killed_by{notice.value}};
-      why = plain_failure(
-          errc::spawn_failed, task_ran::no,
-          "a worker of " + core_.title() + " (pid " + std::to_string(pid) + ") ended with " +
-              to_string(status) +
-              (options_.initializer ? " in or before its initializer" : " before it was ready"));
-    }
+    const auto why = start_failure ? start_failure : end_of_start(pid, notice, std::move(crash));
     failed_start(why, false);
   } else if (!ended_for_task) {
-    ++stats_.deaths;
     const auto now = std::chrono::steady_clock::now();
-    history_.record_death(now);
     log(log_level::info, "worker " + std::to_string(id) + " (pid " + std::to_string(pid) + ") of " +
                              core_.title() + " died" + (note.empty() ? "" : ": " + note));
     if (decide(options_.restart, history_, now).give_up) {
@@ -495,13 +511,16 @@ void supervisor::forget_worker(std::uint64_t id) {
   worker_record* const worker = find(id);
   core_.owner().loop().forget(worker->channel->socket());
   core_.owner().dismiss(id);
+  unbind(*worker);
   std::erase(ring_, worker);
   cursor_ = 0;
   workers_.erase(id);
+  count_ready();
 }
 
 void supervisor::stop_worker(worker_record& worker) {
   worker.phase = worker_phase::stopping;
+  unbind(worker);
   // Nothing is outstanding, so the ring has room.
   if (worker.channel->begin_frame(0) != nullptr) {
     worker.channel->publish({0, frame_kind::stop, 0, 0});
@@ -519,32 +538,6 @@ void supervisor::stop_workers() {
       worker->phase = worker_phase::stopping;
       condemn(*worker, "it is not needed any more");
     } else if (worker->phase != worker_phase::stopping) {
-      stop_worker(*worker);
-    }
-  }
-}
-
-void supervisor::retire_drained() {
-  if (!options_.max_tasks_per_worker) {
-    return;
-  }
-  const auto limit = static_cast<std::uint64_t>(*options_.max_tasks_per_worker);
-  int ready = 0;
-  bool starting = false;
-  for (worker_record* worker : ring_) {
-    if (worker->phase == worker_phase::ready && worker->assigned >= limit) {
-      worker->phase = worker_phase::retiring;
-    } else if (worker->phase == worker_phase::retiring && worker->assigned < limit) {
-      worker->phase = worker_phase::ready;  // tasks were taken back from it
-    }
-    ready += worker->usable() ? 1 : 0;
-    starting = starting || worker->phase == worker_phase::starting;
-  }
-  maintain();
-  for (worker_record* worker : std::vector<worker_record*>{ring_}) {
-    // The replacement is there before the old one goes.
-    if (worker->phase == worker_phase::retiring && worker->outstanding == 0 && !worker->leaving &&
-        (ready >= options_.workers || !starting)) {
       stop_worker(*worker);
     }
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // The worker process: its main thread reads task frames from the ring, sends them to the worker
-// actor, and runs that actor right there.
+// actor, and runs that actor right there. Tasks that are coroutines take turns on the same thread.
 
 #include "worker_actor.hpp"
 
@@ -14,8 +14,11 @@
 #include "troupe/this_task.hpp"
 
 #include "caf.hpp"
+#include "coroutine_loop.hpp"
+#include "current_task.hpp"
 #include "engine.hpp"
 #include "messages.hpp"
+#include "thread_core_impl.hpp"
 
 #include <malloc.h>
 #include <signal.h>
@@ -26,6 +29,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <iostream>
 #include <memory>
 #include <mutex>
@@ -33,18 +37,6 @@
 #include <utility>
 
 namespace troupe::detail {
-namespace {
-
-constexpr std::size_t bytes_per_message = 64 * 1024;
-constexpr std::size_t max_idle_result_bytes = std::size_t{256} << 20;
-/// A task shorter than this is not timed by itself, only with its neighbours.
-constexpr std::int64_t worth_timing_ns = 2'000;
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 /// Turns stop requests of the supervisor into a stop_token; its thread starts when somebody asks
 /// for the first token.
@@ -96,19 +88,44 @@ class stop_watcher {
   bool started_ = false;      // guarded by mutex_
 };
 
-/// What this process is doing now, for this_task.
-struct current_task {
-  std::uint64_t task = 0;
-  std::uint64_t number = 0;
-  std::uint32_t attempt = 0;
-  stop_watcher* watcher = nullptr;
-};
 current_task current;
+
+namespace {
+
+constexpr std::size_t bytes_per_message = 64 * 1024;
+constexpr std::size_t max_idle_result_bytes = std::size_t{256} << 20;
+/// A task shorter than this is not timed by itself, only with its neighbours.
+constexpr std::int64_t worth_timing_ns = 2'000;
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 std::string host_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
+
+/// The tasks of one frame, while they are run one after the other.
+struct task_batch {
+  frame_header frame;
+  run_header header;
+  std::span<const std::byte> payload;  ///< what is left of it
+  std::string copy;                    ///< of the payload, once it has to wait
+  std::span<const std::byte> state;
+  std::shared_ptr<const mapping> callable_view;
+  std::shared_ptr<erased_task> task;  ///< coroutines keep it, too
+  std::exception_ptr no_callable;
+  bool decoded = false;
+  std::uint32_t next = 0;
+  std::uint64_t timed_items = 0;
+  std::int64_t begun = 0;
+};
+
+class worker;
+worker* reporter = nullptr;
 
 class worker {
  public:
@@ -118,6 +135,7 @@ class worker {
         segments_{std::make_shared<segment_pool>(max_idle_result_bytes)},
         result_{segments_, UINT64_MAX, "the bytes of the result"} {
     current.watcher = &watcher_;
+    reporter = this;
   }
 
   void run_frames(std::span<const std::byte> frames) {
@@ -135,6 +153,11 @@ class worker {
         case frame_kind::tasks:
           run_tasks(header, payload);
           break;
+        case frame_kind::stop_task:
+          if (coroutines_) {
+            coroutines_->stop(header.number);
+          }
+          break;
         default:
           stopping_ = true;
           break;
@@ -142,13 +165,62 @@ class worker {
     }
   }
 
+  void report(std::uint64_t done, std::uint64_t total, std::string_view text) {
+    constexpr std::int64_t interval_ns = 20'000'000;
+    const std::int64_t now = now_ns();
+    const bool complete = total != 0 && done >= total;
+    if (reported_for_ == current.number && now - reported_at_ns_ < interval_ns && !complete) {
+      return;
+    }
+    reported_for_ = current.number;
+    reported_at_ns_ = now;
+    const progress_header header{done, total};
+    text = text.substr(0, max_progress_text);
+    push(frame_kind::progress, 0, current.number, std::as_bytes(std::span{&header, 1}),
+         std::as_bytes(std::span{text.data(), text.size()}));
+    channel_.ring_bell();
+  }
+
   [[nodiscard]] bool stopping() const { return stopping_ || orphaned_; }
 
+  /// Goes on with tasks that had to wait for others to end, one message of them. True: some could.
+  bool run_held() {
+    if (held_.empty() || !may_begin()) {
+      return false;
+    }
+    if (run_batch(held_.front())) {
+      held_.pop_front();
+    }
+    coroutines_->run_ready();
+    return true;
+  }
+
+  /// Sleeps until there may be frames, or a coroutine can go on, which it then does. False: the
+  /// supervisor is gone.
+  bool sleep() {
+    if (unrung_) {
+      unrung_ = false;
+      channel_.ring_bell();
+    }
+    if (!coroutines_ || !coroutines_->has_work()) {
+      return channel_.wait_for_frames();
+    }
+    if (!channel_.prepare_to_sleep()) {
+      return true;
+    }
+    return !coroutines_->wait() || channel_.read_bells();
+  }
+
  private:
+  [[nodiscard]] bool may_begin() const {
+    return !coroutines_ || coroutines_->active() < concurrency_;
+  }
+
   void configure(std::span<const std::byte> payload) {
     configure_header header;
     take_front(payload, header);
     result_.limit(header.max_result_bytes);
+    concurrency_ = header.concurrency;
     try {
       TROUPE_FAILPOINT("worker.initializer");
       if (!payload.empty()) {
@@ -170,88 +242,174 @@ class worker {
   }
 
   void run_tasks(const frame_header& frame, std::span<const std::byte> payload) {
-    run_header header;
-    if (!take_front(payload, header)) {
+    task_batch batch;
+    batch.frame = frame;
+    batch.payload = payload;
+    if (!take_front(batch.payload, batch.header)) {
       stopping_ = true;
       return;
     }
-    std::shared_ptr<const mapping> callable_view;
-    std::span<const std::byte> state;
-    std::unique_ptr<erased_task> task;
-    std::exception_ptr no_callable;
-    bool decoded = false;
-    std::uint64_t timed_items = 0;
-    std::int64_t begun = 0;
-    take_part(payload, state, callable_view);
-    for (std::uint32_t i = 0; i < header.count && !orphaned_; ++i) {
-      std::span<const std::byte> arguments;
-      std::shared_ptr<const mapping> view;
-      const std::uint64_t number = frame.number + i;
-      if (!channel_.claim(number)) {
-        skip_part(payload);
-        continue;
+    take_part(batch.payload, batch.state, batch.callable_view);
+    // Tasks are claimed in order: none may overtake those that wait.
+    if (!held_.empty() || !run_batch(batch)) {
+      hold(std::move(batch), payload);
+    }
+    if (coroutines_ && coroutines_->active() > 0) {
+      coroutines_->run_ready();
+    }
+  }
+
+  /// Keeps it until a coroutine has ended: the frame's memory is the message's.
+  void hold(task_batch batch, std::span<const std::byte> payload) {
+    batch.copy.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
+    held_.push_back(std::move(batch));
+    task_batch& kept = held_.back();
+    const auto moved = [&, to = std::as_bytes(std::span{kept.copy})](auto& part) {
+      part = to.subspan(static_cast<std::size_t>(part.data() - payload.data()), part.size());
+    };
+    moved(kept.payload);
+    if (!kept.callable_view) {
+      moved(kept.state);
+    }
+  }
+
+  /// False: as many coroutines as may be are active, and some of its tasks are left.
+  bool run_batch(task_batch& batch) {
+    for (; batch.next < batch.header.count && !orphaned_; ++batch.next) {
+      if (!may_begin()) {
+        return false;
       }
-      // For the result before this one: this task may take long.
-      channel_.ring_bell_after_claim();
-      TROUPE_FAILPOINT("worker.claimed");
-      if (begun == 0) {
-        begun = now_ns();
-      }
-      current.task = header.task;
-      current.number = number;
-      current.attempt = header.attempt;
-      if ((frame.flags & announce_begin) != 0) {
-        push(frame_kind::began, 0, number, {}, {});
-        channel_.ring_bell();
-      }
-      result_.clear();
-      task_stage stage = task_stage::decode_callable;
-      std::exception_ptr thrown;
-      try {
-        if (!decoded) {
-          decoded = true;
-          try {
-            task = decode_task_callable(state);
-          } catch (...) {
-            no_callable = std::current_exception();
-          }
+      run_next(batch);
+    }
+    channel_.ring_bell();
+    return true;
+  }
+
+  void run_next(task_batch& batch) {
+    std::span<const std::byte> arguments;
+    std::shared_ptr<const mapping> view;
+    const std::uint64_t number = batch.frame.number + batch.next;
+    if (!channel_.claim(number)) {
+      skip_part(batch.payload);
+      return;
+    }
+    // For the result before this one: this task may take long.
+    channel_.ring_bell_after_claim();
+    TROUPE_FAILPOINT("worker.claimed");
+    if (batch.begun == 0) {
+      batch.begun = now_ns();
+    }
+    current.task = batch.header.task;
+    current.number = number;
+    current.attempt = batch.header.attempt;
+    if ((batch.frame.flags & announce_begin) != 0) {
+      push(frame_kind::began, 0, number, {}, {});
+      channel_.ring_bell();
+    }
+    result_.clear();
+    task_stage stage = task_stage::decode_callable;
+    std::exception_ptr thrown;
+    bool goes_on = false;
+    try {
+      if (!batch.decoded) {
+        batch.decoded = true;
+        try {
+          batch.task = decode_task_callable(batch.state);
+        } catch (...) {
+          batch.no_callable = std::current_exception();
         }
-        if (no_callable) {
-          std::rethrow_exception(no_callable);
-        }
-        take_part(payload, arguments, view);
-        task->run(arguments, result_, stage);
+      }
+      if (batch.no_callable) {
+        std::rethrow_exception(batch.no_callable);
+      }
+      take_part(batch.payload, arguments, view);
+      if (batch.task->is_coroutine()) {
+        stage = task_stage::decode_arguments;
+        coroutines().begin(current, batch.task, arguments, std::move(view), stage);
+        goes_on = true;
+      } else {
+        batch.task->run(arguments, result_, stage);
         result_.check_limit();
-      } catch (...) {
-        thrown = std::current_exception();
-        if (no_callable) {
-          skip_part(payload);
-        }
       }
+    } catch (...) {
+      thrown = std::current_exception();
+      if (batch.no_callable) {
+        skip_part(batch.payload);
+      }
+    }
+    if (goes_on) {
+      batch.begun = 0;
+      batch.timed_items = 0;
+    } else {
       TROUPE_FAILPOINT("worker.ran");
-      ++timed_items;
-      result_timing timing;
-      const bool last = i + 1 == header.count;
-      std::int64_t now = 0;
-      if (last || mean_ns_ > worth_timing_ns) {
-        now = now_ns();
-        timing.nanoseconds = static_cast<std::uint64_t>(now - begun);
-        timing.items = timed_items;
-        mean_ns_ = static_cast<std::int64_t>(timing.nanoseconds / timed_items);
-        begun = now;
-        timed_items = 0;
-      }
+      const result_timing timing = time_item(batch);
       if (thrown) {
         send_failure(number, thrown, stage, timing);
       } else {
         send_result(number, timing);
       }
       TROUPE_FAILPOINT("worker.sent");
-      current.task = 0;
-      current.number = 0;
-      current.attempt = 0;
     }
-    channel_.ring_bell();
+    current.task = 0;
+    current.number = 0;
+    current.attempt = 0;
+  }
+
+  result_timing time_item(task_batch& batch) {
+    result_timing timing;
+    ++batch.timed_items;
+    const bool last = batch.next + 1 == batch.header.count;
+    if (last || mean_ns_ > worth_timing_ns) {
+      const std::int64_t now = now_ns();
+      timing.nanoseconds = static_cast<std::uint64_t>(now - batch.begun);
+      timing.items = batch.timed_items;
+      mean_ns_ = static_cast<std::int64_t>(timing.nanoseconds / batch.timed_items);
+      batch.begun = now;
+      batch.timed_items = 0;
+    }
+    return timing;
+  }
+
+  coroutine_loop& coroutines() {
+    if (!coroutines_) {
+      coroutines_ = std::make_unique<coroutine_loop>(
+          channel_.readiness(),
+          [this]() -> byte_sink& {
+            result_.clear();
+            return result_;
+          },
+          [this](const coroutine_end& how) { on_coroutine_end(how); });
+    }
+    return *coroutines_;
+  }
+
+  void on_coroutine_end(const coroutine_end& how) {
+    TROUPE_FAILPOINT("worker.ran");
+    const result_timing timing{how.nanoseconds, 1};
+    std::exception_ptr thrown = how.thrown;
+    if (!thrown) {
+      try {
+        result_.check_limit();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    }
+    if (how.cancelled) {
+      failure what;  // the supervisor, which knows who asked, finds the words
+      what.code = errc::cancelled;
+      what.ran = task_ran::yes;
+      what.stage = "run";
+      sign(what);
+      byte_buffer bytes;
+      encode(bytes, what);
+      send_inline(how.number, result_failed, timing, bytes.bytes());
+    } else if (thrown) {
+      send_failure(how.number, thrown, how.stage, timing);
+    } else {
+      send_result(how.number, timing);
+    }
+    unrung_ = true;
+    TROUPE_FAILPOINT("worker.sent");
   }
 
   void take_part(std::span<const std::byte>& payload, std::span<const std::byte>& part,
@@ -369,10 +527,20 @@ class worker {
   std::shared_ptr<segment_pool> segments_;
   payload_sink result_;
   std::string host_ = host_name();
+  std::uint64_t concurrency_ = 1;
+  std::unique_ptr<coroutine_loop> coroutines_;  // made for the first one
+  std::deque<task_batch> held_;                 // until a coroutine ends, in order
+  bool unrung_ = false;                         // a coroutine's result may need the bell
   std::int64_t mean_ns_ = 0;
+  std::uint64_t reported_for_ = 0;
+  std::int64_t reported_at_ns_ = 0;
   bool stopping_ = false;
   bool orphaned_ = false;
 };
+
+void report_progress(std::uint64_t done, std::uint64_t total, std::string_view text) {
+  reporter->report(done, total, text);
+}
 
 /// Receives the serialized task messages of the supervisor actor at the other end of the channel.
 class worker_actor final : public compat::pinned_actor {
@@ -417,6 +585,7 @@ void run_worker(worker_boot&& boot) {
   ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
   large_fill_hook = &prepare_pages;
   worker_channel channel{std::move(boot.ends)};
+  install_crash_handler(channel.crash_record());
   channel.send_hello(own_hello());
   sigset_t all;
   sigset_t old;
@@ -442,8 +611,11 @@ void run_worker(worker_boot&& boot) {
       loop.run();
       continue;
     }
+    if (state.run_held()) {
+      continue;
+    }
     flush_output();
-    if (!channel.wait_for_frames()) {
+    if (!state.sleep()) {
       break;
     }
   }
@@ -457,16 +629,31 @@ void run_worker(worker_boot&& boot) {
 
 namespace troupe::this_task {
 
+// A task of a thread pool first: it may be in a worker process, inside of a task there.
 std::stop_token stop_token() {
+  if (const auto* const local = detail::local_task::here()) {
+    return local->stop_token();
+  }
   const auto& now = detail::current;
+  if (now.stop != nullptr) {
+    return now.stop->get_token();
+  }
   return now.number != 0 && now.watcher != nullptr ? now.watcher->token(now.number)
                                                    : std::stop_token{};
 }
+void progress(std::uint64_t done, std::uint64_t total, std::string_view text) {
+  if (const auto* const local = detail::local_task::here()) {
+    local->report(done, total, text);
+  } else if (detail::current.number != 0) {
+    detail::report_progress(done, total, text);
+  }
+}
 std::uint64_t id() noexcept {
-  return detail::current.task;
+  const auto* const local = detail::local_task::here();
+  return local != nullptr ? local->number : detail::current.task;
 }
 std::uint32_t attempt() noexcept {
-  return detail::current.attempt;
+  return detail::local_task::here() != nullptr ? 1 : detail::current.attempt;
 }
 
 }  // namespace troupe::this_task

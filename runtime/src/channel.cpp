@@ -3,9 +3,11 @@
 
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
+#include "troupe/detail/spin.hpp"
 
 #include "sys.hpp"
 
+#include <sys/epoll.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -43,12 +45,28 @@ constexpr std::size_t page_bytes = 4096;
 static_assert(sizeof(control_page) <= page_bytes);
 static_assert(ring_bytes % page_bytes == 0 && max_frame_bytes + sizeof(frame_header) < ring_bytes);
 
-constexpr std::size_t tasks_offset = page_bytes;
-constexpr std::size_t results_offset = page_bytes + ring_bytes;
-constexpr std::size_t memory_bytes = page_bytes + 2 * ring_bytes;
+// The control page and the crash record are mapped together.
+constexpr std::size_t crash_offset = page_bytes;
+constexpr std::size_t control_bytes = page_bytes + crash_record_bytes;
+constexpr std::size_t tasks_offset = control_bytes;
+constexpr std::size_t results_offset = control_bytes + ring_bytes;
+constexpr std::size_t memory_bytes = control_bytes + 2 * ring_bytes;
+static_assert(control_bytes % page_bytes == 0);
 
 /// Mappings of others' segments kept for the next payload in the same segment.
 constexpr std::size_t max_views = 16;
+
+/// Between a store and a later load of another word, which no order of theirs keeps in order.
+void full_fence() noexcept {
+#if defined(__SANITIZE_THREAD__)
+  // ThreadSanitizer takes no fences. This is one to the processor; to the sanitizer it orders
+  // nothing between threads, and needs not: what is read after a wake-up was released by its tail.
+  std::atomic<int> nobodys{0};
+  nobodys.fetch_add(1);
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
 
 constexpr std::size_t frame_bytes(std::size_t payload) {
   return sizeof(frame_header) + (payload + 7) / 8 * 8;
@@ -130,7 +148,7 @@ supervisor_channel::supervisor_channel() {
   socket_ = std::move(here);
   far_.socket = std::move(there);
   far_.memory = create_memory("troupe-channel", memory_bytes);
-  control_memory_ = std::make_shared<mapping>(map_memory(far_.memory, 0, page_bytes));
+  control_memory_ = std::make_shared<mapping>(map_memory(far_.memory, 0, control_bytes));
   tasks_ = map_ring(far_.memory, tasks_offset, ring_bytes);
   results_ = map_ring(far_.memory, results_offset, ring_bytes);
   control_ = new (control_memory_->data()) control_page{};
@@ -166,8 +184,7 @@ void supervisor_channel::publish(const frame_header& header) noexcept {
 }
 
 void supervisor_channel::ring_bell() noexcept {
-  std::atomic_thread_fence(
-      std::memory_order_seq_cst);  // partner: the fence in wait_socket's callers
+  full_fence();  // partner: the fence in wait_for_frames
   if (control_->worker_armed.load(std::memory_order_relaxed) != 0 &&
       control_->worker_armed.exchange(0) == 1) {
     // A full socket means unread bells are waiting, so the worker will wake up anyway. A closed one
@@ -208,7 +225,7 @@ bool supervisor_channel::next_frame(frame_header& header,
 void supervisor_channel::finish_reading() noexcept {
   if (control_->results_head.load(std::memory_order_relaxed) != results_head_) {
     control_->results_head.store(results_head_, std::memory_order_release);  // partner: push
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: the fence in push
+    full_fence();  // partner: the fence in push
     if (control_->room_armed.load(std::memory_order_relaxed) != 0 &&
         control_->room_armed.exchange(0) == 1) {
       send_bell(socket_.number());
@@ -218,12 +235,16 @@ void supervisor_channel::finish_reading() noexcept {
 
 bool supervisor_channel::arm() noexcept {
   control_->supervisor_armed.store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: the fence in worker ring_bell
+  full_fence();  // partner: the fence in worker ring_bell
   if (control_->results_tail.load(std::memory_order_acquire) == results_head_) {
     return true;
   }
   control_->supervisor_armed.store(0, std::memory_order_relaxed);
   return false;
+}
+
+bool supervisor_channel::readable() const noexcept {
+  return control_->results_tail.load(std::memory_order_relaxed) != results_head_;
 }
 
 void supervisor_channel::read_socket() {
@@ -299,19 +320,30 @@ std::uint64_t supervisor_channel::revoke(std::uint64_t end) noexcept {
 }
 
 void supervisor_channel::request_stop(std::uint64_t number) noexcept {
+  if (number < control_->stop_task.load(std::memory_order_relaxed)) {
+    return;  // what was begun later than it has the main thread
+  }
   control_->stop_task.store(number);
   control_->stop_word.fetch_add(1);
   futex_wake_all(control_->stop_word, true);
+}
+
+std::optional<crash_report> supervisor_channel::crash() const {
+  return read_crash_record({control_memory_->data() + crash_offset, crash_record_bytes});
 }
 
 // ---- the worker's end --------------------------------------------------------------------------
 
 worker_channel::worker_channel(channel_ends ends)
     : socket_{std::move(ends.socket)},
-      control_memory_{map_memory(ends.memory, 0, page_bytes)},
+      control_memory_{map_memory(ends.memory, 0, control_bytes)},
       control_{std::launder(reinterpret_cast<control_page*>(control_memory_.data()))},
       tasks_{map_ring(ends.memory, tasks_offset, ring_bytes)},
       results_{map_ring(ends.memory, results_offset, ring_bytes)} {}
+
+std::span<std::byte> worker_channel::crash_record() noexcept {
+  return {control_memory_.data() + crash_offset, crash_record_bytes};
+}
 
 void worker_channel::send_hello(std::string_view hello) {
   std::string message{static_cast<char>(hello_message)};
@@ -366,9 +398,18 @@ bool worker_channel::wait_for_frames() {
   const auto anything = [this] {
     return control_->tasks_tail.load(std::memory_order_acquire) != tasks_head_;
   };
+  const spin_watch watch;
+  if (short_waits_ && spinning_helps()) {
+    while (watch.worth_going_on()) {
+      if (anything()) {
+        return true;
+      }
+      watch.pause();
+    }
+  }
   while (!anything()) {
     control_->worker_armed.store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: supervisor ring_bell
+    full_fence();  // partner: supervisor ring_bell
     if (anything()) {
       break;
     }
@@ -377,7 +418,29 @@ bool worker_channel::wait_for_frames() {
     }
   }
   control_->worker_armed.store(0, std::memory_order_relaxed);
+  short_waits_ = watch.was_short();
   return true;
+}
+
+bool worker_channel::prepare_to_sleep() noexcept {
+  control_->worker_armed.store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: supervisor ring_bell
+  if (control_->tasks_tail.load(std::memory_order_acquire) == tasks_head_) {
+    return true;
+  }
+  control_->worker_armed.store(0, std::memory_order_relaxed);
+  return false;
+}
+
+descriptor worker_channel::readiness() const {
+  descriptor made{::epoll_create1(EPOLL_CLOEXEC)};
+  epoll_event event{};
+  event.events = EPOLLIN;
+  if (!made || ::epoll_ctl(made.number(), EPOLL_CTL_ADD, socket_.number(), &event) != 0) {
+    throw error{errc::resource_exhausted, task_ran::no,
+                std::string{"cannot watch the channel: "} + std::strerror(errno)};
+  }
+  return made;
 }
 
 bool worker_channel::claim(std::uint64_t number) noexcept {
@@ -401,7 +464,7 @@ bool worker_channel::push(frame_kind kind, std::uint16_t flags, std::uint64_t nu
   while (!room()) {
     ring_bell();
     control_->room_armed.store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: the fence in finish_reading
+    full_fence();  // partner: the fence in finish_reading
     if (room()) {
       break;
     }
@@ -429,7 +492,7 @@ bool worker_channel::push(frame_kind kind, std::uint16_t flags, std::uint64_t nu
 
 void worker_channel::ring_bell() noexcept {
   rung_tail_ = results_tail_;
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: supervisor arm
+  full_fence();  // partner: supervisor arm
   if (control_->supervisor_armed.load(std::memory_order_relaxed) != 0 &&
       control_->supervisor_armed.exchange(0) == 1) {
     send_bell(socket_.number());
@@ -445,7 +508,7 @@ void worker_channel::ring_bell_after_claim() noexcept {
   // The locked instruction of the claim orders the last publication before this load.
   std::atomic_signal_fence(std::memory_order_seq_cst);
 #else
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  full_fence();
 #endif
   if (control_->supervisor_armed.load(std::memory_order_relaxed) != 0 &&
       control_->supervisor_armed.exchange(0) == 1) {

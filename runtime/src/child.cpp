@@ -114,7 +114,12 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   reset_signals(true);
   move_up(boot.ends.socket);
   move_up(boot.ends.memory);
+  move_up(boot.ends.errors);
   plug_standard_streams();
+  if (boot.ends.errors) {
+    ::dup2(boot.ends.errors.number(), STDERR_FILENO);
+    boot.ends.errors.reset();
+  }
   std::vector<int> keep{boot.ends.socket.number(), boot.ends.memory.number()};
   if (failpoint::table_descriptor() >= 0) {
     keep.push_back(failpoint::table_descriptor());
@@ -149,6 +154,13 @@ exit_status to_exit_status(int status) {
     return killed_by{WTERMSIG(status)};
   }
   return exited{WEXITSTATUS(status)};
+}
+
+resource_usage to_resource_usage(const rusage& usage) {
+  const auto microseconds = [](const timeval& time) {
+    return std::int64_t{time.tv_sec} * 1'000'000 + time.tv_usec;
+  };
+  return {usage.ru_maxrss, microseconds(usage.ru_utime), microseconds(usage.ru_stime)};
 }
 
 }  // namespace troupe::detail::child
@@ -206,7 +218,7 @@ void take_role(const program& self) {
     worker_boot boot;
     boot.id = numbers[0];
     boot.method = start_method::spawn;
-    boot.ends = {inherited(numbers[1]), inherited(numbers[2])};
+    boot.ends = {inherited(numbers[1]), inherited(numbers[2]), {}};
     if (numbers.size() > 3) {
       failpoint::adopt_table(static_cast<int>(numbers[3]));
     }

@@ -3,6 +3,7 @@
 
 #include "troupe/detail/launcher.hpp"
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <initializer_list>
@@ -55,10 +56,11 @@ struct message {
   std::int32_t value = 0;  ///< start method, signal number, errno, or wait status
   std::uint64_t worker = 0;
   std::int64_t pid = 0;
-  std::int64_t max_rss_kib = 0;
+  resource_usage usage{};  ///< of `exited`
 };
 
-/// Of a wait status.
+/// Of a wait status, and of what the kernel tells with it.
 exit_status to_exit_status(int status);
+resource_usage to_resource_usage(const rusage& usage);
 
 }  // namespace troupe::detail::child

@@ -7,6 +7,7 @@
 //        at its end, or it is dead ─▶ kill every group, sweep, leave
 //    SIGCHLD ──▶ reap, report, sweep what the dead worker left behind
 
+#include "troupe/detail/crash_record.hpp"
 #include "troupe/detail/failpoint.hpp"
 
 #include "child.hpp"
@@ -51,7 +52,7 @@ class server {
   }
 
   [[noreturn]] void run() {
-    answer({op::ready, 0, 0, own_pid_, 0});
+    answer({op::ready, 0, 0, own_pid_, {}});
     for (;;) {
       // The socket's end alone is not enough: a process that the program forked by itself may hold
       // a copy of the other end. A negative descriptor (no pidfds here) is passed over.
@@ -89,10 +90,16 @@ class server {
     if (got.status == sys::receive_status::empty || got.bytes != sizeof request) {
       return true;
     }
+    if (request.what == op::launch) {
+      launch(request, got.descriptors);
+    } else {
+      carry_out(request);
+    }
+    return true;
+  }
+
+  void carry_out(const message& request) {
     switch (request.what) {
-      case op::launch:
-        launch(request, got.descriptors);
-        break;
       case op::signal:
         for (const auto& [pid, worker] : workers_) {
           if (worker == request.worker) {
@@ -110,31 +117,52 @@ class server {
       default:
         break;
     }
-    return true;
+  }
+
+  /// Whom the supervisor wanted guarded is not forgotten because its death was noticed first.
+  void read_last_requests() {
+    // The first end may be an error, about answers that nobody will read: requests come after it.
+    for (int ends = 0; ends < 2;) {
+      message request{};
+      const sys::received got =
+          sys::receive(control_.number(), std::as_writable_bytes(std::span{&request, 1}), false);
+      if (got.status == sys::receive_status::empty) {
+        return;
+      }
+      if (got.status == sys::receive_status::closed) {
+        ++ends;
+      } else if (got.bytes == sizeof request && request.what != op::launch) {
+        carry_out(request);
+      }
+    }
   }
 
   void launch(const message& request, std::vector<descriptor>& descriptors) {
-    if (descriptors.size() != 2) {
-      answer({op::failed, EBADF, request.worker, 0, 0});
+    if (descriptors.size() != 2 && descriptors.size() != 3) {
+      answer({op::failed, EBADF, request.worker, 0, {}});
       return;
     }
     int code = TROUPE_FAILPOINT_ERRNO("server.fork");
     const pid_t pid = code != 0 ? -1 : ::fork();
     if (pid < 0) {
-      answer({op::failed, code != 0 ? code : errno, request.worker, 0, 0});
+      answer({op::failed, code != 0 ? code : errno, request.worker, 0, {}});
       return;
     }
     if (pid == 0) {
       worker_boot boot;
       boot.id = request.worker;
       boot.method = static_cast<start_method>(request.value);
-      boot.ends = {std::move(descriptors[0]), std::move(descriptors[1])};
+      boot.ends.socket = std::move(descriptors[0]);
+      boot.ends.memory = std::move(descriptors[1]);
+      if (descriptors.size() == 3) {
+        boot.ends.errors = std::move(descriptors[2]);
+      }
       become_worker(std::move(boot), self_, own_pid_);
     }
     // On both sides, so that the group exists whoever runs first.
     ::setpgid(pid, pid);
     workers_.emplace(pid, request.worker);
-    answer({op::launched, 0, request.worker, pid, 0});
+    answer({op::launched, 0, request.worker, pid, {}});
   }
 
   static void signal_group(pid_t pid, int number) {
@@ -162,7 +190,7 @@ class server {
       if (::wait4(pid, &status, WNOHANG, &usage) != pid || found == workers_.end()) {
         continue;
       }
-      answer({op::exited, status, found->second, pid, usage.ru_maxrss});
+      answer({op::exited, status, found->second, pid, to_resource_usage(usage)});
       workers_.erase(found);
       sweep_due_ = true;
     }
@@ -198,6 +226,7 @@ class server {
   }
 
   [[noreturn]] void leave() {
+    read_last_requests();
     for (const auto& [pid, worker] : workers_) {
       signal_group(pid, SIGKILL);
     }
@@ -245,6 +274,7 @@ void serve(descriptor control, const program& self, pid_t supervisor) {
     keep.push_back(failpoint::table_descriptor());
   }
   close_all_but(keep);
+  prepare_backtraces();  // once, for all who are forked from here
   if (::getppid() != supervisor) {
     ::_exit(0);  // gone already: nobody will ever ask for anything
   }

@@ -168,11 +168,12 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
       code = EAGAIN;
     }
     if (code == 0) {
-      child::message request{child::op::launch, static_cast<std::int32_t>(method), worker, 0, 0};
-      const std::array<int, 2> passed{ends.socket.number(), ends.memory.number()};
+      child::message request{child::op::launch, static_cast<std::int32_t>(method), worker, 0, {}};
+      const std::array<int, 3> passed{ends.socket.number(), ends.memory.number(),
+                                      ends.errors.number()};
       of_server_[worker] = 0;
-      if (sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), passed, true) !=
-          sys::send_status::sent) {
+      if (sys::send(server_.number(), std::as_bytes(std::span{&request, 1}),
+                    std::span{passed}.first(ends.errors ? 3 : 2), true) != sys::send_status::sent) {
         code = errno == 0 ? EPIPE : errno;
         of_server_.erase(worker);
       }
@@ -196,14 +197,14 @@ void launcher::kill(std::uint64_t worker, int signal) {
     return;
   }
   if (server_ && of_server_.contains(worker)) {
-    const child::message request{child::op::signal, signal, worker, 0, 0};
+    const child::message request{child::op::signal, signal, worker, 0, {}};
     sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), {}, true);
   }
 }
 
 void launcher::order_guard(bool guard, std::int64_t pid) {
   if (server_) {
-    const child::message request{guard ? child::op::guard : child::op::unguard, 0, 0, pid, 0};
+    const child::message request{guard ? child::op::guard : child::op::unguard, 0, 0, pid, {}};
     sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), {}, true);
   }
 }
@@ -241,7 +242,7 @@ void launcher::server_readable() {
         events_.failed(answer.worker, answer.value);
       } else {
         events_.exited(
-            {answer.worker, answer.pid, child::to_exit_status(answer.value), answer.max_rss_kib});
+            {answer.worker, answer.pid, child::to_exit_status(answer.value), answer.usage});
       }
     }
   }
@@ -262,7 +263,7 @@ void launcher::server_lost() {
       events_.failed(worker, ESRCH);
     } else {
       ::kill(static_cast<pid_t>(-pid), SIGKILL);
-      events_.exited({worker, pid, std::nullopt, 0});
+      events_.exited({worker, pid, std::nullopt, std::nullopt});
     }
   }
 }
@@ -340,7 +341,7 @@ void launcher::reap_forked(std::uint64_t worker) {
     report.pid = pid;
     if (::wait4(pid, &status, WNOHANG, &usage) == pid) {
       report.status = child::to_exit_status(status);
-      report.max_rss_kib = usage.ru_maxrss;
+      report.usage = child::to_resource_usage(usage);
     }
     loop_->forget(found->second.pidfd.number());
     order_guard(false, pid);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/this_process.hpp"
 
+#include "troupe/detail/spin.hpp"
+
 #include "identity.hpp"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -10,6 +13,7 @@
 #include <atomic>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <string_view>
@@ -126,6 +130,28 @@ std::string name() {
 }  // namespace this_process
 
 namespace detail {
+std::uint64_t resident_bytes(std::int64_t pid) noexcept {
+  // "size resident shared ...", in pages.
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%lld/statm", static_cast<long long>(pid));
+  const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) {
+    return 0;
+  }
+  char text[128] = {};
+  const ssize_t got = ::read(file, text, sizeof text - 1);
+  ::close(file);
+  unsigned long long pages = 0;
+  return got > 0 && std::sscanf(text, "%*u %llu", &pages) == 1
+             ? pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))
+             : 0;
+}
+
+bool spinning_helps() noexcept {
+  static const bool several = usable_cpus() > 1;
+  return several;
+}
+
 void set_worker_id(std::uint64_t id) noexcept {
   own_worker_id.store(id);
 }

@@ -49,6 +49,15 @@ name_table& names() {
 
 erased_task::~erased_task() = default;
 
+bool erased_task::is_coroutine() const noexcept {
+  return false;
+}
+
+void erased_task::begin(std::span<const std::byte> /*arguments*/,
+                        const std::shared_ptr<coroutine_run>& /*run*/, task_stage& /*stage*/) {
+  throw std::logic_error{"troupe: this task is no coroutine"};
+}
+
 void fail_null_callable() {
   throw std::invalid_argument{"troupe: a null function pointer cannot be called"};
 }

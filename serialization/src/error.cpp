@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/error.hpp"
 
+#include "troupe/detail/symbols.hpp"
+
 #include <array>
-#include <csignal>
 #include <utility>
 
 namespace troupe {
@@ -35,38 +36,6 @@ constexpr std::array<std::string_view, 25> code_names{"ok",
                                                       "would_deadlock"};
 static_assert(code_names.size() == static_cast<std::size_t>(errc::would_deadlock) + 1);
 
-struct signal_name {
-  int number;
-  std::string_view name;
-};
-
-// The numbers differ between machines, so the names come from the platform's own macros; the ones
-// ISO C does not know are in the table where <csignal> offers them.
-constexpr signal_name signal_names[] = {
-    {SIGABRT, "SIGABRT"},     {SIGFPE, "SIGFPE"},   {SIGILL, "SIGILL"},       {SIGINT, "SIGINT"},
-    {SIGSEGV, "SIGSEGV"},     {SIGTERM, "SIGTERM"},
-#ifdef SIGKILL
-    {SIGKILL, "SIGKILL"},     {SIGHUP, "SIGHUP"},   {SIGQUIT, "SIGQUIT"},     {SIGTRAP, "SIGTRAP"},
-    {SIGBUS, "SIGBUS"},       {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"},     {SIGPIPE, "SIGPIPE"},
-    {SIGALRM, "SIGALRM"},     {SIGCHLD, "SIGCHLD"}, {SIGCONT, "SIGCONT"},     {SIGSTOP, "SIGSTOP"},
-    {SIGTSTP, "SIGTSTP"},     {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"},     {SIGURG, "SIGURG"},
-    {SIGXCPU, "SIGXCPU"},     {SIGXFSZ, "SIGXFSZ"}, {SIGVTALRM, "SIGVTALRM"}, {SIGPROF, "SIGPROF"},
-    {SIGSYS, "SIGSYS"},
-#endif
-#ifdef SIGSTKFLT
-    {SIGSTKFLT, "SIGSTKFLT"},
-#endif
-#ifdef SIGPOLL
-    {SIGPOLL, "SIGPOLL"},
-#endif
-#ifdef SIGWINCH
-    {SIGWINCH, "SIGWINCH"},
-#endif
-#ifdef SIGPWR
-    {SIGPWR, "SIGPWR"},
-#endif
-};
-
 std::optional<exit_status> exit_of(const failure& what) noexcept {
   switch (what.exit_kind) {
     case 1:
@@ -76,6 +45,10 @@ std::optional<exit_status> exit_of(const failure& what) noexcept {
     default:
       return std::nullopt;
   }
+}
+
+const crash_details* crash_of(const failure& what) noexcept {
+  return what.death && what.death->crash ? &*what.death->crash : nullptr;
 }
 
 std::string text_of_lost_worker(const failure& what) {
@@ -122,12 +95,9 @@ std::string to_string(const exit_status& status) {
     return "exit code " + std::to_string(ended->code);
   }
   const int signal = std::get<killed_by>(status).signal;
-  for (const signal_name& known : signal_names) {
-    if (known.number == signal) {
-      return std::string{known.name} + " (signal " + std::to_string(signal) + ")";
-    }
-  }
-  return "signal " + std::to_string(signal);
+  std::string name = signal_name(signal);
+  const std::string number = "signal " + std::to_string(signal);
+  return name == number ? name : name + " (" + number + ")";
 }
 
 // Out of line, so that each class has one home for its type information.
@@ -144,11 +114,25 @@ not_bootstrapped::~not_bootstrapped() = default;
 remote_error_info::remote_error_info(std::shared_ptr<const failure> what) noexcept
     : failure_(std::move(what)) {}
 
+error::error(errc code, std::shared_ptr<const failure> what, const std::string& text)
+    : std::runtime_error(text), code_(code), ran_(what->ran), details_(std::move(what)) {}
+
+std::string error::report() const {
+  if (details_) {
+    return troupe::report(*details_);
+  }
+  failure plain;
+  plain.code = code_;
+  plain.ran = ran_;
+  plain.text = what();
+  return troupe::report(plain);
+}
+
 remote_error::remote_error(std::shared_ptr<const failure> what)
-    : error(what->code, what->ran, text_of_remote(*what)), remote_error_info(std::move(what)) {}
+    : error(what->code, what, text_of_remote(*what)), remote_error_info(what) {}
 
 worker_lost::worker_lost(std::shared_ptr<const failure> what)
-    : error(errc::worker_lost, what->ran, text_of_lost_worker(*what)), failure_(std::move(what)) {}
+    : error(errc::worker_lost, what, text_of_lost_worker(*what)), failure_(std::move(what)) {}
 
 std::optional<exit_status> worker_lost::exit() const noexcept {
   return exit_of(*failure_);
@@ -159,6 +143,59 @@ std::optional<int> worker_lost::signal() const noexcept {
     return std::nullopt;
   }
   return failure_->exit_value;
+}
+
+std::string worker_lost::signal_name() const {
+  const std::optional<int> number = signal();
+  return number ? troupe::signal_name(*number) : std::string{};
+}
+
+std::optional<int> worker_lost::signal_code() const noexcept {
+  const crash_details* const crash = crash_of(*failure_);
+  return crash != nullptr ? std::optional<int>{crash->code} : std::nullopt;
+}
+
+std::string worker_lost::signal_meaning() const {
+  const crash_details* const crash = crash_of(*failure_);
+  return crash != nullptr ? describe_signal_code(crash->signal, crash->code) : std::string{};
+}
+
+std::optional<std::uint64_t> worker_lost::fault_address() const noexcept {
+  const crash_details* const crash = crash_of(*failure_);
+  return crash != nullptr ? crash->address : std::nullopt;
+}
+
+bool worker_lost::stack_overflow() const noexcept {
+  const crash_details* const crash = crash_of(*failure_);
+  return crash != nullptr && crash->stack_overflow;
+}
+
+oom_kill worker_lost::out_of_memory() const noexcept {
+  return failure_->death ? failure_->death->out_of_memory : oom_kill::unknown;
+}
+
+std::string worker_lost::limit() const {
+  const std::optional<int> number = signal();
+  return number ? limit_of_signal(*number) : std::string{};
+}
+
+std::optional<resource_usage> worker_lost::usage() const {
+  return failure_->death ? failure_->death->usage : std::nullopt;
+}
+
+const std::string& worker_lost::stderr_tail() const noexcept {
+  static const std::string none;
+  return failure_->death ? failure_->death->stderr_tail : none;
+}
+
+const std::vector<code_location>& worker_lost::frames() const noexcept {
+  static const std::vector<code_location> none;
+  const crash_details* const crash = crash_of(*failure_);
+  return crash != nullptr ? crash->frames : none;
+}
+
+std::vector<std::string> worker_lost::backtrace() const {
+  return detail::describe_code(frames());
 }
 
 std::string worker_lost::reason() const {

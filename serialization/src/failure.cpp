@@ -383,17 +383,37 @@ std::exception_ptr make_standard(const std::shared_ptr<const failure>& what,
   return make(remote_error{what}, inner);
 }
 
+}  // namespace
+
+namespace detail {
+/// For exceptions that are made from their text: what `error::report` tells besides.
+struct failure_access {
+  template <class Own>
+  static Own detailed(Own made, std::shared_ptr<const failure> what) {
+    made.error::details_ = std::move(what);
+    return made;
+  }
+};
+}  // namespace detail
+
+namespace {
+
+using detail::failure_access;
+
 template <class Own>
 std::exception_ptr make_own(const std::shared_ptr<const failure>& what,
                             const std::exception_ptr& inner) {
   if constexpr (std::is_same_v<Own, worker_lost>) {
     return make(worker_lost{what}, inner);
   } else if constexpr (std::is_same_v<Own, not_bootstrapped>) {
-    return what->type_name.empty() ? make(Own{what->text}, inner)
-                                   : make(arrived_own<Own>{what, what->text}, inner);
+    return what->type_name.empty()
+               ? make(failure_access::detailed(Own{what->text}, what), inner)
+               : make(failure_access::detailed(arrived_own<Own>{what, what->text}, what), inner);
   } else {
-    return what->type_name.empty() ? make(Own{what->text, what->ran}, inner)
-                                   : make(arrived_own<Own>{what, what->text, what->ran}, inner);
+    return what->type_name.empty()
+               ? make(failure_access::detailed(Own{what->text, what->ran}, what), inner)
+               : make(failure_access::detailed(arrived_own<Own>{what, what->text, what->ran}, what),
+                      inner);
   }
 }
 
@@ -416,8 +436,10 @@ std::exception_ptr make_any(const std::shared_ptr<const failure>& what,
     case errc::not_bootstrapped:
       return make_own<not_bootstrapped>(what, inner);
     default:
-      return what->type_name.empty() ? make(error{what->code, what->ran, what->text}, inner)
-                                     : make(remote_error{what}, inner);
+      return what->type_name.empty()
+                 ? make(failure_access::detailed(error{what->code, what->ran, what->text}, what),
+                        inner)
+                 : make(remote_error{what}, inner);
   }
 }
 
@@ -494,24 +516,27 @@ std::shared_ptr<const error> to_error(const failure& what) {
   if (what.std_type != standard_exception::none) {
     return std::make_shared<const remote_error>(std::move(shared));
   }
+  const auto share = [&]<class Own>(Own made) -> std::shared_ptr<const error> {
+    return std::make_shared<const Own>(failure_access::detailed(std::move(made), shared));
+  };
   switch (what.code) {
     case errc::worker_lost:
       return std::make_shared<const worker_lost>(std::move(shared));
     case errc::timeout:
-      return std::make_shared<const timeout_error>(what.text, what.ran);
+      return share(timeout_error{what.text, what.ran});
     case errc::cancelled:
-      return std::make_shared<const cancelled_error>(what.text, what.ran);
+      return share(cancelled_error{what.text, what.ran});
     case errc::pool_closed:
-      return std::make_shared<const pool_closed>(what.text, what.ran);
+      return share(pool_closed{what.text, what.ran});
     case errc::pool_broken:
-      return std::make_shared<const pool_broken>(what.text, what.ran);
+      return share(pool_broken{what.text, what.ran});
     case errc::not_bootstrapped:
-      return std::make_shared<const not_bootstrapped>(what.text);
+      return share(not_bootstrapped{what.text});
     default:
       break;
   }
   if (what.type_name.empty()) {
-    return std::make_shared<const error>(what.code, what.ran, what.text);
+    return share(error{what.code, what.ran, what.text});
   }
   return std::make_shared<const remote_error>(std::move(shared));
 }

@@ -23,12 +23,6 @@ namespace troupe::test {
 
 namespace failpoint = troupe::detail::failpoint;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
-
 // ---- for tasks
 // -----------------------------------------------------------------------------------
 
@@ -131,21 +125,14 @@ template <class T>
 }
 
 /// A pool of four that survives whatever a test does to it, and looks closely afterwards.
-class fault_test : public pool_test, public testing::WithParamInterface<start_method> {
+class fault_test : public every_start_method {
  protected:
   static constexpr int crew = 4;
 
-  explicit fault_test(std::chrono::seconds limit = 60s) : pool_test{limit} {
+  explicit fault_test(std::chrono::seconds limit = 60s) : every_start_method{limit} {
     failpoint::reset();
     // The deaths of these tests are no news.
     set_log_hook([](log_level /*level*/, std::string_view /*text*/) {});
-  }
-  void SetUp() override {
-#if defined(__SANITIZE_THREAD__)
-    if (GetParam() == start_method::fork) {
-      GTEST_SKIP() << "ThreadSanitizer lets no fork of a program with threads have threads itself";
-    }
-#endif
   }
   ~fault_test() override {
     failpoint::reset();

@@ -3,7 +3,8 @@
 //
 //     fault_victim METHOD STATE END
 //
-// METHOD is a start method. STATE says what its workers do: idle, busy, stay, descendants, nested.
+// METHOD is a start method. STATE says what its workers do: idle, busy, stay, descendants, nested;
+// slow_guardian: descendants, and the fork server is stopped, under `fork` before the first worker.
 // END says how the program ends: wait (for a signal), segv, abort, _exit, quick_exit, exit, return,
 // static, handler.
 // Once all is as asked for, it writes the ids of all its processes to standard output, a line.
@@ -86,7 +87,15 @@ std::optional<pool>& pool_in_static_storage() {
 
 volatile std::sig_atomic_t asked_to_end = 0;
 
-int run(const std::string& method, const std::string& state, const std::string& end) {
+void stop_fork_server() {
+  for (const process_entry& process : our_processes()) {
+    if (process.name == "troupe-server" && process.parent == ::getpid()) {
+      ::kill(process.pid, SIGSTOP);
+    }
+  }
+}
+
+int run(const std::string& method, std::string state, const std::string& end) {
   for (const start_method known :
        {start_method::forkserver, start_method::spawn, start_method::fork}) {
     if (to_string(known) == method) {
@@ -100,6 +109,13 @@ int run(const std::string& method, const std::string& state, const std::string& 
   options.grace = 200ms;
   std::optional<pool> own;
   std::optional<pool>& p = end == "static" ? pool_in_static_storage() : own;
+  const bool slow_guardian = state == "slow_guardian";
+  if (slow_guardian) {
+    state = "descendants";
+    if (method == "fork") {
+      stop_fork_server();
+    }
+  }
   p.emplace(options);
   std::vector<future<std::int64_t>> tasks;
   std::size_t expected = 0;
@@ -124,6 +140,9 @@ int run(const std::string& method, const std::string& state, const std::string& 
   // A loaded machine may need long for a tree of pools.
   if (!eventually([&] { return reported(place).size() >= expected; })) {
     return 3;
+  }
+  if (slow_guardian) {
+    stop_fork_server();
   }
   std::ostringstream pids;
   pids << ::getpid();

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <string>
@@ -71,14 +72,18 @@ void by_noexcept(int n) {
   };
   [&](int x) noexcept { thrower(x); }(n);
 }
+// The sanitizers have handlers of their own for SIGSEGV, which end the process otherwise.
 void by_stack_overflow(int n) {
   no_core();
+  ::signal(SIGSEGV, SIG_DFL);
   deeper(n);
 }
 void by_null(int n) {
   no_core();
-  volatile int* nowhere = nullptr;
-  *nowhere = n;
+  ::signal(SIGSEGV, SIG_DFL);
+  // A member of an object at null: UndefinedBehaviorSanitizer would catch null itself.
+  volatile std::uintptr_t address = 16;
+  *reinterpret_cast<volatile int*>(address) = n;  // NOLINT(performance-no-int-to-ptr)
 }
 
 /// The task ends its worker in the way said, while others run: they all succeed.
@@ -220,8 +225,9 @@ int exhaust_descriptors(int /*unused*/) {
   return 1;
 }
 
-/// The task damages its worker; it may have an outcome or be lost, all others succeed.
-void expect_contained(pool& p, int (*task)(int), int argument) {
+/// The task damages its worker; it may have an outcome or be lost, all others succeed. If it makes
+/// the pool kill its worker, one that has an outcome may cost the task that the worker began next.
+void expect_contained(pool& p, int (*task)(int), int argument, bool makes_it_kill = false) {
   std::vector<future<int>> bystanders;
   std::vector<future<int>> culprits;
   for (int round = 0; round < 4; ++round) {
@@ -230,9 +236,11 @@ void expect_contained(pool& p, int (*task)(int), int argument) {
     }
     culprits.push_back(p.apply_async(task, argument));
   }
+  int may_cost = 0;
   for (auto& f : culprits) {
     try {
       EXPECT_EQ(f.get(), 1);
+      may_cost += makes_it_kill ? 1 : 0;
     } catch (const worker_lost&) {
     }
   }
@@ -240,7 +248,8 @@ void expect_contained(pool& p, int (*task)(int), int argument) {
     try {
       EXPECT_EQ(bystanders[i].get(), square(static_cast<int>(i % 10)));
     } catch (const std::exception& thrown) {
-      ADD_FAILURE() << "bystander " << i << " failed: " << thrown.what();
+      EXPECT_TRUE(dynamic_cast<const worker_lost*>(&thrown) != nullptr && --may_cost >= 0)
+          << "bystander " << i << " failed: " << thrown.what();
     }
   }
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 2; }));
@@ -257,7 +266,7 @@ TEST_P(PoolHostile, AWorkerThatWritesGarbageToItsDescriptorsHurtsNobodyElse) {
   pool p{options()};
   for (const int size : {1, 16, 100, 4096}) {
     SCOPED_TRACE(size);
-    expect_contained(p, write_garbage, size);
+    expect_contained(p, write_garbage, size, true);
   }
 }
 

@@ -397,6 +397,59 @@ TEST_P(PoolBackPressure, CancellingMakesRoom) {
   EXPECT_EQ(p.apply(square, 3), 9);
 }
 
+// What is cancelled goes from its worker back to the queue and out of it: one place, not two.
+TEST_P(PoolBackPressure, WhatWasSentAheadAndIsCancelledCountsOnce) {
+  constexpr std::size_t most = 30;
+  pool p{bounded(most)};
+  std::vector<future<int>> taken;
+  // There is room exactly when fewer wait than may: asked at every step, while no task ends.
+  const auto fill = [&] {
+    for (;;) {
+      const std::uint64_t queued = p.stats().queued;
+      const auto f = p.try_apply_async(square, 3);
+      ASSERT_EQ(f.has_value(), queued < most) << queued << " queued";
+      if (!f) {
+        return;
+      }
+      taken.push_back(*f);
+    }
+  };
+  // How far tasks are sent ahead depends on measured times, hence several attempts.
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    p.map(square, std::views::iota(0, 3000));
+    taken.clear();
+    const std::string gate = file(("gate " + std::to_string(attempt)).c_str());
+    auto running = p.apply_async(wait_at, gate + " running", gate);
+    ASSERT_TRUE(eventually([&] { return marks(gate + " running") > 0; }));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    const bool some_ahead = taken.size() > most + 10;
+    if (some_ahead) {
+      for (int i = 0; i < 50; ++i) {
+        ASSERT_TRUE(taken.front().cancel());
+        taken.erase(taken.begin());
+        ASSERT_NO_FATAL_FAILURE(fill());
+      }
+      for (auto& f : taken) {
+        ASSERT_TRUE(f.cancel());
+      }
+      EXPECT_EQ(p.stats().queued, 0U);
+      EXPECT_EQ(p.stats().running, 1U);
+      taken.clear();
+      ASSERT_NO_FATAL_FAILURE(fill());
+      EXPECT_GE(taken.size(), most);
+    }
+    mark(gate);
+    EXPECT_EQ(running.get(), 1);
+    for (const auto& f : taken) {
+      EXPECT_EQ(f.get(), 9);
+    }
+    if (some_ahead) {
+      return;
+    }
+  }
+  ADD_FAILURE() << "no task was ever sent ahead";
+}
+
 TEST_P(PoolBackPressure, MapsPassThroughABoundedQueue) {
   pool p{bounded(4)};
   EXPECT_EQ(p.map(square, std::views::iota(0, 2000)).size(), 2000U);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Many tasks, many deaths, many pools: the promises of one, kept a hundred thousand times. Seeds
 // are printed; TROUPE_TEST_SEED repeats one.
+#include "troupe/this_process.hpp"
+
 #include "fault_fixture.hpp"
 
 #include <sys/mman.h>
@@ -253,6 +255,49 @@ TEST_P(Stress, EachTasksErrorMatchesItsOwnCause) {
     ASSERT_EQ(good[static_cast<std::size_t>(i)].get(), (i % 100) * (i % 100));
   }
   expect_whole(p);
+}
+
+std::uint64_t counted_worker(const std::string& path, int task) {
+  static effects all{path, most_tasks};
+  all.of(task).fetch_add(1);
+  return this_process::worker_id();
+}
+
+// S07
+TEST_P(Stress, AWorkerForEachTaskLosesNone) {
+  const int count = scaled(1'000);
+  const std::string path = fresh_file();
+  effects ran{path, most_tasks};
+  std::atomic<int> outcomes{0};
+  pool_options brief = crew_of();
+  brief.max_tasks_per_worker = 1;
+  pool p{brief};
+  std::vector<future<std::uint64_t>> all;
+  all.reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    all.push_back(p.apply_async(counted_worker, path, i));
+    all.back().on_done([&outcomes](const auto&) { ++outcomes; });
+  }
+  std::set<std::uint64_t> workers;  // their ids, which unlike pids are never used again
+  for (int i = 0; i < count; ++i) {
+    const auto& one = all[static_cast<std::size_t>(i)];
+    ASSERT_EQ(outcome_of(one), ended::value) << "task " << i;
+    ASSERT_EQ(ran.of(i).load(), 1U) << "task " << i;
+    ASSERT_TRUE(workers.insert(one.get()).second)
+        << "worker " << one.get() << " ran a second task, " << i;
+  }
+  EXPECT_TRUE(eventually([&] { return outcomes == count; })) << outcomes << " outcomes";
+  // The last ones leave when their replacements are there.
+  EXPECT_TRUE(eventually([&] { return p.stats().recycled == static_cast<std::uint64_t>(count); }))
+      << p.stats().recycled << " recycled after " << count << " tasks";
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == crew; }));
+  EXPECT_TRUE(eventually([&] { return count_processes("troupe-w") == crew; }))
+      << describe_our_processes();
+  const pool_stats stats = p.stats();
+  EXPECT_EQ(stats.submitted, static_cast<std::uint64_t>(count));
+  EXPECT_EQ(stats.succeeded, static_cast<std::uint64_t>(count));
+  EXPECT_EQ(stats.failed + stats.cancelled + stats.retried + stats.deaths, 0U);
+  EXPECT_EQ(stats.queued + stats.running, 0U);
 }
 
 std::size_t resident_kib() {

@@ -504,13 +504,13 @@ TEST_F(Channel, AFrameThatSaysItIsLongerThanWhatWasWrittenBreaksIt) {
     supervisor_channel attacked;
     channel_ends ends = attacked.take_far_ends();
     auto* const all =
-        static_cast<std::byte*>(::mmap(nullptr, 4096 + 2 * ring_bytes, PROT_READ | PROT_WRITE,
+        static_cast<std::byte*>(::mmap(nullptr, 8192 + 2 * ring_bytes, PROT_READ | PROT_WRITE,
                                        MAP_SHARED, ends.memory.number(), 0));
     ASSERT_NE(all, MAP_FAILED);
-    const mapping unmapped_later{all, 4096 + 2 * ring_bytes};
+    const mapping unmapped_later{all, 8192 + 2 * ring_bytes};
     worker_channel worker{std::move(ends)};
     ASSERT_TRUE(worker.push(frame_kind::result, 0, 1, {}, bytes_of("12345678")));
-    std::memcpy(all + 4096 + ring_bytes, &lie, sizeof lie);
+    std::memcpy(all + 8192 + ring_bytes, &lie, sizeof lie);
     frame_header header;
     std::span<const std::byte> payload;
     EXPECT_FALSE(attacked.next_frame(header, payload));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -137,6 +138,19 @@ void mark_process_tree(char** argv) {
     ::execv(self.c_str(), argv);
   }
   // Without /proc or exec the tests still run, and find less.
+}
+
+bool threads_have_names() {
+  const fs::path threads = "/proc/self/task";
+  const int here = ::gettid();
+  const std::string program = first_line(threads / std::to_string(here) / "comm");
+  std::ptrdiff_t nameless = std::ranges::count_if(numbers_in(threads), [&](int thread) {
+    return thread != here && first_line(threads / std::to_string(thread) / "comm") == program;
+  });
+#if defined(__SANITIZE_THREAD__)
+  --nameless;  // its own
+#endif
+  return nameless <= 0;
 }
 
 std::string describe_our_processes() {

@@ -28,6 +28,10 @@ struct process_entry {
 /// once. For the first line of main(), before there is anything to lose.
 void mark_process_tree(char** argv);
 
+/// Whether every thread but the calling one has a name of its own instead of the program's, which a
+/// new thread has for a moment.
+[[nodiscard]] bool threads_have_names();
+
 /// A text for people about this process and ours: for each thread what it is called, whether it
 /// runs, and where in the kernel it waits.
 [[nodiscard]] std::string describe_our_processes();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/codec.hpp"
+#include "troupe/detail/continuation.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/error.hpp"
 
@@ -16,6 +17,9 @@
 #include <vector>
 
 namespace troupe {
+
+template <class T>
+class future;
 
 /// Says that a running task's worker may be killed: `f.cancel(troupe::force)`.
 struct force_t {
@@ -55,12 +59,35 @@ Vector take_all(const future_state& state) {
 
 struct future_access;
 
+template <class T>
+struct unwrapped {
+  using type = T;
+};
+template <class T>
+struct unwrapped<future<T>> {
+  using type = T;
+};
+
+/// Calls with the future's value, or without if it has none.
+template <class T, class F, class Future>
+decltype(auto) call_with(F& function, const Future& source) {
+  if constexpr (std::is_void_v<T>) {
+    source.get();
+    return function();
+  } else {
+    return function(source.get());
+  }
+}
+
 }  // namespace detail
 
 /// The outcome of a task that is still on its way.
 ///
 /// Follows: Python's Future and AsyncResult in one. Copies are the same future. `get` may be called
 /// again: the result stays encoded and every call decodes a new object (std::future gives it once).
+/// Of a thread pool: every call copies the result; one that can only be moved is given once, and
+/// the next call throws error{no_state}. There `get` in a task of the same pool runs other tasks
+/// meanwhile.
 /// Threads: any, all members.    Crosses: no; refused at compile time.
 /// Worker dies: the future ends with worker_lost, or with the outcome of a retry if one was asked
 /// for. Throws:  error{no_state} from every member but the comparisons if it was
@@ -132,7 +159,7 @@ class future {
   /// Waits; the exception that `get` would throw, null if it would not.
   [[nodiscard]] std::exception_ptr exception() const {
     state().wait(std::nullopt);
-    return state().failed() ? to_exception(*state().failed()) : nullptr;
+    return state().exception();
   }
 
   /// Calls `function(value)` (or `function()`) once there is a value.
@@ -178,6 +205,51 @@ class future {
     return *this;
   }
 
+  /// The future of `function(value)` (or `function()`), which runs where callbacks run once there
+  /// is a value. If this one fails, so does the result, with the same exception, and `function` is
+  /// never called. A function that returns a future is waited for: `future<future<U>>` is never
+  /// made.
+  ///
+  /// Follows: Folly's thenValue. Cancelling the result cancels this one.
+  /// Throws:  the result does, what `function` throws. A callback that waits for the result of a
+  ///          `then` of the same pool waits for ever, because that has to run after it.
+  template <class F>
+  auto then(F function) const {
+    using returned = decltype(detail::call_with<T>(function, *this));
+    using result = typename detail::unwrapped<returned>::type;
+    auto made = std::make_shared<detail::continuation_of<result>>(std::vector{state_});
+    auto duty = std::make_shared<detail::completion_duty>(made);
+    mutable_state().when_done(
+        [made, duty = std::move(duty), decode = decode_,
+         function = std::make_shared<F>(std::move(function))](detail::future_state& s) {
+          const future source{s.shared_from_this(), decode};
+          if constexpr (std::is_same_v<returned, result>) {
+            made->run([&] { return detail::call_with<T>(*function, source); });
+          } else {
+            try {
+              detail::call_with<T>(*function, source).on_done([made, duty](const returned& inner) {
+                made->run([&] { return inner.get(); });
+              });
+            } catch (...) {
+              made->run([&]() -> result { throw; });
+            }
+          }
+        });
+    return future<result>{std::move(made), &detail::continuation_of<result>::take};
+  }
+
+  /// What the task last said with `this_task::progress`; for a map, how many of its items have an
+  /// outcome. Nothing before the first report.
+  [[nodiscard]] std::optional<task_progress> progress() const { return state().progress(); }
+
+  /// Calls `function(const troupe::task_progress&)` for every report from now on that comes before
+  /// the outcome; as with `on_result`.
+  template <std::invocable<const task_progress&> F>
+  const future& on_progress(F function) const {
+    mutable_state().on_progress(std::move(function));
+    return *this;
+  }
+
   /// It belongs to a task.
   [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
   /// The same future, not the same value.
@@ -187,6 +259,8 @@ class future {
   }
 
  private:
+  template <class>
+  friend class future;
   friend struct detail::future_access;
   friend struct std::hash<future>;
   using decoder = T (*)(const detail::future_state&);
@@ -220,6 +294,15 @@ struct future_access {
   template <class Vector>
   static future<Vector> all(std::shared_ptr<future_state> state) {
     return {std::move(state), &take_all<Vector>};
+  }
+  /// With a result that was never encoded: `take` knows where it is.
+  template <class T>
+  static future<T> local(std::shared_ptr<future_state> state, T (*take)(const future_state&)) {
+    return {std::move(state), take};
+  }
+  template <class T>
+  static future<T> made(std::shared_ptr<continuation_of<T>> state) {
+    return {std::move(state), &continuation_of<T>::take};
   }
   template <class T>
   static const std::shared_ptr<future_state>& state(const future<T>& f) {

@@ -6,6 +6,7 @@
 #include "troupe/detail/pool_core.hpp"
 #include "troupe/future.hpp"
 #include "troupe/pool_options.hpp"
+#include "troupe/submission.hpp"
 #include "troupe/system.hpp"
 #include "troupe/this_task.hpp"
 
@@ -137,6 +138,9 @@ class map_range {
   }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
+  /// Begins now and not with `begin`.
+  void prefetch() { state_->session.prefetch(started()); }
+
  private:
   struct shared_state {
     shared_state(const pool_ptr& pool, job_builder callable, View v, map_session::settings how)
@@ -147,15 +151,18 @@ class map_range {
     const map_session::item* current = nullptr;
   };
 
-  void advance() {
+  input_walk<Shape, View>& started() {
     if (!state_->input) {
       state_->input.emplace(state_->view);
     }
-    state_->current = state_->session.next(*state_->input);
+    return *state_->input;
   }
+  void advance() { state_->current = state_->session.next(started()); }
 
   std::unique_ptr<shared_state> state_;
 };
+
+struct executor_access;
 
 /// The ways to submit, shared by a pool and by what `with` returns.
 template <class Self>
@@ -193,6 +200,15 @@ class submissions {
       return std::nullopt;
     }
     return future_access::one<task_result_t<F, Args...>>(std::move(state));
+  }
+
+  /// As apply_async, for coroutines: `future<R> f = co_await pool.co_apply_async(function,
+  /// args...)` waits without a thread while `max_queued` tasks are waiting. The call is encoded
+  /// now; see submission.
+  template <class F, class... Args>
+  submission<task_result_t<F, Args...>> co_apply_async(F function, const Args&... args) {
+    return submission_access::make<task_result_t<F, Args...>>(
+        core(), encode_call(function, args...), options());
   }
 
   /// Applies `function` to every item on the workers.
@@ -245,8 +261,9 @@ class submissions {
   }
 
  private:
+  friend struct executor_access;
   const pool_ptr& core() const { return static_cast<const Self*>(this)->core_; }
-  task_options options() const { return static_cast<const Self*>(this)->current_options(); }
+  const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
 
   template <class F, class... Args>
   job_builder encode_call(const F& function, const Args&... args) {
@@ -301,7 +318,7 @@ class submissions {
     return map_range<view, shape>{core(),
                                   encode_callable_for<shape>(core(), function),
                                   std::views::all(std::forward<Range>(range)),
-                                  {how, options(), ordered, false, true}};
+                                  {how, options(), ordered, false, true, {}}};
   }
 };
 
@@ -314,11 +331,11 @@ class pool_with : public detail::submissions<pool_with> {
   friend class pool;
   friend class detail::submissions<pool_with>;
   pool_with(detail::pool_ptr core, const task_options& options)
-      : core_{std::move(core)}, options_{options} {}
-  [[nodiscard]] const task_options& current_options() const { return options_; }
+      : core_{std::move(core)}, options_{detail::share_options(options)} {}
+  [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
 
   detail::pool_ptr core_;
-  task_options options_;
+  detail::options_ptr options_;
 };
 
 /// Worker processes that run functions, each task with exactly one outcome whatever dies.
@@ -343,7 +360,9 @@ class pool : public detail::submissions<pool> {
   /// Without close and join before it: as terminate, then waits for the workers to be gone.
   ~pool() { detail::end_pool(core_); }
 
-  /// The same pool, with these options for what is submitted through the result.
+  /// The same pool, with these options for what is submitted through the result. They replace
+  /// `task_defaults` as a whole.
+  /// Throws:  std::invalid_argument for options out of range.
   [[nodiscard]] pool_with with(const task_options& options) const { return {core_, options}; }
 
   /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
@@ -355,13 +374,20 @@ class pool : public detail::submissions<pool> {
   /// after the grace time SIGKILL. Does not wait.
   void terminate() { detail::terminate(core_); }
 
+  /// From now on `workers` worker processes, no more elastic: starts what is missing, or lets
+  /// those that have the least to do finish their task and go. Does not wait.
+  /// Throws:  std::invalid_argument unless 1 to 4096; pool_closed; pool_broken.
+  void resize(int workers) { detail::resize(core_, workers); }
+
   /// Workers that are ready at this moment.
   [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
   [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
 
  private:
   friend class detail::submissions<pool>;
-  [[nodiscard]] const task_options& current_options() const { return detail::defaults_of(core_); }
+  [[nodiscard]] const detail::options_ptr& current_options() const {
+    return detail::defaults_of(core_);
+  }
 
   detail::pool_ptr core_;
 };

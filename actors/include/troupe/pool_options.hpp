@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/callable.hpp"
+#include "troupe/error.hpp"
 #include "troupe/policy.hpp"
 #include "troupe/start_method.hpp"
 #include "troupe/this_process.hpp"
@@ -9,6 +10,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,24 +22,55 @@ struct task_options {
   /// From the moment a worker begins it. Then its stop_token is set, and after `grace` its worker
   /// is killed and replaced; the future throws timeout_error. Unset: no limit.
   std::optional<std::chrono::milliseconds> timeout{};
+  /// From the submission, all attempts together. A task that has not begun by then never does; one
+  /// that runs is ended as by `timeout`. The future throws timeout_error. Unset: no limit.
+  std::optional<std::chrono::milliseconds> deadline{};
   /// Higher first; first come first served within one.
   int priority = 0;
-  /// Further attempts after its worker died while running it. A task that throws is not retried:
-  /// that is its outcome. Deaths that the pool itself causes (recycling) cost none.
+  /// Further attempts after its worker died while running it. A task that throws is not retried,
+  /// unless `retry_if` says so: that is its outcome. Deaths that the pool itself causes (recycling,
+  /// scaling down, ending another coroutine of the same worker) cost none, and those of a task with
+  /// retries do not count for `pool_options::restart`.
   int retries = 0;
+  /// Asked after every failed attempt while retries are left, on the thread of the callbacks:
+  /// whether to try again after this error (worker_lost, timeout_error, or what the task threw).
+  /// One that throws means no. Unset: after worker_lost only.
+  std::function<bool(const error&)> retry_if{};
+  /// Before the first retry; doubles with each further one, up to a minute.
+  std::chrono::milliseconds backoff{0};
   /// Between asking a running task to stop and killing its worker. Unset: the pool's.
   std::optional<std::chrono::milliseconds> grace{};
+  /// What error texts call it, next to its number. Up to 200 bytes, no control characters.
+  std::string label{};
+  /// Tasks with the same key run on the same worker while that lives, whoever submits them, so that
+  /// what the worker keeps for them is warm. Empty: on any. A worker that is replaced or retired
+  /// loses its keys; they go to others.
+  std::string affinity{};
 };
 
 struct pool_options {
-  /// Worker processes, 1 to 4096.
+  /// Worker processes, 1 to 4096; unless `min_workers` or `max_workers` is given.
   int workers = usable_cpus();
+  /// Tasks that one worker has begun at the same time, 1 to 65536: what a coroutine
+  /// (troupe/task.hpp) waits for leaves its worker to others. Tasks that are none run one at a time
+  /// in any case.
+  int concurrency = 1;
   /// Runs once in every worker, replacements too, before its first task: `troupe::call(f,
   /// args...)`. If it throws, the pool's constructor throws that exception.
   bound_call initializer{};
   /// A worker is recycled after this many tasks (tasks, not chunks); its replacement is started
   /// first.
   std::optional<int> max_tasks_per_worker{};
+  /// A worker is recycled when it is this old, between tasks; as above.
+  std::optional<std::chrono::milliseconds> max_worker_age{};
+  /// A worker is recycled when its resident memory exceeds this many bytes after a task; as above.
+  std::optional<std::uint64_t> max_worker_rss{};
+  /// With one of these the pool is elastic: it starts with `min_workers` (unset: 1), starts more
+  /// up to `max_workers` (unset: `workers`) while tasks are waiting, and lets go of those that
+  /// had nothing to do for `idle_timeout`.
+  std::optional<int> min_workers{};
+  std::optional<int> max_workers{};
+  std::chrono::milliseconds idle_timeout{10'000};
   /// Unset: get_start_method() when the pool is made.
   std::optional<start_method> start{};
   /// When deaths are too many; then the pool ends with pool_broken.
@@ -51,6 +85,12 @@ struct pool_options {
   std::uint64_t max_payload_bytes = std::uint64_t{64} << 30;
   /// What `with({...})` starts from.
   task_options task_defaults{};
+  /// What workers write to stderr goes through a pipe to the program's stderr, unchanged, and the
+  /// last lines of one that dies are in its worker_lost. What outlives its worker finds the pipe
+  /// closed. Costs a descriptor a worker; where too few are allowed (RLIMIT_NOFILE) it is done
+  /// without, which is logged. False: workers have the program's stderr itself, as where that is a
+  /// terminal and tasks care.
+  bool capture_stderr = true;
   /// In reports and error texts.
   std::string name = "pool";
 };
@@ -82,7 +122,17 @@ struct pool_stats {
   std::uint64_t retried = 0;   ///< attempts after the first
   std::uint64_t workers = 0;   ///< ready for work
   std::uint64_t deaths = 0;    ///< workers that ended and were not told to
-  std::uint64_t recycled = 0;  ///< workers that ended after max_tasks_per_worker
+  std::uint64_t recycled = 0;  ///< workers replaced for their number of tasks, age or memory
+  std::uint64_t retired = 0;   ///< workers let go because fewer were wanted
 };
+
+namespace detail {
+/// Checked once, shared by all submissions that are treated alike.
+using options_ptr = std::shared_ptr<const task_options>;
+/// Throws std::invalid_argument that names the member and its value.
+options_ptr share_options(const task_options& how);
+/// The same for tasks that are threads of this process: refuses what only processes have.
+options_ptr share_thread_options(const task_options& how);
+}  // namespace detail
 
 }  // namespace troupe

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 
 namespace troupe {
 
@@ -21,6 +22,18 @@ class system {
   ~system();
   system(const system&) = delete;
   system& operator=(const system&) = delete;
+
+  /// From now on the first SIGINT or SIGTERM lets every pool finish what it has and take nothing
+  /// new (as `close`), and the second one kills their workers: what was left ends as cancelled.
+  /// Both report what is left through the log. A third does what it would have done before.
+  ///
+  /// Workers ignore SIGINT in any case. Until this is called, the program's handlers are untouched.
+  /// Throws:  error{resource_exhausted} if there is no descriptor left.
+  void stop_on_signals();
+  /// Set at the first signal after `stop_on_signals`.
+  [[nodiscard]] std::stop_token stop_token() const;
+  /// The signal that came last, 0 before: `return system.stop_signal() ? 128 + ... : 0;`
+  [[nodiscard]] int stop_signal() const noexcept;
 
  private:
   std::shared_ptr<void> engine_;

@@ -2,16 +2,25 @@
 #pragma once
 
 // Every public header.
+#include "troupe/await.hpp"         // IWYU pragma: export
 #include "troupe/callable.hpp"      // IWYU pragma: export
 #include "troupe/codec.hpp"         // IWYU pragma: export
+#include "troupe/death.hpp"         // IWYU pragma: export
 #include "troupe/error.hpp"         // IWYU pragma: export
+#include "troupe/executor.hpp"      // IWYU pragma: export
 #include "troupe/future.hpp"        // IWYU pragma: export
 #include "troupe/log.hpp"           // IWYU pragma: export
 #include "troupe/outcome.hpp"       // IWYU pragma: export
 #include "troupe/policy.hpp"        // IWYU pragma: export
 #include "troupe/pool.hpp"          // IWYU pragma: export
 #include "troupe/pool_options.hpp"  // IWYU pragma: export
+#include "troupe/progress.hpp"      // IWYU pragma: export
+#include "troupe/progress_bar.hpp"  // IWYU pragma: export
 #include "troupe/start_method.hpp"  // IWYU pragma: export
+#include "troupe/submission.hpp"    // IWYU pragma: export
 #include "troupe/system.hpp"        // IWYU pragma: export
+#include "troupe/task.hpp"          // IWYU pragma: export
 #include "troupe/this_process.hpp"  // IWYU pragma: export
 #include "troupe/this_task.hpp"     // IWYU pragma: export
+#include "troupe/thread_pool.hpp"   // IWYU pragma: export
+#include "troupe/wait.hpp"          // IWYU pragma: export

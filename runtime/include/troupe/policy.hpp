@@ -70,6 +70,16 @@ struct restart_decision {
   return {false, std::min(policy.max_backoff, policy.backoff * (1 << doublings))};
 }
 
+/// How long to wait before the attempt after `failed` failed ones: doubles, up to a minute.
+[[nodiscard]] inline std::chrono::milliseconds retry_delay(std::chrono::milliseconds backoff,
+                                                           std::uint32_t failed) {
+  constexpr std::chrono::milliseconds most{60'000};
+  const std::uint32_t doublings = std::min(failed - std::min(failed, 1U), 20U);
+  return std::min(backoff, most) * (1 << doublings) > most
+             ? most
+             : std::min(backoff, most) * (1 << doublings);
+}
+
 /// How many tasks may be with a worker at once, its running one included: about a millisecond of
 /// work ahead of it. Nothing waits behind a task that is long or not yet measured, so that such
 /// tasks begin in the order they were submitted; a round trip between two of them is lost in their

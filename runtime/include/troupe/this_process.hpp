@@ -28,4 +28,9 @@ namespace this_process {
 [[nodiscard]] std::string name();
 
 }  // namespace this_process
+
+namespace detail {
+/// Resident memory of a process in bytes; 0 if that cannot be had.
+[[nodiscard]] std::uint64_t resident_bytes(std::int64_t pid) noexcept;
+}  // namespace detail
 }  // namespace troupe

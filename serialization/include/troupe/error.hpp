@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/death.hpp"
+
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -167,12 +169,14 @@ struct failure {
   std::int32_t exit_value = 0;         ///< exit code or signal number
   std::string stage;                   ///< what the worker was doing
   std::vector<std::string> backtrace;  ///< one line per frame, may be empty
+  std::optional<death_details> death;  ///< of the worker, if this is about its end
+  std::vector<attempt_end> attempts;   ///< those that ended with their workers, oldest first
 
   bool operator==(const failure&) const = default;
   template <class Archive>
   void serialize(Archive& ar) {
     ar(code, ran, std_type, type_name, text, causes, error_value, error_category, path1, path2, pid,
-       host, task, attempt, exit_kind, exit_value, stage, backtrace);
+       host, task, attempt, exit_kind, exit_value, stage, backtrace, death, attempts);
   }
 };
 
@@ -186,6 +190,17 @@ struct failure {
 [[nodiscard]] constexpr bool is_valid(standard_exception type) noexcept {
   return type <= standard_exception::regex_error;
 }
+
+/// Everything there is to say about `what`, for a person: several lines, without one at the end.
+///
+/// What happened, the task, its attempts, the process, signal and cause, resource usage, the last
+/// lines of stderr, the backtrace, the chain of causes; what is not known is left out. Control
+/// characters are escaped. Looks up symbols for the backtrace: milliseconds, not for hot paths.
+[[nodiscard]] std::string report(const failure& what);
+
+namespace detail {
+struct failure_access;
+}  // namespace detail
 
 /// Base of everything this library throws for a reason in the world.
 ///
@@ -203,10 +218,17 @@ class error : public std::runtime_error {
 
   [[nodiscard]] errc code() const noexcept { return code_; }
   [[nodiscard]] task_ran ran() const noexcept { return ran_; }
+  /// Everything that is known, for a person: see `troupe::report`.
+  [[nodiscard]] std::string report() const;
+
+ protected:
+  error(errc code, std::shared_ptr<const failure> what, const std::string& text);
 
  private:
+  friend struct detail::failure_access;
   errc code_;
   task_ran ran_;
+  std::shared_ptr<const failure> details_;
 };
 
 /// What every exception that came from another process also is, whatever else it is.
@@ -237,6 +259,8 @@ class remote_error_info {
   }
   /// All of it as plain data.
   [[nodiscard]] const failure& as_failure() const noexcept { return *failure_; }
+  /// All of it for a person: see `troupe::report`.
+  [[nodiscard]] std::string report() const { return troupe::report(*failure_); }
 
  private:
   std::shared_ptr<const failure> failure_;
@@ -247,25 +271,58 @@ class remote_error : public error, public remote_error_info {
  public:
   explicit remote_error(std::shared_ptr<const failure> what);
   ~remote_error() override;
+  using error::report;
 };
 
 /// A worker died; only the task it was running fails with this.
+///
+/// What is not known is absent: of a worker that SIGKILL ended nobody has a fault address.
 class worker_lost : public error {
  public:
   explicit worker_lost(std::shared_ptr<const failure> what);
   ~worker_lost() override;
 
   [[nodiscard]] std::int64_t pid() const noexcept { return failure_->pid; }
+  [[nodiscard]] const std::string& host() const noexcept { return failure_->host; }
   /// How the process ended, if that is known.
   [[nodiscard]] std::optional<exit_status> exit() const noexcept;
   /// The signal that ended it, if one did.
   [[nodiscard]] std::optional<int> signal() const noexcept;
+  /// "SIGSEGV"; empty if no signal did it.
+  [[nodiscard]] std::string signal_name() const;
   /// "SIGKILL (signal 9)", "exit code 0", or what is known when neither is.
   [[nodiscard]] std::string reason() const;
   [[nodiscard]] std::uint64_t task() const noexcept { return failure_->task; }
   [[nodiscard]] std::uint32_t attempt() const noexcept { return failure_->attempt; }
   /// What the worker was doing, for example "run".
   [[nodiscard]] const std::string& stage() const noexcept { return failure_->stage; }
+
+  /// The system's si_code, of a worker that could note it down.
+  [[nodiscard]] std::optional<int> signal_code() const noexcept;
+  /// "SEGV_MAPERR: address not mapped"; empty without a signal_code.
+  [[nodiscard]] std::string signal_meaning() const;
+  /// What it accessed or executed when it crashed.
+  [[nodiscard]] std::optional<std::uint64_t> fault_address() const noexcept;
+  /// It crashed where its stack ends. Tasks' own threads cannot tell.
+  [[nodiscard]] bool stack_overflow() const noexcept;
+  /// Was it the kernel's OOM killer?
+  [[nodiscard]] oom_kill out_of_memory() const noexcept;
+  /// "RLIMIT_CPU: CPU time" if its signal is what going over a limit gives, else empty.
+  [[nodiscard]] std::string limit() const;
+  /// Peak memory and CPU time of the process.
+  [[nodiscard]] std::optional<resource_usage> usage() const;
+  /// The last lines it wrote to stderr, its earlier tasks' included, as they are: at most 20 and
+  /// 8 KiB. Empty without `pool_options::capture_stderr`.
+  [[nodiscard]] const std::string& stderr_tail() const noexcept;
+  /// Where it crashed, innermost call first.
+  [[nodiscard]] const std::vector<code_location>& frames() const noexcept;
+  /// The same in words, a line per frame: function, file and line as far as the symbols tell.
+  /// Reads the program's debug information: milliseconds at least.
+  [[nodiscard]] std::vector<std::string> backtrace() const;
+  /// Every attempt that ended with its worker, oldest first, this one last.
+  [[nodiscard]] const std::vector<attempt_end>& attempts() const noexcept {
+    return failure_->attempts;
+  }
   [[nodiscard]] const failure& as_failure() const noexcept { return *failure_; }
 
  private:

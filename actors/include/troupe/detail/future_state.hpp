@@ -3,6 +3,7 @@
 
 #include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
+#include "troupe/progress.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -11,10 +12,31 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace troupe::detail {
+
+class future_state;
+
+/// Hears of ends at once, on the thread that fulfils: must neither block nor throw.
+class completion_listener {
+ public:
+  virtual ~completion_listener();
+  virtual void completed(future_state& state) noexcept = 0;
+};
+
+/// A thread that has something better to do than to sleep while it waits for a future.
+class wait_helper {
+ public:
+  virtual ~wait_helper() = default;
+  /// Returns when `awaited` is done. May throw instead of waiting for ever.
+  virtual void wait_for(const future_state& awaited) = 0;
+
+  /// The one of the calling thread, if it has one.
+  static wait_helper*& of_this_thread() noexcept;
+};
 
 /// What a future and whoever fulfils it share: no types, bytes only. Fulfilled exactly once.
 class future_state : public std::enable_shared_from_this<future_state> {
@@ -32,11 +54,14 @@ class future_state : public std::enable_shared_from_this<future_state> {
     return word_.load(std::memory_order_acquire) == fulfilled;  // partner: finish
   }
   /// False: the deadline passed first.
-  bool wait(const deadline& until) const noexcept;
+  /// Throws:  only without a deadline, and only what the thread's wait_helper throws.
+  bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const noexcept { return failure_; }
-  /// Throws the failure as a fresh exception, if there is one.
+  /// Throws the failure, if there is one: the original exception, or a fresh one made of it.
   void rethrow_failure() const;
+  /// What `rethrow_failure` throws, null if it would not. Only when done.
+  [[nodiscard]] std::exception_ptr exception() const;
 
   /// The encoded values, in order: one for a call, one an item for a map. Only when done.
   virtual void each_value(const std::function<void(std::span<const std::byte>)>& visit) const = 0;
@@ -47,8 +72,32 @@ class future_state : public std::enable_shared_from_this<future_state> {
 
   /// Called once, through the state's executor, when done or at once if it is.
   void when_done(callback function);
+  /// True: `listener` hears of the end, once. False: it is done already.
+  /// Where its callbacks run.
+  [[nodiscard]] executor callback_executor() const { return callbacks(); }
+  bool listen(std::shared_ptr<completion_listener> listener);
+
+  using progress_callback = std::function<void(const task_progress&)>;
+  /// The newest report, if there was one.
+  [[nodiscard]] std::optional<task_progress> progress() const;
+  /// Called for every later report, through the state's executor; dropped when done.
+  void on_progress(progress_callback function);
+  /// By the fulfilling side.
+  void report(task_progress now);
+
+  /// It may still be hearing of it just now.
+  void unlisten(const completion_listener* listener) noexcept;
+  /// The same on the thread that fulfils (at once if that is over): for wake-ups, never for users'
+  /// functions. It must not throw, and must not wait.
+  void observe(callback function) const;
 
  protected:
+  /// The exception itself, of a task that ran in this process. Only when done, if there is a
+  /// failure.
+  [[nodiscard]] virtual std::exception_ptr original() const { return nullptr; }
+  /// Before a thread goes to sleep: true if it was worth trying to get the outcome some other way,
+  /// and that worked.
+  [[nodiscard]] virtual bool hurry() const { return false; }
   /// Where callbacks run; the fulfilling side sets it before the state is shared.
   [[nodiscard]] virtual executor callbacks() const = 0;
   /// Fulfils. The caller has stored the values already, and makes sure it happens once.
@@ -67,8 +116,21 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr int nobody = -1;
   static constexpr int too_late = -2;
   std::shared_ptr<const failure> failure_;
-  std::mutex mutex_;
-  std::vector<callback> callbacks_;  // guarded by mutex_
+  /// Most futures have nobody but the one who waits.
+  struct followers {
+    std::vector<callback> callbacks;
+    std::vector<std::shared_ptr<completion_listener>> listeners;
+    std::vector<std::shared_ptr<progress_callback>> progress_callbacks;
+  };
+  followers& follow() {
+    if (!followers_) {
+      followers_ = std::make_unique<followers>();
+    }
+    return *followers_;
+  }
+  mutable std::mutex mutex_;
+  std::unique_ptr<task_progress> progress_;  // guarded by mutex_
+  std::unique_ptr<followers> followers_;     // guarded by mutex_
 };
 
 /// Encodes which failure `cancel`, `get` on nothing and friends throw.

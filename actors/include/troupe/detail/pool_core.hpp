@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/pool_options.hpp"
 
@@ -69,16 +70,29 @@ class job_builder {
 
 pool_ptr make_pool(const pool_options& options);
 std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
-                                     const task_options& options);
+                                     const options_ptr& options);
 /// Null: the queue is full.
 std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
-                                         const task_options& options);
+                                         const options_ptr& options);
+/// A place in the line of those who wait for room in a full queue without a thread.
+class room_turn;
+std::shared_ptr<room_turn> make_turn(const pool_ptr& pool);
+/// Calls `notify` once it is worth trying: perhaps at once, on any thread; it must not block.
+void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
+/// The same on the thread of the pool's callbacks, where it may.
+void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
+/// It got in.
+void took_turn(room_turn& turn) noexcept;
+/// It does not want in any more. As its destructor does.
+void leave_turn(room_turn& turn) noexcept;
+
 void close(const pool_ptr& pool);
 void join(const pool_ptr& pool);
 void terminate(const pool_ptr& pool);
 /// For destructors: terminate unless closed and joined; bounded in time, never throws.
 void end_pool(const pool_ptr& pool) noexcept;
-const task_options& defaults_of(const pool_ptr& pool);
+void resize(const pool_ptr& pool, int workers);
+const options_ptr& defaults_of(const pool_ptr& pool);
 std::vector<worker_info> workers_of(const pool_ptr& pool);
 pool_stats stats_of(const pool_ptr& pool);
 
@@ -105,12 +119,14 @@ class map_session {
  public:
   struct settings {
     map_options map;
-    task_options task;
+    options_ptr task;
     bool ordered = true;
     /// The first failure cancels what has not begun.
     bool all_or_nothing = true;
     /// Results are wanted one by one as they come, so chunks stay short.
     bool streamed = false;
+    /// When results must be there; then timeout_error.
+    deadline until{};
   };
 
   map_session(pool_ptr pool, job_builder callable, settings how);
@@ -126,6 +142,8 @@ class map_session {
     const failure* failed = nullptr;
   };
   const item* next(const puller& pull);
+  /// Begins before the first `next`.
+  void prefetch(const puller& pull);
 
   /// Pulls the whole input now and makes one future of it.
   std::shared_ptr<future_state> run_async(const puller& pull);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/crash_record.hpp"
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/memory.hpp"
 
@@ -10,6 +11,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +32,9 @@ enum class frame_kind : std::uint16_t {
   init_failed,  ///< payload: an encoded failure
   began,        ///< number: the claimed task, sent only where it was asked for
   result,       ///< number: the task; flags: result_flag; payload: see result_prefix
+  progress,     ///< number: the running task; payload: done, total, text
+  // supervisor -> worker
+  stop_task,  ///< number: a task that was begun; ends it if it is a coroutine
 };
 
 struct frame_header {
@@ -82,6 +87,7 @@ class foreign_payload {
 struct channel_ends {
   descriptor socket;
   descriptor memory;
+  descriptor errors;  ///< becomes the worker's stderr; none: it keeps its parent's
 };
 
 enum class channel_state : std::uint8_t { open, closed, broken };
@@ -113,6 +119,8 @@ class supervisor_channel {
   bool next_frame(frame_header& header, std::span<const std::byte>& payload) noexcept;
   /// After a round of next_frame: tells the worker there is room again.
   void finish_reading() noexcept;
+  /// A frame may be there; only a look, at the cost of a load.
+  [[nodiscard]] bool readable() const noexcept;
   /// From now on the worker rings for its next frame. False: frames came meanwhile, read again.
   bool arm() noexcept;
 
@@ -132,8 +140,12 @@ class supervisor_channel {
   /// Takes back every task from the first undecided one below `end`; returns that first one.
   /// What the worker claimed before stays with the worker. Certain, whatever the worker does.
   std::uint64_t revoke(std::uint64_t end) noexcept;
-  /// Asks the task `number` to stop: its stop_token is set if it is the running one.
+  /// Asks the task `number`, which was begun, to stop: its stop_token is set if it is what the main
+  /// thread is running. Coroutines are asked by a frame.
   void request_stop(std::uint64_t number) noexcept;
+
+  /// What the worker noted down while a signal was ending it.
+  [[nodiscard]] std::optional<crash_report> crash() const;
 
  private:
   descriptor socket_;
@@ -164,6 +176,15 @@ class worker_channel {
   std::size_t take_frames(std::string& out, std::size_t max_bytes);
   /// Sleeps until a frame may be there. False: the supervisor is gone.
   bool wait_for_frames();
+  /// For who sleeps elsewhere until `readiness` is readable: from now on the supervisor rings for
+  /// its next frame. False: there are frames already. To be called anew before each sleep: whatever
+  /// reads the socket, `push` too, may take the bell.
+  bool prepare_to_sleep() noexcept;
+  /// What the socket has now, without waiting. False: the supervisor is gone.
+  bool read_bells() { return read_socket(false); }
+  /// A descriptor that is readable while the socket is; its flags are nobody else's.
+  /// Throws error{resource_exhausted}.
+  [[nodiscard]] descriptor readiness() const;
 
   /// True: task `number` is this worker's to run, for ever. False: it was revoked.
   bool claim(std::uint64_t number) noexcept;
@@ -185,6 +206,9 @@ class worker_channel {
   [[nodiscard]] const std::atomic<std::uint32_t>& stop_word() const noexcept;
   [[nodiscard]] std::uint64_t stop_requested_for() const noexcept;
 
+  /// Where this process notes down how it ended, mapped as long as the channel lives.
+  [[nodiscard]] std::span<std::byte> crash_record() noexcept;
+
  private:
   /// Everything that is there, waiting for something first if `wait`. False: the supervisor is
   /// gone.
@@ -197,6 +221,7 @@ class worker_channel {
   mapping results_;
   std::uint64_t tasks_head_ = 0;
   std::uint64_t results_tail_ = 0;
+  bool short_waits_ = false;     // the last wait for frames ended soon
   std::uint64_t rung_tail_ = 0;  // what was published when the bell was last looked at
   std::deque<std::pair<std::uint64_t, descriptor>> arrived_;
   std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;

@@ -31,7 +31,7 @@ struct exit_report {
   std::uint64_t worker = 0;
   std::int64_t pid = 0;
   std::optional<exit_status> status;  ///< nullopt: whoever knew is gone
-  std::int64_t max_rss_kib = 0;
+  std::optional<resource_usage> usage;
 };
 
 /// What this program is, for starting it again.

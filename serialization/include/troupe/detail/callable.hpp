@@ -25,6 +25,9 @@ namespace troupe::detail {
 /// What a task was doing when it threw.
 enum class task_stage : std::uint8_t { decode_callable, decode_arguments, run, encode_result };
 
+/// One run of a task that is a coroutine, as whoever runs it sees it; see troupe/task.hpp.
+class coroutine_run;
+
 /// A callable of some type, ready to be run any number of times in this process.
 class erased_task {
  public:
@@ -37,6 +40,14 @@ class erased_task {
   /// Views that the function takes point into `arguments`.
   /// Throws:  whatever the user's code throws; error{protocol_error} for arguments that are none.
   virtual void run(std::span<const std::byte> arguments, byte_sink& result, task_stage& stage) = 0;
+
+  /// A call of it makes a coroutine: `begin` lets others run while it waits, `run` does not.
+  [[nodiscard]] virtual bool is_coroutine() const noexcept;
+  /// Begins such a call; how it ended is told to `run`. This object and what `arguments` points to
+  /// outlive the coroutine.
+  /// Throws:  as `run`, until the coroutine is made.
+  virtual void begin(std::span<const std::byte> arguments,
+                     const std::shared_ptr<coroutine_run>& run, task_stage& stage);
 };
 
 using task_factory = std::unique_ptr<erased_task> (*)(std::span<const std::byte> state);
@@ -95,6 +106,16 @@ using kept_result = std::conditional_t<is_text_pointer<std::decay_t<R>> ||
                                            std::is_same_v<std::decay_t<R>, std::string_view>,
                                        std::string, std::decay_t<R>>;
 
+/// Specialised by troupe/task.hpp for the type of its coroutines, so that nobody else needs Asio:
+///   result                  what the coroutine returns at its end
+///   run(make)               runs the coroutine that `make()` makes to its end, returns its result
+///   begin(run, make, keep)  begins it; `keep(result, sink)` encodes what it returns
+template <class R>
+struct coroutine_traits {
+  static constexpr bool is_coroutine = false;
+  using result = R;
+};
+
 /// A callable is called as const; one that is only callable as non-const gets a fresh copy each
 /// time, so that no task sees what an earlier one left in it.
 template <class F, class... Passed>
@@ -115,10 +136,14 @@ struct call_of<F, type_list<Received...>> {
     }
   }
   using raw_result = typename decltype(find_result())::type;
-  using result = kept_result<raw_result>;
+  using coroutine = coroutine_traits<std::remove_cvref_t<raw_result>>;
+  /// What a call gives in the end: of a coroutine, what it returns.
+  using given = std::conditional_t<coroutine::is_coroutine, typename coroutine::result, raw_result>;
+  using result = kept_result<given>;
 };
 
-/// The decayed result of calling F with what its arguments become on the way; void stays void.
+/// The decayed result of calling F with what its arguments become on the way; void stays void, and
+/// a coroutine counts as what it returns.
 template <class F, class... Args>
 using task_result_t =
     typename call_of<std::decay_t<F>, received_types<std::decay_t<F>, Args...>>::result;
@@ -130,11 +155,32 @@ class typed_task final : public erased_task {
 
   void run(std::span<const std::byte> arguments, byte_sink& result, task_stage& stage) override {
     stage = task_stage::decode_arguments;
-    input_archive ar{arguments};
-    // Braces: elements are read from left to right.
-    std::tuple<argument<Received>...> read{argument<Received>::read(ar)...};
-    ar.finish(typeid(std::tuple<wire_of<Received>...>));
-    std::apply([&](auto&... each) { call(result, stage, each.pass()...); }, read);
+    decoded read = read_arguments(arguments);
+    stage = task_stage::run;
+    call(fresh_or_own(), read, result, stage);
+  }
+
+  [[nodiscard]] bool is_coroutine() const noexcept override {
+    return traits::coroutine::is_coroutine;
+  }
+
+  void begin(std::span<const std::byte> arguments, const std::shared_ptr<coroutine_run>& run,
+             task_stage& stage) override {
+    if constexpr (traits::coroutine::is_coroutine) {
+      stage = task_stage::decode_arguments;
+      // On the heap: the coroutine's parameters may refer to its arguments, and itself to its
+      // callable.
+      auto kept = std::make_shared<kept_call>(read_arguments(arguments), fresh_or_own());
+      stage = task_stage::run;
+      traits::coroutine::begin(
+          run,
+          [kept = std::move(kept)] {
+            return invoke(static_cast<callable&>(kept->function), kept->read);
+          },
+          [](const auto& value, byte_sink& result) { keep(value, result); });
+    } else {
+      erased_task::begin(arguments, run, stage);
+    }
   }
 
   static std::unique_ptr<erased_task> make(std::span<const std::byte> state) {
@@ -146,36 +192,61 @@ class typed_task final : public erased_task {
 
  private:
   using traits = call_of<F, type_list<Received...>>;
+  using decoded = std::tuple<argument<Received>...>;
+  /// As what it is called.
+  using callable = std::remove_reference_t<typename traits::called>;
+  static constexpr bool copied = !traits::calls_const && std::is_copy_constructible_v<F>;
+  using held = std::conditional_t<copied, F, callable&>;
 
-  template <class... Passed>
-  void call(byte_sink& result, task_stage& stage, Passed&&... passed) {
-    stage = task_stage::run;
-    if constexpr (traits::calls_const) {
-      call_and_keep(std::as_const(f_), result, stage, std::forward<Passed>(passed)...);
-    } else if constexpr (std::is_copy_constructible_v<F>) {
-      F fresh{f_};
-      call_and_keep(fresh, result, stage, std::forward<Passed>(passed)...);
+  struct kept_call {
+    kept_call(decoded&& arguments, held&& f)
+        : read{std::move(arguments)}, function(std::forward<held>(f)) {}
+    decoded read;
+    held function;
+  };
+
+  held fresh_or_own() { return f_; }
+
+  static decoded read_arguments(std::span<const std::byte> arguments) {
+    input_archive ar{arguments};
+    // Braces: elements are read from left to right.
+    decoded read{argument<Received>::read(ar)...};
+    ar.finish(typeid(std::tuple<wire_of<Received>...>));
+    return read;
+  }
+
+  static decltype(auto) invoke(callable& f, decoded& read) {
+    return std::apply(
+        [&](auto&... each) -> decltype(auto) { return std::invoke(f, each.pass()...); }, read);
+  }
+
+  static void call(held&& f, decoded& read, byte_sink& result, task_stage& stage) {
+    callable& function = f;
+    const auto made = [&]() -> decltype(auto) {
+      if constexpr (traits::coroutine::is_coroutine) {
+        return traits::coroutine::run([&] { return invoke(function, read); });
+      } else {
+        return invoke(function, read);
+      }
+    };
+    if constexpr (std::is_void_v<typename traits::given>) {
+      made();
+      stage = task_stage::encode_result;
     } else {
-      call_and_keep(f_, result, stage, std::forward<Passed>(passed)...);
+      decltype(auto) value = made();
+      stage = task_stage::encode_result;
+      keep(value, result);
     }
   }
 
-  template <class G, class... Passed>
-  static void call_and_keep(G& f, byte_sink& result, task_stage& stage, Passed&&... passed) {
-    if constexpr (std::is_void_v<typename traits::raw_result>) {
-      std::invoke(f, std::forward<Passed>(passed)...);
-      stage = task_stage::encode_result;
+  template <class Value>
+  static void keep(const Value& value, byte_sink& result) {
+    using kept = typename traits::result;
+    if constexpr (blittable<kept>) {
+      result.append(&value, sizeof(kept));
     } else {
-      decltype(auto) value = std::invoke(f, std::forward<Passed>(passed)...);
-      stage = task_stage::encode_result;
-      using kept = typename traits::result;
-      if constexpr (blittable<kept>) {
-        result.append(&value, sizeof(kept));
-      } else {
-        output_archive ar{result};
-        write_argument<kept>(ar,
-                             static_cast<const std::remove_reference_t<decltype(value)>&>(value));
-      }
+      output_archive ar{result};
+      write_argument<kept>(ar, value);
     }
   }
 

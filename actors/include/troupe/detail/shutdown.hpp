@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/pool_core.hpp"
+#include "troupe/detail/thread_core.hpp"
+
+#include <memory>
+
+namespace troupe {
+struct shutdown_options;
+struct shutdown_report;
+}  // namespace troupe
+
+namespace troupe::detail {
+
+/// How an executor ends the pool below it, whichever that is.
+class executor_end {
+ public:
+  explicit executor_end(const pool_ptr& pool);
+  explicit executor_end(const thread_core_ptr& pool);
+  ~executor_end();
+  executor_end(executor_end&&) noexcept;
+  executor_end& operator=(executor_end&&) = delete;
+
+  shutdown_report shutdown(const shutdown_options& how);
+  void terminate_workers();
+  void kill_workers();
+  /// For the destructor: waits for all; drops what has not begun if an exception unwinds that the
+  /// executor was made before.
+  void end() noexcept;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/callable.hpp"
+#include "troupe/detail/futex.hpp"
+#include "troupe/detail/future_state.hpp"
+#include "troupe/detail/local_value.hpp"
+#include "troupe/pool_options.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+// What the templates of thread_pool.hpp stand on: tasks that stay in this process, with their
+// types.
+namespace troupe {
+struct thread_pool_options;
+}
+
+namespace troupe::detail {
+
+class thread_core;
+class thread_job;
+using thread_core_ptr = std::shared_ptr<thread_core>;
+
+/// Several jobs with a common fate: a map.
+class thread_group {
+ public:
+  thread_group() = default;
+  thread_group(const thread_group&) = delete;
+  thread_group& operator=(const thread_group&) = delete;
+  virtual ~thread_group();
+  /// Once for each job, on the thread that ended it.
+  virtual void job_done(thread_job& finished) = 0;
+
+  /// Nothing behind this item of the map begins any more.
+  void cut_after(std::uint64_t item) noexcept {
+    std::uint64_t before = cut_.load(std::memory_order_relaxed);
+    while (item < before && !cut_.compare_exchange_weak(before, item)) {
+    }
+  }
+  [[nodiscard]] bool cuts(std::uint64_t item) const noexcept {
+    return item > cut_.load(std::memory_order_relaxed);  // too late by a moment is still right
+  }
+  [[nodiscard]] bool was_cut() const noexcept { return cut_.load() != UINT64_MAX; }
+
+  bool all_or_nothing = true;            ///< a failure cuts; set before the first job
+  std::atomic<std::int64_t> mean_ns{0};  ///< of an item, as last measured; 0: not measured
+
+ private:
+  std::atomic<std::uint64_t> cut_{UINT64_MAX};
+};
+
+/// One submission to a thread pool: one or more items, and their outcomes.
+///
+///   item:  waiting ──claimed by a worker──▶ running ──decided──▶ has its outcome
+///             └────claimed by who cancels──────────────┘
+///
+/// Items are claimed in order by raising `next_`; whoever raises it owns what it passed over. An
+/// outcome is decided once, by whoever comes first: the worker, or the timekeeper whose patience is
+/// at its end.
+class thread_job : public future_state {
+ public:
+  thread_job(thread_core_ptr owner, const options_ptr& how);
+  ~thread_job() override;
+
+  // Nothing was encoded.
+  void each_value(const std::function<void(std::span<const std::byte>)>& visit) const final;
+  bool cancel(bool force) final;
+  [[nodiscard]] bool running() const final;
+
+  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  [[nodiscard]] thread_core* owner() const noexcept { return owner_.get(); }
+  [[nodiscard]] const task_options& options() const noexcept { return *options_; }
+  /// Why an item has no value, null if it has one; only when done.
+  [[nodiscard]] std::exception_ptr item_exception(std::uint32_t item) const;
+  [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
+
+  // A map's, set before the job is submitted.
+  std::shared_ptr<thread_group> group;
+  std::uint64_t first_item = 0;  ///< the position of item 0 in the map
+  std::uint32_t slice = 1;       ///< items that a worker claims at once
+
+ protected:
+  [[nodiscard]] executor callbacks() const final;
+  [[nodiscard]] std::exception_ptr original() const final;
+
+  /// Before it is submitted.
+  void set_count(std::uint32_t count);
+  /// Runs an item: calls the function, then `decide`, and if that is true stores the value. What
+  /// `decide` said.
+  virtual bool run(std::uint32_t item) = 0;
+  /// Destroys what was given for items that never begin.
+  virtual void drop(std::uint32_t first, std::uint32_t last) noexcept = 0;
+  /// True: the caller says what the item's outcome is. False: somebody has, or its time was over.
+  bool decide(std::uint32_t item);
+
+ private:
+  friend class thread_core;
+  friend struct local_task;
+  struct item_end {
+    std::uint32_t item = 0;
+    std::exception_ptr thrown;
+    std::shared_ptr<const failure> what;
+  };
+  enum class doom : std::uint8_t { none, timeout, cancelled };
+  struct stop_entry {
+    std::uint32_t item = 0;
+    doom why = doom::none;
+    std::stop_source source;
+  };
+  /// What most jobs never need. Guarded by the core's `control_` until the job is done.
+  struct rarities {
+    std::vector<item_end> ends;
+    std::vector<stop_entry> stops;
+    bool stop_all = false;
+  };
+
+  /// True, once for each item.
+  bool claim_outcome(std::uint32_t item) noexcept;
+  rarities& rare();
+
+  std::shared_ptr<thread_core> owner_;
+  const task_options* options_;  ///< the pool's own, or what `kept_options_` has: counting the
+                                 ///< users of the former would be contended by all threads
+  options_ptr kept_options_;
+  std::uint64_t number_ = 0;  // set by the core when it is submitted
+  std::uint32_t count_ = 1;
+  std::atomic<std::uint32_t> next_{0};
+  std::atomic<std::uint32_t> left_{1};
+  std::atomic<bool> decided_one_{false};
+  std::atomic<bool> doomed_{false};  // somebody asked an item to stop: look into `rare_`
+  std::unique_ptr<std::atomic<bool>[]> decided_many_;
+  std::unique_ptr<rarities> rare_;
+};
+
+// ---- what the templates call -------------------------------------------------------------------
+
+thread_core_ptr make_thread_pool(const thread_pool_options& options);
+/// False: the queue is full, and it may not block.
+bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block);
+void close(const thread_core_ptr& pool);
+void join(const thread_core_ptr& pool);
+void terminate(const thread_core_ptr& pool);
+/// For destructors: terminate unless closed and joined; waits for the running tasks.
+void end_pool(const thread_core_ptr& pool) noexcept;
+const options_ptr& defaults_of(const thread_core_ptr& pool);
+std::vector<worker_info> workers_of(const thread_core_ptr& pool);
+pool_stats stats_of(const thread_core_ptr& pool);
+
+/// Where the input of a map comes from, without its types.
+class thread_input {
+ public:
+  thread_input() = default;
+  thread_input(const thread_input&) = delete;
+  thread_input& operator=(const thread_input&) = delete;
+  virtual ~thread_input();
+  /// An empty job for up to `most` items.
+  virtual std::shared_ptr<thread_job> open(const thread_core_ptr& pool, const options_ptr& how,
+                                           std::size_t most) = 0;
+  /// Takes the next item into the job. False: there are no more.
+  virtual bool pull(thread_job& into) = 0;
+  /// No more items for this one; tells how many it has.
+  virtual std::size_t seal(thread_job& filled) = 0;
+};
+
+/// A map on its way: pulls its input through a window, hands its results out.
+///
+/// Threads: one at a time.
+class thread_map {
+ public:
+  struct settings {
+    map_options map;
+    options_ptr task;
+    bool ordered = true;
+    /// The first failure cancels what has not begun.
+    bool all_or_nothing = true;
+    /// Results are wanted one by one as they come, so jobs stay short.
+    bool streamed = false;
+    /// When results must be there; then timeout_error.
+    deadline until{};
+  };
+
+  thread_map(thread_core_ptr pool, const settings& how);
+  /// Cancels what has not begun.
+  ~thread_map();
+  thread_map(const thread_map&) = delete;
+  thread_map& operator=(const thread_map&) = delete;
+
+  struct place {
+    thread_job* job = nullptr;
+    std::uint32_t item = 0;
+  };
+  /// Where the next item's outcome is. Null: the input is used up, all was handed out.
+  /// Throws:  what the input threw, after the results of all items before that one.
+  const place* next(thread_input& input);
+  /// Begins before the first `next`.
+  void prefetch(thread_input& input);
+
+  struct part {
+    thread_job* job;
+    std::uint32_t count;
+  };
+  /// Pulls the whole input now and makes one future of it.
+  std::shared_ptr<future_state> run_async(thread_input& input);
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// The jobs of a future that `run_async` made, in input order.
+const std::vector<std::shared_ptr<thread_job>>& jobs_of(const future_state& all);
+
+// ---- typed tasks -------------------------------------------------------------------------------
+
+/// As in a process: what points at text is kept as text.
+template <class F, class... Args>
+using local_result_t = kept_result<std::invoke_result_t<F, Args...>>;
+
+/// One call.
+template <class R, class F, class... Args>
+class thread_call final : public thread_job {
+  struct nothing {};
+  using stored = std::conditional_t<std::is_void_v<R>, nothing, R>;
+
+ public:
+  template <class G, class... Given>
+  thread_call(thread_core_ptr owner, const options_ptr& how, G&& function, Given&&... args)
+      : thread_job{std::move(owner), how},
+        call_{std::in_place, std::forward<G>(function), std::forward<Given>(args)...} {}
+
+  static R value(const future_state& state) {
+    if constexpr (!std::is_void_v<R>) {
+      return static_cast<const thread_call&>(state).value_.get();
+    }
+  }
+
+ private:
+  bool run(std::uint32_t item) override {
+    // Gone before anybody hears of the outcome: who holds the future holds no arguments.
+    struct cleaner {
+      std::optional<std::tuple<F, Args...>>& call;
+      ~cleaner() { call.reset(); }
+    };
+    if constexpr (std::is_void_v<R>) {
+      {
+        const cleaner after{call_};
+        static_cast<void>(invoke());
+      }
+      return decide(item);
+    } else {
+      std::optional<R> result;
+      {
+        const cleaner after{call_};
+        result.emplace(invoke());
+      }
+      if (!decide(item)) {
+        return false;
+      }
+      value_.store(std::move(*result));
+      return true;
+    }
+  }
+  decltype(auto) invoke() {
+    return std::apply(
+        [](F& function, Args&... args) -> decltype(auto) {
+          return std::invoke(std::move(function), std::move(args)...);
+        },
+        *call_);
+  }
+  void drop(std::uint32_t, std::uint32_t) noexcept override { call_.reset(); }
+
+  std::optional<std::tuple<F, Args...>> call_;
+  local_value<stored> value_;
+};
+
+/// The function of a map: many threads call it, so it is called as const; one that is only callable
+/// otherwise gets a fresh copy each time.
+template <class F>
+struct shared_function {
+  F function;
+
+  template <class... Args>
+  static constexpr bool as_const = std::is_invocable_v<const F&, Args...>;
+  template <class... Args>
+  using called = std::conditional_t<as_const<Args...>, const F&, F&>;
+
+  template <class R, class... Args>
+  R call(Args&&... args) const {
+    if constexpr (as_const<Args...>) {
+      return static_cast<R>(std::invoke(function, std::forward<Args>(args)...));
+    } else {
+      static_assert(std::is_copy_constructible_v<F>,
+                    "troupe: a map's function that changes itself must be copyable: each item is "
+                    "given to a fresh copy");
+      F fresh{function};
+      return static_cast<R>(std::invoke(fresh, std::forward<Args>(args)...));
+    }
+  }
+};
+
+/// An item as the one argument, or its elements as the arguments.
+template <class F, class Item>
+struct local_plain {
+  static_assert(std::is_invocable_v<typename shared_function<F>::template called<Item>, Item>,
+                "troupe: the function of this map cannot be called with the range's values");
+  using result = local_result_t<typename shared_function<F>::template called<Item>, Item>;
+  static result call(const shared_function<F>& function, Item&& item) {
+    return function.template call<result>(std::move(item));
+  }
+};
+template <class F, class Item, class Indices = std::make_index_sequence<std::tuple_size_v<Item>>>
+struct local_starred;
+template <class F, class Item, std::size_t... I>
+struct local_starred<F, Item, std::index_sequence<I...>> {
+  using called = typename shared_function<F>::template called<std::tuple_element_t<I, Item>...>;
+  static_assert(std::is_invocable_v<called, std::tuple_element_t<I, Item>...>,
+                "troupe: the function of this starmap cannot be called with the elements of the "
+                "range's values");
+  using result = local_result_t<called, std::tuple_element_t<I, Item>...>;
+  static result call(const shared_function<F>& function, Item&& item) {
+    using std::get;
+    return function.template call<result>(get<I>(std::move(item))...);
+  }
+};
+
+/// Some items of a map.
+template <class Shape, class F, class Item>
+class thread_block final : public thread_job {
+ public:
+  using result = typename Shape::result;
+  struct nothing {};
+  using stored = std::conditional_t<std::is_void_v<result>, nothing, result>;
+
+  thread_block(thread_core_ptr owner, const options_ptr& how,
+               std::shared_ptr<const shared_function<F>> function, std::size_t most)
+      : thread_job{std::move(owner), how}, function_{std::move(function)} {
+    items_.reserve(most);
+  }
+  template <class Given>
+  void add(Given&& item) {
+    items_.emplace_back(std::forward<Given>(item));
+  }
+  std::size_t seal() {
+    if constexpr (!std::is_void_v<result>) {
+      values_ = std::make_unique<local_value<stored>[]>(items_.size());
+    }
+    set_count(static_cast<std::uint32_t>(items_.size()));
+    return items_.size();
+  }
+  /// For the only reader.
+  result take(std::uint32_t item) {
+    if constexpr (!std::is_void_v<result>) {
+      return values_[item].take();
+    }
+  }
+  result get(std::uint32_t item) const {
+    if constexpr (!std::is_void_v<result>) {
+      return values_[item].get();
+    }
+  }
+
+ private:
+  bool run(std::uint32_t item) override {
+    Item argument{std::move(*items_[item])};
+    items_[item].reset();
+    if constexpr (std::is_void_v<result>) {
+      Shape::call(*function_, std::move(argument));
+      return decide(item);
+    } else {
+      result value = Shape::call(*function_, std::move(argument));
+      if (!decide(item)) {
+        return false;
+      }
+      values_[item].store(std::move(value));
+      return true;
+    }
+  }
+  void drop(std::uint32_t first, std::uint32_t last) noexcept override {
+    for (; first < last; ++first) {
+      items_[first].reset();
+    }
+  }
+
+  std::shared_ptr<const shared_function<F>> function_;
+  std::vector<std::optional<Item>> items_;
+  std::unique_ptr<local_value<stored>[]> values_;
+};
+
+}  // namespace troupe::detail

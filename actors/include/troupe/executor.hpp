@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/shutdown.hpp"
+#include "troupe/detail/zip.hpp"
+#include "troupe/future.hpp"
+#include "troupe/pool.hpp"
+#include "troupe/thread_pool.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <ranges>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+/// How an executor's map travels: `ex.map({.chunk = 16}, f, xs)`.
+struct executor_map_options {
+  /// Items per message; 0 adapts to the measured task time. Outcomes are per item in any case.
+  std::size_t chunk = 0;
+  /// Items that may be taken from the input before their results were given out; 0: as many as keep
+  /// the workers busy.
+  std::size_t window = 0;
+  /// From the call of map until the last result is given out. Unset: no limit.
+  std::optional<std::chrono::milliseconds> timeout{};
+};
+
+struct shutdown_options {
+  /// Drop what has not begun: those futures throw cancelled_error.
+  bool cancel_pending = false;
+  /// Until everything has ended and the workers are gone. False: return at once.
+  bool wait = true;
+  /// How long what is left may take. Then, step by step, with the pool's grace time for each: what
+  /// has not begun is dropped and running tasks are asked to stop (their stop_token); worker
+  /// processes get SIGTERM; they get SIGKILL. Unset: as long as it takes.
+  std::optional<std::chrono::milliseconds> deadline{};
+};
+
+/// What became of the tasks that were there when shutdown was called; without `.wait` what is known
+/// when it returns.
+struct shutdown_report {
+  std::uint64_t drained = 0;             ///< ended by themselves: a value, or what they threw
+  std::uint64_t cancelled = 0;           ///< dropped, or given up while they ran
+  std::uint64_t terminated_workers = 0;  ///< processes that got SIGTERM
+  std::uint64_t killed_workers = 0;      ///< processes that got SIGKILL
+  /// Nothing is left. False: without `.wait`, or there are threads that did not stop.
+  bool complete = false;
+};
+
+namespace detail {
+
+/// An executor's way into the pools: maps over several ranges, with a limit.
+struct executor_access {
+  template <class Pool>
+  static const auto& core(const Pool& pool) {
+    return pool.core();
+  }
+
+  template <class Self, class F, class Zip>
+  static auto map(submissions<Self>& pool, F function, Zip zip, const map_options& how,
+                  const deadline& until) {
+    using shape = starred<F, typename Zip::value>;
+    if constexpr (std::is_void_v<typename shape::result>) {
+      map_session session{pool.core(),
+                          encode_callable_for<shape>(pool.core(), function),
+                          {how, pool.options(), true, true, false, until}};
+      input_walk<shape, Zip> pull{zip};
+      while (const map_session::item* item = session.next(pull)) {
+        if (item->failed != nullptr) {
+          rethrow(*item->failed);
+        }
+      }
+    } else {
+      map_range<Zip, shape> results{pool.core(),
+                                    encode_callable_for<shape>(pool.core(), function),
+                                    std::move(zip),
+                                    {how, pool.options(), true, false, true, until}};
+      results.prefetch();
+      return results;
+    }
+  }
+
+  template <class Self, class F, class Zip>
+  static auto map(local_submissions<Self>& pool, F function, Zip zip, const map_options& how,
+                  const deadline& until) {
+    using shape = local_starred<F, typename Zip::value>;
+    if constexpr (std::is_void_v<typename shape::result>) {
+      thread_map session{pool.core(), {how, pool.options(), true, true, false, until}};
+      local_input<shape, F, Zip> input{zip, std::move(function)};
+      while (session.next(input) != nullptr) {
+      }
+    } else {
+      local_map_range<Zip, shape, F> results{pool.core(),
+                                             std::move(function),
+                                             std::move(zip),
+                                             {how, pool.options(), true, false, true, until}};
+      results.prefetch();
+      return results;
+    }
+  }
+};
+
+/// The ways to submit, shared by an executor and by what its `with` returns.
+template <class Self>
+class executor_calls {
+ public:
+  /// Runs `function(args...)` in a worker.
+  ///
+  /// Follows: Python's Executor.submit. What may be passed, and what becomes of a failure: as
+  ///          `apply_async` of the pool below (pool, thread_pool).
+  /// Blocks:  only if `max_queued` tasks are waiting.    Threads: any, callbacks and tasks too.
+  /// Throws:  pool_closed after shutdown; pool_broken; encode errors, before anything was sent.
+  template <class F, class... Args>
+  auto submit(F&& function, Args&&... args) {
+    return target().apply_async(std::forward<F>(function), std::forward<Args>(args)...);
+  }
+  /// As submit, but never blocks: nothing if `max_queued` tasks are waiting already.
+  template <class F, class... Args>
+  auto try_submit(F&& function, Args&&... args) {
+    return target().try_apply_async(std::forward<F>(function), std::forward<Args>(args)...);
+  }
+
+  /// A range of `function(x, y, ...)` for the items of all ranges side by side, up to the end of
+  /// the shortest: results in input order, computed ahead of the iteration within a bounded window.
+  ///
+  /// Follows: Python's Executor.map, except that the input is pulled lazily: `.window` items now
+  ///          (Python's buffersize, which has no bound unless asked for), further ones as results
+  ///          are taken. An item's exception comes at its position, and the iteration can go on.
+  ///          Single pass. Lvalue inputs must outlive the result, as with views.
+  /// Shape:   a void function gives void, and is waited for here.
+  /// Units:   `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`; see executor_map_options.
+  /// Blocks:  on ++ until the next result is in.
+  /// Throws:  on ++ timeout_error once `.timeout` has passed and the next result is not there; what
+  ///          has not begun is cancelled then, what runs goes on.
+  /// Destroyed early: what has not begun is cancelled.
+  template <class F, std::ranges::viewable_range Range, std::ranges::viewable_range... More>
+  auto map(F function, Range&& range, More&&... more) {
+    return map(executor_map_options{}, std::move(function), std::forward<Range>(range),
+               std::forward<More>(more)...);
+  }
+  template <class F, std::ranges::viewable_range... Ranges>
+    requires(sizeof...(Ranges) > 0)
+  auto map(const executor_map_options& how, F function, Ranges&&... ranges) {
+    const deadline until = how.timeout ? deadline_after(*how.timeout) : deadline{};
+    return executor_access::map(
+        target(), std::move(function),
+        zip_view<std::views::all_t<Ranges>...>{std::views::all(std::forward<Ranges>(ranges))...},
+        map_options{.chunk = how.chunk, .window = how.window}, until);
+  }
+
+ private:
+  auto& target() { return static_cast<Self*>(this)->target_; }
+};
+
+template <class Pool>
+struct options_of;
+template <>
+struct options_of<pool> {
+  using type = pool_options;
+};
+template <>
+struct options_of<thread_pool> {
+  using type = thread_pool_options;
+};
+
+}  // namespace detail
+
+template <class Pool>
+class basic_executor;
+
+/// An executor with options for what is submitted through it. Keeps its workers alive.
+template <class Pool>
+class executor_with : public detail::executor_calls<executor_with<Pool>> {
+ private:
+  friend class basic_executor<Pool>;
+  friend class detail::executor_calls<executor_with<Pool>>;
+  using pool_with_options = decltype(std::declval<const Pool&>().with(task_options{}));
+  explicit executor_with(pool_with_options target) : target_{std::move(target)} {}
+
+  pool_with_options target_;
+};
+
+/// Runs functions in workers and lets its scope end only when they have ended.
+///
+/// Follows: Python's ProcessPoolExecutor and ThreadPoolExecutor used in a with-statement, except
+///          that a scope left by an exception drops what has not begun instead of waiting for it,
+///          that a worker's death fails one task and not all, and that shutdown has a deadline.
+/// Options: those of the pool below, pool_options or thread_pool_options, and their defaults:
+///          usable_cpus() workers, no bound for the queue, 3 s of grace.
+/// Blocks:  the constructor until the workers are ready; the destructor until everything has ended.
+/// Threads: any, all members but the destructor.    Crosses: no.
+/// Worker dies: as pool: exactly the task it was running fails with worker_lost.
+/// Throws:  as the pool's constructor.
+template <class Pool>
+class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
+ public:
+  using options = typename detail::options_of<Pool>::type;
+
+  basic_executor() : basic_executor{options{}} {}
+  explicit basic_executor(const options& how)
+      : target_{how}, end_{detail::executor_access::core(target_)} {}
+  basic_executor(basic_executor&&) noexcept = default;
+  basic_executor& operator=(basic_executor&&) = delete;
+  /// As shutdown(), or as shutdown({.cancel_pending = true}) if an exception is leaving the scope.
+  ~basic_executor() { end_.end(); }
+
+  /// The same executor, with these options for what is submitted through the result.
+  [[nodiscard]] executor_with<Pool> with(const task_options& how) const {
+    return executor_with<Pool>{target_.with(how)};
+  }
+
+  /// No new work; what is queued or running finishes, and the workers leave. May be called again,
+  /// for example first without waiting.
+  ///
+  /// Follows: Python's shutdown(wait, cancel_futures), with a deadline and a report.
+  /// Blocks:  with `.wait` until all is done and all callbacks have run.
+  /// Throws:  error{would_deadlock} from a task of a thread pool that is to wait for itself.
+  shutdown_report shutdown(const shutdown_options& how) { return end_.shutdown(how); }
+  shutdown_report shutdown() { return end_.shutdown({}); }
+
+  /// Drops what is queued and ends the workers now: SIGTERM, after the grace time SIGKILL. Pending
+  /// futures end with cancelled_error. Threads are asked to stop. Does not wait.
+  ///
+  /// Follows: Python 3.14's ProcessPoolExecutor.terminate_workers.
+  void terminate_workers() { end_.terminate_workers(); }
+  /// The same with SIGKILL at once. Of threads the futures end at once; they themselves go on until
+  /// their task returns.
+  void kill_workers() { end_.kill_workers(); }
+
+  [[nodiscard]] std::vector<worker_info> workers() const { return target_.workers(); }
+  [[nodiscard]] pool_stats stats() const { return target_.stats(); }
+
+ private:
+  friend class detail::executor_calls<basic_executor<Pool>>;
+
+  Pool target_;
+  detail::executor_end end_;
+};
+
+/// Functions in worker processes; see pool.
+using process_pool_executor = basic_executor<pool>;
+/// Functions in worker threads; see thread_pool.
+using thread_pool_executor = basic_executor<thread_pool>;
+
+}  // namespace troupe

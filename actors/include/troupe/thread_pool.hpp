@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/thread_core.hpp"
+#include "troupe/future.hpp"
+#include "troupe/pool_options.hpp"
+#include "troupe/this_process.hpp"
+#include "troupe/this_task.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+struct thread_pool_options {
+  /// Worker threads, 1 to 4096.
+  int workers = usable_cpus();
+  /// Runs once in every worker thread before its first task; may capture. If it throws, the pool's
+  /// constructor throws that exception.
+  std::function<void()> initializer{};
+  /// Tasks waiting in the pool before a submission blocks; 0: no bound.
+  std::size_t max_queued = 0;
+  /// What `with({...})` starts from.
+  task_options task_defaults{};
+  /// In error texts; the threads are called `name_0`, `name_1`, ...
+  std::string name = "threads";
+  /// Between asking a task to stop and giving up its outcome.
+  std::chrono::milliseconds grace{3'000};
+};
+
+namespace detail {
+
+/// Walks the input of a map once; iterators may be move-only.
+template <class Shape, class F, class View>
+class local_input final : public thread_input {
+ public:
+  using item = std::ranges::range_value_t<View>;
+  using block = thread_block<Shape, F, item>;
+
+  local_input(View& view, F function)
+      : function_{std::make_shared<const shared_function<F>>(
+            shared_function<F>{std::move(function)})},
+        it_{std::ranges::begin(view)},
+        end_{std::ranges::end(view)} {}
+
+  std::shared_ptr<thread_job> open(const thread_core_ptr& pool, const options_ptr& how,
+                                   std::size_t most) override {
+    return std::make_shared<block>(pool, how, function_, most);
+  }
+  bool pull(thread_job& into) override {
+    // Advanced only when the next one is wanted: an input iterator must not block for an item
+    // early.
+    if (!std::exchange(first_, false)) {
+      ++it_;
+    }
+    if (it_ == end_) {
+      return false;
+    }
+    static_cast<block&>(into).add(*it_);
+    return true;
+  }
+  std::size_t seal(thread_job& filled) override { return static_cast<block&>(filled).seal(); }
+
+  static typename Shape::result take(const thread_map::place& from) {
+    if (const std::exception_ptr thrown = from.job->item_exception(from.item)) {
+      std::rethrow_exception(thrown);
+    }
+    return static_cast<block&>(*from.job).take(from.item);
+  }
+  template <class Vector>
+  static Vector take_all(const future_state& all) {
+    Vector values;
+    for (const auto& job : jobs_of(all)) {
+      for (std::uint32_t i = 0; i < job->count(); ++i) {
+        values.push_back(static_cast<const block&>(*job).get(i));
+      }
+    }
+    return values;
+  }
+
+ private:
+  std::shared_ptr<const shared_function<F>> function_;
+  std::ranges::iterator_t<View> it_;
+  std::ranges::sentinel_t<View> end_;
+  bool first_ = true;
+};
+
+inline void take_nothing(const future_state&) {}
+
+/// What imap returns: results as they are asked for, from an input pulled through a bounded window.
+template <class View, class Shape, class F>
+class local_map_range {
+  using input = local_input<Shape, F, View>;
+
+ public:
+  using result = typename Shape::result;
+  static_assert(!std::is_void_v<result>,
+                "troupe: imap of a function that returns void yields nothing to iterate: use map");
+
+  local_map_range(const thread_core_ptr& pool, F function, View view, thread_map::settings how)
+      : state_{std::make_unique<shared_state>(pool, std::move(function), std::move(view), how)} {}
+
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = result;
+    using difference_type = std::ptrdiff_t;
+
+    iterator() = default;
+    explicit iterator(local_map_range* range) : range_{range} {}
+    /// The result itself, moved out: once for each position. Or throws the item's exception; going
+    /// on with ++ afterwards is fine.
+    result operator*() const { return input::take(*range_->state_->current); }
+    iterator& operator++() {
+      range_->advance();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.at_end(); }
+
+   private:
+    [[nodiscard]] bool at_end() const { return range_->state_->current == nullptr; }
+
+    local_map_range* range_ = nullptr;
+  };
+
+  /// Once only: the results are not kept.
+  iterator begin() {
+    advance();
+    return iterator{this};
+  }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+  /// Begins now and not with `begin`.
+  void prefetch() { state_->session.prefetch(state_->started()); }
+
+ private:
+  struct shared_state {
+    shared_state(const thread_core_ptr& pool, F f, View v, const thread_map::settings& how)
+        : view{std::move(v)}, function{std::move(f)}, session{pool, how} {}
+    input& started() {
+      if (!from) {
+        from.emplace(view, std::move(function));
+      }
+      return *from;
+    }
+    View view;
+    F function;
+    std::optional<input> from;
+    thread_map session;
+    const thread_map::place* current = nullptr;
+  };
+
+  void advance() { state_->current = state_->session.next(state_->started()); }
+
+  std::unique_ptr<shared_state> state_;
+};
+
+struct executor_access;
+
+/// The ways to submit, shared by a thread pool and by what `with` returns.
+template <class Self>
+class local_submissions {
+ public:
+  /// Runs `function(args...)` in a worker thread and waits for its result.
+  ///
+  /// Follows: Python's ThreadPool.apply.
+  /// Blocks:  until there is an outcome; in a task of the same pool, other tasks run meanwhile.
+  /// Throws:  as apply_async and future::get.
+  template <class F, class... Args>
+  auto apply(F&& function, Args&&... args) {
+    return apply_async(std::forward<F>(function), std::forward<Args>(args)...).get();
+  }
+
+  /// Hands the call to a worker thread. The function and its arguments are moved or copied into the
+  /// task, as for std::thread (so `std::ref` passes a reference), and may be move-only.
+  ///
+  /// Follows: Python's ThreadPool.apply_async; callbacks are the future's.
+  /// Blocks:  only if `max_queued` tasks are waiting.    Threads: any.
+  /// Throws:  pool_closed; what copying the arguments throws.
+  template <class F, class... Args>
+  auto apply_async(F&& function, Args&&... args) {
+    return *run_one(true, std::forward<F>(function), std::forward<Args>(args)...);
+  }
+
+  /// As apply_async, but never blocks: nothing if `max_queued` tasks are waiting already. (What was
+  /// moved in is gone then.)
+  template <class F, class... Args>
+  auto try_apply_async(F&& function, Args&&... args) {
+    return run_one(false, std::forward<F>(function), std::forward<Args>(args)...);
+  }
+
+  /// Applies `function` to every item in the worker threads. It is shared by all of them: called as
+  /// const, or each time as a fresh copy if it cannot be.
+  ///
+  /// Follows: pool::map in everything but that nothing is encoded: items and results are moved.
+  /// Shape:   n items give n results in input order; a void function gives void.
+  /// Blocks:  until every result is in.
+  /// Throws:  the exception of the first failed item in input order; what the range throws.
+  template <class F, std::ranges::input_range Range>
+  auto map(F function, Range&& range, map_options how = {}) {
+    return run_map<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
+                                                                      how);
+  }
+  /// As map, with each item's elements as separate arguments: `starmap(add, {{1, 2}, {3, 4}})`.
+  template <class F, std::ranges::input_range Range>
+  auto starmap(F function, Range&& range, map_options how = {}) {
+    return run_map<local_starred<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
+                                                                        how);
+  }
+
+  /// As map, without waiting: the whole input is pulled now, in this thread.
+  template <class F, std::ranges::input_range Range>
+  auto map_async(F function, Range&& range, map_options how = {}) {
+    return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
+                                                                            range, how);
+  }
+  template <class F, std::ranges::input_range Range>
+  auto starmap_async(F function, Range&& range, map_options how = {}) {
+    return run_map_async<local_starred<F, std::ranges::range_value_t<Range>>>(std::move(function),
+                                                                              range, how);
+  }
+
+  /// A range of results in input order, computed ahead of the iteration within a bounded window.
+  ///
+  /// Follows: pool::imap; an item's exception comes at its position, and the iteration can go on.
+  ///          Single pass. An lvalue input must outlive the result, as with views.
+  /// Blocks:  on ++ until the next result is in.
+  /// Destroyed early: what has not begun is cancelled.
+  template <class F, std::ranges::viewable_range Range>
+  auto imap(F function, Range&& range, map_options how = {}) {
+    return run_imap(std::move(function), std::forward<Range>(range), how, true);
+  }
+  /// As imap, in the order the results come.
+  template <class F, std::ranges::viewable_range Range>
+  auto imap_unordered(F function, Range&& range, map_options how = {}) {
+    return run_imap(std::move(function), std::forward<Range>(range), how, false);
+  }
+
+ private:
+  friend struct executor_access;
+  const thread_core_ptr& core() const { return static_cast<const Self*>(this)->core_; }
+  const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
+
+  template <class F, class... Args>
+  auto run_one(bool may_block, F&& function, Args&&... args) {
+    static_assert(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>,
+                  "troupe: this callable cannot be called with copies of these arguments (pass "
+                  "std::ref(x) for a reference to x)");
+    using result = local_result_t<std::decay_t<F>, std::decay_t<Args>...>;
+    using task = thread_call<result, std::decay_t<F>, std::decay_t<Args>...>;
+    auto made = std::make_shared<task>(core(), options(), std::forward<F>(function),
+                                       std::forward<Args>(args)...);
+    std::optional<future<result>> answer{future_access::local<result>(made, &task::value)};
+    if (!submit(core(), std::move(made), may_block)) {
+      answer.reset();
+    }
+    return answer;
+  }
+
+  template <class Shape, class F, class Range>
+  auto run_map(F function, Range& range, const map_options& how) {
+    using result = typename Shape::result;
+    thread_map session{core(), {how, options()}};
+    local_input<Shape, F, Range> input{range, std::move(function)};
+    if constexpr (std::is_void_v<result>) {
+      while (session.next(input) != nullptr) {
+      }
+    } else {
+      std::vector<result> results;
+      if constexpr (std::ranges::sized_range<Range>) {
+        results.reserve(static_cast<std::size_t>(std::ranges::size(range)));
+      }
+      while (const thread_map::place* place = session.next(input)) {
+        results.push_back(input.take(*place));
+      }
+      return results;
+    }
+  }
+
+  template <class Shape, class F, class Range>
+  auto run_map_async(F function, Range& range, const map_options& how) {
+    using result = typename Shape::result;
+    using input_type = local_input<Shape, F, Range>;
+    thread_map session{core(), {how, options()}};
+    input_type input{range, std::move(function)};
+    auto state = session.run_async(input);
+    if constexpr (std::is_void_v<result>) {
+      return future_access::local<void>(std::move(state), &take_nothing);
+    } else {
+      return future_access::local<std::vector<result>>(
+          std::move(state), &input_type::template take_all<std::vector<result>>);
+    }
+  }
+
+  template <class F, class Range>
+  auto run_imap(F function, Range&& range, const map_options& how, bool ordered) {
+    using view = std::views::all_t<Range>;
+    using shape = local_plain<F, std::ranges::range_value_t<view>>;
+    return local_map_range<view, shape, F>{core(),
+                                           std::move(function),
+                                           std::views::all(std::forward<Range>(range)),
+                                           {how, options(), ordered, false, true, {}}};
+  }
+};
+
+}  // namespace detail
+
+/// A thread pool with options for what is submitted through it. Keeps the pool alive.
+class thread_pool_with : public detail::local_submissions<thread_pool_with> {
+ private:
+  friend class thread_pool;
+  friend class detail::local_submissions<thread_pool_with>;
+  thread_pool_with(detail::thread_core_ptr core, const task_options& options)
+      : core_{std::move(core)}, options_{detail::share_thread_options(options)} {}
+  [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
+
+  detail::thread_core_ptr core_;
+  detail::options_ptr options_;
+};
+
+/// Worker threads that run functions: the members of `pool` without its processes.
+///
+/// Nothing is serialized: functions may capture, arguments and results may be anything that moves,
+/// exceptions arrive as the objects that were thrown. The futures are the same `future<T>`.
+///
+/// Follows: Python's ThreadPool. Each worker is an actor with a thread of its own.
+/// Limits:  a thread cannot be killed. `cancel()`, `.timeout` and `terminate` ask by
+///          `this_task::stop_token()`; after the grace time a `.timeout` or `cancel(force)` ends
+///          the future (timeout_error, cancelled_error) while the task goes on, keeps its worker
+///          busy, and its outcome is dropped. `.retries` have no effect: no worker dies.
+/// Waiting in a task for a future (get, wait without a time) runs other tasks of the task's own
+///          pool meanwhile, the awaited one first, so tasks may submit to their own pool and wait.
+///          64 tasks deep in one thread that ends with error{would_deadlock}. Do not wait while
+///          holding a lock that other tasks take.
+/// Blocks:  the constructor until the initializers are done; the destructor until running tasks
+/// are. Threads: any, all members but the destructor.    Crosses: no. Needs:   no troupe::system.
+/// Throws:  std::invalid_argument for options out of range; error{resource_exhausted} without
+///          threads; the initializer's exception, and then nothing is left running.
+class thread_pool : public detail::local_submissions<thread_pool> {
+ public:
+  thread_pool() : thread_pool{thread_pool_options{}} {}
+  explicit thread_pool(const thread_pool_options& options)
+      : core_{detail::make_thread_pool(options)} {}
+  thread_pool(thread_pool&&) noexcept = default;
+  thread_pool& operator=(thread_pool&&) = delete;
+  /// Without close and join before it: as terminate, then waits for the running tasks.
+  ~thread_pool() { detail::end_pool(core_); }
+
+  /// The same pool, with these options for what is submitted through the result.
+  [[nodiscard]] thread_pool_with with(const task_options& options) const {
+    return {core_, options};
+  }
+
+  /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
+  void close() { detail::close(core_); }
+  /// Waits until all is done, all callbacks have run and all workers have left.
+  /// Throws:  std::logic_error before close or terminate; error{would_deadlock} in a task of this
+  ///          pool.
+  void join() { detail::join(core_); }
+  /// Drops what is queued (those futures throw cancelled_error), and asks what runs to stop; after
+  /// the grace time the futures of what still runs end with cancelled_error too. Does not wait.
+  void terminate() { detail::terminate(core_); }
+
+  /// The worker threads; `pid` is the thread's id for the kernel.
+  [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
+  /// `running` counts tasks on workers, also those whose future has ended already.
+  [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
+
+ private:
+  friend class detail::local_submissions<thread_pool>;
+  friend struct detail::executor_access;
+  [[nodiscard]] const detail::options_ptr& current_options() const {
+    return detail::defaults_of(core_);
+  }
+
+  detail::thread_core_ptr core_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/thread_core.hpp"
+#include "troupe/thread_pool.hpp"
+
+#include "pool_core_impl.hpp"
+#include "thread_actors.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+
+/// How deep tasks may wait for tasks of their own pool, one on top of the other in one thread.
+inline constexpr int max_lending_depth = 64;
+
+/// What `this_task` tells in a task of a thread pool.
+struct local_task {
+  std::uint64_t number = 0;
+  thread_core* core = nullptr;
+  thread_job* job = nullptr;
+  std::uint32_t item = 0;
+  /// The calling thread's; null outside of such tasks.
+  static const local_task*& here() noexcept;
+  void report(std::uint64_t done, std::uint64_t total, std::string_view text) const;
+  [[nodiscard]] std::stop_token stop_token() const;
+};
+
+/// Somebody's sleep that others may end; outlives whoever sleeps.
+struct nudge {
+  std::atomic<std::uint32_t> word{0};
+  void wake() noexcept {
+    word.fetch_add(1);
+    futex_wake_all(word);
+  }
+};
+
+/// The core of a thread pool.
+///
+///   submit ──▶ queue (one lock) ◀── take ── worker actors, each on a thread of its own
+///                                              │  asleep in its mailbox while there is nothing
+///   timekeeper actor (with the first limit) ───┘  outcomes: whoever decides first
+///
+/// Locks: `mutex_` for the queue and who sleeps, `control_` for limits, stop tokens and failures.
+/// None is held while a task, a callback or a stop callback runs; they are never nested.
+class thread_core : public std::enable_shared_from_this<thread_core> {
+ public:
+  explicit thread_core(const thread_pool_options& options);
+  ~thread_core();
+  thread_core(const thread_core&) = delete;
+  thread_core& operator=(const thread_core&) = delete;
+
+  /// Starts the workers and runs their initializers; throws what one of those throws.
+  void start();
+  bool submit(std::shared_ptr<thread_job> job, bool may_block);
+  void close();
+  void join();
+  /// False: the deadline passed first.
+  bool join_until(const deadline& until);
+  void terminate(std::chrono::milliseconds grace);
+  void end() noexcept;
+  void cancel_waiting(const char* because);
+  void ask_all_to_stop();
+  bool cancel(thread_job& which, bool force);
+  std::vector<worker_info> workers();
+  pool_stats stats();
+  /// By a worker's thread, at its end.
+  void departed();
+
+  [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
+  [[nodiscard]] const options_ptr& task_defaults() const noexcept { return task_defaults_; }
+  [[nodiscard]] std::string title() const { return "thread pool '" + options_.name + "'"; }
+  [[nodiscard]] const std::shared_ptr<callback_runner>& callbacks() const { return callbacks_; }
+  /// The calling thread is one of its workers.
+  [[nodiscard]] bool in_own_task() const noexcept { return worker_of_this_thread() != nullptr; }
+  std::stop_token stop_token_of(thread_job& job, std::uint32_t item);
+  /// Cancels the items of `which` that nobody has claimed; how many that were.
+  std::uint32_t cancel_rest(thread_job& which, const std::string& why);
+  /// True: its time is over, and that is its outcome now.
+  bool late(thread_job& job, std::uint32_t item);
+
+ private:
+  class worker;
+  /// Items of one job that a worker has claimed.
+  struct claimed {
+    std::shared_ptr<thread_job> job;
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
+  };
+  struct lane {
+    int priority = 0;
+    std::deque<std::shared_ptr<thread_job>> jobs;
+  };
+  struct limit {
+    std::shared_ptr<thread_job> job;
+    std::uint32_t item = 0;
+    enum class step : std::uint8_t { ask_to_stop, time_out, give_up } what = step::ask_to_stop;
+  };
+  static constexpr std::uint32_t every_item = UINT32_MAX;
+
+  /// Somebody who should look at the queue: an idle worker, or one that waits in a task.
+  struct sleeper {
+    caf::actor idle{};
+    std::shared_ptr<nudge> in_task{};
+  };
+  /// Jobs that left the queue: destroyed without the lock, as their destructors are the user's.
+  using buried_jobs = std::vector<std::shared_ptr<thread_job>>;
+
+  // The queue; these need the lock.
+  void push(std::shared_ptr<thread_job> job);
+  bool take(claimed& into, buried_jobs& buried);
+  bool take_from(const std::shared_ptr<thread_job>& wanted, claimed& into);
+  [[nodiscard]] bool anything_queued() const;
+  sleeper pick_sleeper();
+  std::vector<sleeper> begin_closing();
+  void check_accepting() const;
+
+  static void wake(const sleeper& whom);
+  void pass_on();
+  void note_claimed(std::uint64_t items, bool locked);
+  [[nodiscard]] worker* worker_of_this_thread() const noexcept;
+
+  bool turn(worker& self);
+  bool begin(worker& self);
+  void leave(worker& self);
+  void run_claimed(worker& self, claimed& work, const future_state* awaited);
+  void run_item(worker& self, thread_job& job, std::uint32_t item);
+  /// Runs one claim if there is any, of `wanted` rather than of another; false: nothing.
+  bool lend_a_hand(worker& self, const std::shared_ptr<thread_job>& wanted,
+                   const future_state* awaited);
+  void settle(thread_job& job, std::uint32_t items);
+  void fail(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
+            std::shared_ptr<const failure> what);
+  void fail_thrown(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown);
+  [[nodiscard]] std::shared_ptr<const failure> plain(errc code, task_ran ran,
+                                                     const std::string& text,
+                                                     const thread_job& job) const;
+  [[nodiscard]] std::shared_ptr<const failure> timed_out(const thread_job& job) const;
+
+  // Limits; see the timekeeper in thread_limits.cpp.
+  void begin_limit(thread_job& job, std::uint32_t item);
+  void end_limit(const thread_job& job, std::uint32_t item);
+  void add_limit(std::chrono::steady_clock::time_point when, limit what);
+  void ask_to_stop(thread_job& job, std::uint32_t item, thread_job::doom why);
+  thread_job::doom doom_of(const thread_job& job, std::uint32_t item);
+  bool keep_time();
+  void reach(limit& what);
+  [[nodiscard]] std::chrono::milliseconds grace_of(const thread_job& job) const;
+  std::vector<std::shared_ptr<thread_job>> running_jobs();
+
+  thread_pool_options options_;
+  options_ptr task_defaults_;
+  thread_actors& actors_;
+  std::shared_ptr<callback_runner> callbacks_;
+  std::vector<std::unique_ptr<worker>> workers_;
+
+  alignas(64) std::mutex mutex_;
+  std::condition_variable room_;       // with mutex_: the queue got shorter, or the pool closed
+  std::condition_variable life_;       // with mutex_: a worker came up or left
+  std::vector<lane> lanes_;            // guarded by mutex_; the highest priority first
+  std::vector<worker*> idle_;          // guarded by mutex_; their actors sleep
+  std::vector<worker*> lenders_;       // guarded by mutex_; wait in a task, and nothing was queued
+  bool waking_ = false;                // guarded by mutex_; an idle worker is on its way
+  bool closing_ = false;               // guarded by mutex_
+  bool terminated_ = false;            // guarded by mutex_
+  int alive_ = 0;                      // guarded by mutex_; workers that may still touch this
+  int working_ = 0;                    // guarded by mutex_; workers that have not begun to leave
+  int initialized_ = 0;                // guarded by mutex_
+  std::exception_ptr start_problem_;   // guarded by mutex_
+  std::uint64_t submitted_ = 0;        // guarded by mutex_
+  std::uint64_t next_number_ = 1;      // guarded by mutex_
+  std::atomic<int> blocked_{0};        // submitters that wait for room
+  std::atomic<int> urgency_{INT_MIN};  // the priority of what is first in the queue
+
+  alignas(64) std::atomic<std::uint64_t> queued_{0};
+  std::atomic<std::uint64_t> failed_{0};
+  std::atomic<std::uint64_t> cancelled_{0};
+
+  std::mutex control_;
+  std::condition_variable time_;                                        // with control_
+  std::multimap<std::chrono::steady_clock::time_point, limit> limits_;  // guarded by control_
+  caf::actor timekeeper_;                                               // guarded by control_
+  bool keeping_time_ = false;   // guarded by control_; the timekeeper is awake
+  bool time_is_over_ = false;   // guarded by control_
+  bool all_must_stop_ = false;  // guarded by control_
+};
+
+/// The core whose tasks fulfil this future; null: none.
+const thread_core* owner_of(const future_state& state) noexcept;
+
+/// A worker as its core knows it, and the help its thread gives while it waits.
+class thread_core::worker final : public wait_helper {
+ public:
+  worker(thread_core& owner, int place) : core{owner}, index{place} {}
+  void wait_for(const future_state& awaited) override;
+
+  thread_core& core;
+  int index;
+  caf::actor actor;  // guarded by the core's mutex_; reset when it leaves
+  std::atomic<std::int64_t> thread_id{0};
+  std::vector<thread_job*> running;  // guarded by the core's mutex_; the innermost last
+  bool expected = false;  // guarded by the core's mutex_: it was woken and is not there yet
+  bool began = false;     // its own
+  bool present = false;   // guarded by the core's mutex_: initialized, and not gone
+  int depth = 0;          // its own: tasks on its stack
+  std::shared_ptr<nudge> bell = std::make_shared<nudge>();
+  alignas(64) std::atomic<std::uint64_t> succeeded{0};
+  std::atomic<std::uint32_t> busy{0};
+};
+
+}  // namespace troupe::detail

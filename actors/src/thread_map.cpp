@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Maps on threads: input pulled through a window, outcomes in order.
+
+#include "troupe/policy.hpp"
+
+#include "thread_core_impl.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+namespace troupe::detail {
+namespace {
+
+/// Items in one job of a map whose results are wanted all at once.
+constexpr std::size_t max_job_items = 1024;
+/// Pulling one job's items should not take longer, or the workers wait for a slow input.
+constexpr auto max_pull_time = std::chrono::microseconds{200};
+
+/// The jobs of a map that are not handed out yet.
+class session_group final : public thread_group {
+ public:
+  explicit session_group(bool in_order) : in_order_{in_order} {}
+
+  void job_done(thread_job& finished) override {
+    if (in_order_) {
+      return;  // the session waits for the jobs themselves
+    }
+    std::shared_ptr<nudge> bell;
+    {
+      const std::lock_guard lock{mutex_};
+      done_.push_back(&finished);
+      bell = bell_;
+    }
+    bell->wake();
+  }
+
+  /// The next job that ended, in that order; null: none has.
+  thread_job* any() {
+    const std::lock_guard lock{mutex_};
+    if (done_.empty()) {
+      return nullptr;
+    }
+    thread_job* const first = done_.front();
+    done_.pop_front();
+    return first;
+  }
+  [[nodiscard]] const std::shared_ptr<nudge>& bell() const { return bell_; }
+
+ private:
+  const bool in_order_;
+  const std::shared_ptr<nudge> bell_ = std::make_shared<nudge>();
+  std::mutex mutex_;
+  std::deque<thread_job*> done_;  // guarded by mutex_; the session keeps them alive
+};
+
+/// Done when any job of a session is: what a worker that waits for results in any order waits for.
+class any_job final : public future_state {
+ public:
+  explicit any_job(thread_core_ptr core) : core_{std::move(core)} {}
+  void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+  bool cancel(bool) override { return false; }
+  [[nodiscard]] bool running() const override { return true; }
+  void happened() {
+    if (!once_.exchange(true)) {
+      finish(nullptr);
+    }
+  }
+
+ protected:
+  [[nodiscard]] executor callbacks() const override { return {}; }
+
+ private:
+  thread_core_ptr core_;
+  std::atomic<bool> once_{false};
+};
+
+/// The future of a map_async: ends when all of its jobs have.
+class all_jobs final : public future_state, public thread_group {
+ public:
+  explicit all_jobs(thread_core_ptr core) : core_{std::move(core)} {}
+
+  void job_done(thread_job&) override { part_done(); }
+  /// All jobs are known now.
+  void seal() { part_done(); }
+  void expect_one() { left_.fetch_add(1); }
+  void add(std::shared_ptr<thread_job> part) { jobs_.push_back(std::move(part)); }
+  /// The last one was not submitted after all.
+  void drop_last() {
+    jobs_.back()->group.reset();
+    jobs_.pop_back();
+    part_done();
+  }
+  void cancel_all(bool force) {
+    cut_after(0);
+    for (const auto& part : jobs_) {
+      part->cancel(force);
+    }
+  }
+
+  [[nodiscard]] const thread_core* core() const noexcept { return core_.get(); }
+  [[nodiscard]] const std::vector<std::shared_ptr<thread_job>>& jobs() const { return jobs_; }
+
+  void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+  bool cancel(bool force) override {
+    if (done()) {
+      return false;
+    }
+    bool certain = true;
+    for (auto part = jobs_.rbegin(); part != jobs_.rend(); ++part) {
+      certain = ((*part)->done() || (*part)->cancel(force)) && certain;
+    }
+    return certain && done();
+  }
+  [[nodiscard]] bool running() const override {
+    return std::any_of(jobs_.begin(), jobs_.end(),
+                       [](const auto& part) { return part->running(); });
+  }
+
+ protected:
+  [[nodiscard]] executor callbacks() const override {
+    return [core = core_](std::function<void()> function) {
+      core->callbacks()->run(std::move(function));
+    };
+  }
+  [[nodiscard]] std::exception_ptr original() const override { return thrown_; }
+
+ private:
+  void part_done() {
+    if (left_.fetch_sub(1) != 1) {
+      return;
+    }
+    // The first failure in input order; what was cancelled because of it is not the reason.
+    std::shared_ptr<const failure> why;
+    for (const auto& part : jobs_) {
+      if (!part->failed()) {
+        continue;
+      }
+      for (std::uint32_t item = 0; item < part->count(); ++item) {
+        const failure* const one = part->item_failure(item);
+        if (one != nullptr &&
+            (!why || (why->code == errc::cancelled && one->code != errc::cancelled))) {
+          why = std::make_shared<const failure>(*one);
+          thrown_ = part->item_exception(item);
+        }
+      }
+      if (why && why->code != errc::cancelled) {
+        break;
+      }
+    }
+    // Jobs hold their group: without this they would hold each other.
+    for (const auto& part : jobs_) {
+      part->group.reset();
+    }
+    finish(std::move(why));
+  }
+
+  thread_core_ptr core_;
+  std::vector<std::shared_ptr<thread_job>> jobs_;
+  std::exception_ptr thrown_;
+  std::atomic<std::size_t> left_{1};
+};
+
+}  // namespace
+
+const thread_core* owner_of(const future_state& state) noexcept {
+  if (const auto* const job = dynamic_cast<const thread_job*>(&state)) {
+    return job->owner();
+  }
+  const auto* const all = dynamic_cast<const all_jobs*>(&state);
+  return all != nullptr ? all->core() : nullptr;
+}
+
+const std::vector<std::shared_ptr<thread_job>>& jobs_of(const future_state& all) {
+  return static_cast<const all_jobs&>(all).jobs();
+}
+
+struct thread_map::state {
+  thread_core_ptr pool;
+  settings how;
+  std::shared_ptr<session_group> group;
+  std::deque<std::shared_ptr<thread_job>> waiting;  // in input order
+  std::shared_ptr<thread_job> current;
+  std::uint32_t next_item = 0;
+  place handed_out;
+  std::size_t in_flight = 0;  // items pulled and not handed out
+  std::size_t job_items = 1;
+  std::uint64_t pulled = 0;
+  bool exhausted = false;
+  std::exception_ptr input_error;
+
+  state(thread_core_ptr p, const settings& h)
+      : pool{std::move(p)}, how{h}, group{std::make_shared<session_group>(h.ordered)} {
+    group->all_or_nothing = how.all_or_nothing;
+    job_items = std::max<std::size_t>(how.map.chunk, 1);
+  }
+
+  [[nodiscard]] std::size_t window() const {
+    if (how.map.window > 0) {
+      return how.map.window;
+    }
+    const auto workers = static_cast<std::size_t>(pool->options().workers);
+    return std::max({job_items * (workers + 1) * 2, how.map.chunk * workers * 2, workers * 2});
+  }
+
+  /// Pulls up to `most` items into one job; null means the input is used up.
+  std::shared_ptr<thread_job> pull_job(thread_input& input, std::size_t most) {
+    std::shared_ptr<thread_job> built = input.open(pool, how.task, most);
+    const auto begun = std::chrono::steady_clock::now();
+    std::size_t count = 0;
+    bool slow = false;
+    try {
+      while (count < most && !slow) {
+        if (!input.pull(*built)) {
+          exhausted = true;
+          break;
+        }
+        ++count;
+        constexpr std::size_t look_at_the_clock = 16;
+        slow = (count < look_at_the_clock || count % look_at_the_clock == 0) && count < most &&
+               std::chrono::steady_clock::now() - begun > max_pull_time;
+      }
+    } catch (...) {
+      // What came before is computed and handed out; then this comes.
+      exhausted = true;
+      input_error = std::current_exception();
+    }
+    slow = slow || std::chrono::steady_clock::now() - begun > max_pull_time;
+    if (slow) {
+      job_items = std::max<std::size_t>(1, job_items / 2);
+    } else if (how.streamed) {
+      const std::int64_t mean = group->mean_ns.load(std::memory_order_relaxed);
+      job_items = chunk_for(std::chrono::nanoseconds{mean}, mean > 0, job_items);
+    } else {
+      job_items = std::min(max_job_items, job_items * 2);
+    }
+    job_items = std::max(job_items, how.map.chunk);
+    if (count == 0) {
+      return nullptr;
+    }
+    built->first_item = pulled;
+    pulled += input.seal(*built);
+    built->slice = static_cast<std::uint32_t>(
+        how.task->timeout ? 1 : std::clamp<std::size_t>(how.map.chunk, 1, count));
+    return built;
+  }
+
+  void fill(thread_input& input) {
+    while (!exhausted && !group->was_cut()) {
+      const std::size_t limit = window();
+      // Without a bound that was asked for, half-empty is early enough, and makes fewer, larger
+      // jobs.
+      const bool enough = how.map.window == 0 && in_flight > limit / 2 &&
+                          limit - std::min(limit, in_flight) < job_items;
+      if (in_flight >= limit || enough) {
+        return;
+      }
+      std::shared_ptr<thread_job> built = pull_job(input, std::min(job_items, limit - in_flight));
+      if (!built) {
+        return;
+      }
+      built->group = group;
+      const std::size_t count = built->count();
+      // Known before it is submitted: it may be done at once.
+      waiting.push_back(built);
+      try {
+        submit(pool, std::move(built), true);
+      } catch (...) {
+        waiting.pop_back();
+        throw;
+      }
+      in_flight += count;
+    }
+  }
+
+  /// The job whose items come next; false: there are no more.
+  bool advance() {
+    if (waiting.empty()) {
+      return false;
+    }
+    if (how.ordered) {
+      if (!waiting.front()->wait(how.until)) {
+        give_up();
+      }
+      current = std::move(waiting.front());
+      waiting.pop_front();
+      return true;
+    }
+    const thread_job* const first = wait_any();
+    const auto found = std::find_if(waiting.begin(), waiting.end(),
+                                    [first](const auto& one) { return one.get() == first; });
+    current = std::move(*found);
+    waiting.erase(found);
+    return true;
+  }
+
+  thread_job* wait_any() {
+    if (wait_helper::of_this_thread() != nullptr) {
+      // A worker does other work meanwhile, so it needs something to wait for.
+      const auto any = std::make_shared<any_job>(pool);
+      for (const auto& one : waiting) {
+        one->observe([any](future_state&) { any->happened(); });
+      }
+      any->wait(std::nullopt);
+    }
+    for (;;) {
+      const std::uint32_t seen = group->bell()->word.load();
+      if (thread_job* const one = group->any()) {
+        return one;
+      }
+      if (!futex_wait(group->bell()->word, seen, how.until) && how.until) {
+        if (thread_job* const one = group->any()) {
+          return one;
+        }
+        give_up();
+      }
+    }
+  }
+
+  [[noreturn]] void give_up() {
+    cancel_all();
+    waiting.clear();
+    exhausted = true;
+    input_error = nullptr;
+    throw timeout_error{
+        "troupe: the next result of the map was not there in time: what had not "
+        "begun is cancelled",
+        task_ran::maybe};
+  }
+
+  void cancel_all() {
+    group->cut_after(0);
+    // From the end, so that nothing begins meanwhile.
+    for (auto one = waiting.rbegin(); one != waiting.rend(); ++one) {
+      pool->cancel_rest(**one,
+                        "cancelled before it began: another item of its map failed, or the map "
+                        "was given up");
+    }
+  }
+};
+
+thread_map::thread_map(thread_core_ptr pool, const settings& how)
+    : state_{std::make_unique<state>(std::move(pool), how)} {}
+
+thread_map::~thread_map() {
+  state_->cancel_all();
+}
+
+void thread_map::prefetch(thread_input& input) {
+  state_->fill(input);
+}
+
+const thread_map::place* thread_map::next(thread_input& input) {
+  state& s = *state_;
+  if (!s.current || s.next_item == s.current->count()) {
+    s.current.reset();
+    s.next_item = 0;
+    s.fill(input);
+    if (!s.advance()) {
+      if (s.input_error) {
+        std::rethrow_exception(std::exchange(s.input_error, nullptr));
+      }
+      return nullptr;
+    }
+    if (s.how.all_or_nothing) {
+      // The first one in input order: a failure cuts off only what comes after it.
+      s.current->rethrow_failure();
+    }
+  }
+  s.handed_out = {s.current.get(), s.next_item};
+  ++s.next_item;
+  --s.in_flight;
+  return &s.handed_out;
+}
+
+std::shared_ptr<future_state> thread_map::run_async(thread_input& input) {
+  state& s = *state_;
+  const auto all = std::make_shared<all_jobs>(s.pool);
+  s.how.streamed = false;
+  while (!s.exhausted) {
+    std::shared_ptr<thread_job> built = s.pull_job(input, s.job_items);
+    if (!built) {
+      break;
+    }
+    built->group = std::shared_ptr<thread_group>{all, all.get()};
+    all->expect_one();
+    all->add(built);
+    try {
+      submit(s.pool, std::move(built), true);
+    } catch (...) {
+      all->drop_last();
+      all->cancel_all(false);
+      all->seal();
+      throw;
+    }
+  }
+  if (s.input_error) {
+    all->cancel_all(false);
+    all->seal();
+    std::rethrow_exception(std::exchange(s.input_error, nullptr));
+  }
+  all->seal();
+  return all;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,685 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a pool, a thread pool and the executors over both promise alike: one suite for all of them.
+#include "troupe/executor.hpp"
+#include "troupe/log.hpp"
+#include "troupe/thread_pool.hpp"
+
+#include "pool_fixture.hpp"
+#include "thread_fixture.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace troupe::test {
+namespace {
+
+// ---- the kinds, with one vocabulary
+// ----------------------------------------------------------------
+
+struct how {
+  int workers = 2;
+  std::size_t max_queued = 0;
+  std::string initializer_marks{};  // "": none; "throw": one that throws
+};
+
+void initialize(const std::string& path) {
+  if (path == "throw") {
+    throw std::domain_error{"the initializer failed"};
+  }
+  mark(path);
+}
+
+template <start_method Method>
+pool_options process_options(const how& wanted) {
+  pool_options made;
+  made.workers = wanted.workers;
+  made.max_queued = wanted.max_queued;
+  made.start = Method;
+  if (!wanted.initializer_marks.empty()) {
+    made.initializer = call(initialize, wanted.initializer_marks);
+  }
+  return made;
+}
+
+thread_pool_options thread_options(const how& wanted) {
+  thread_pool_options made;
+  made.workers = wanted.workers;
+  made.max_queued = wanted.max_queued;
+  if (!wanted.initializer_marks.empty()) {
+    made.initializer = [path = wanted.initializer_marks] { initialize(path); };
+  }
+  return made;
+}
+
+/// pool and thread_pool.
+template <class Pool>
+struct pool_words {
+  template <class P, class F, class... Args>
+  static auto submit(P&& p, F f, const Args&... args) {
+    return p.apply_async(f, args...);
+  }
+  template <class P, class F, class... Args>
+  static auto try_submit(P&& p, F f, const Args&... args) {
+    return p.try_apply_async(f, args...);
+  }
+  template <class P, class F, class Range>
+  static auto lazy(P&& p, F f, Range&& range, map_options how = {}) {
+    return p.imap(f, std::forward<Range>(range), how);
+  }
+  static void close(Pool& p) { p.close(); }
+  static void end(Pool& p) {
+    p.close();
+    p.join();
+  }
+  static void drop(Pool& p) { p.terminate(); }
+};
+
+/// The executors.
+template <class Executor>
+struct executor_words {
+  template <class P, class F, class... Args>
+  static auto submit(P&& p, F f, const Args&... args) {
+    return p.submit(f, args...);
+  }
+  template <class P, class F, class... Args>
+  static auto try_submit(P&& p, F f, const Args&... args) {
+    return p.try_submit(f, args...);
+  }
+  template <class P, class F, class Range>
+  static auto lazy(P&& p, F f, Range&& range, map_options how = {}) {
+    return p.map({.chunk = how.chunk, .window = how.window}, f, std::forward<Range>(range));
+  }
+  static void close(Executor& p) { p.shutdown({.wait = false}); }
+  static void end(Executor& p) { p.shutdown(); }
+  static void drop(Executor& p) { p.terminate_workers(); }
+};
+
+template <start_method Method>
+struct a_pool : pool_words<pool> {
+  using type = pool;
+  static constexpr bool forks = Method == start_method::fork;
+  static pool_options options(const how& wanted) { return process_options<Method>(wanted); }
+};
+struct a_thread_pool : pool_words<thread_pool> {
+  using type = thread_pool;
+  static constexpr bool forks = false;
+  static thread_pool_options options(const how& wanted) { return thread_options(wanted); }
+};
+template <start_method Method>
+struct a_process_executor : executor_words<process_pool_executor> {
+  using type = process_pool_executor;
+  static constexpr bool forks = Method == start_method::fork;
+  static pool_options options(const how& wanted) { return process_options<Method>(wanted); }
+};
+struct a_thread_executor : executor_words<thread_pool_executor> {
+  using type = thread_pool_executor;
+  static constexpr bool forks = false;
+  static thread_pool_options options(const how& wanted) { return thread_options(wanted); }
+};
+
+struct kind_names {
+  template <class Kind>
+  static std::string GetName(int place) {
+    static const std::vector<std::string> names{
+        "pool_forkserver",     "pool_spawn",     "pool_fork",     "thread_pool",
+        "executor_forkserver", "executor_spawn", "executor_fork", "thread_executor"};
+    return names[static_cast<std::size_t>(place)];
+  }
+};
+
+template <class Kind>
+class Conformance : public pool_test {
+ protected:
+  void SetUp() override {
+    if (sanitized && Kind::forks) {
+      GTEST_SKIP() << "the sanitizers do not stand a fork of a program with threads";
+    }
+  }
+
+  using type = typename Kind::type;
+  static type make(const how& wanted = {}) { return type{Kind::options(wanted)}; }
+
+  /// A worker that is held at a gate.
+  future<int> hold(type& p) {
+    auto held = Kind::submit(p, wait_at, file("held"), file("gate"));
+    EXPECT_TRUE(eventually([&] { return marks(file("held")) > 0; }));
+    return held;
+  }
+  void open_gate() { mark(file("gate")); }
+};
+
+using kinds = testing::Types<a_pool<start_method::forkserver>, a_pool<start_method::spawn>,
+                             a_pool<start_method::fork>, a_thread_pool,
+                             a_process_executor<start_method::forkserver>,
+                             a_process_executor<start_method::spawn>,
+                             a_process_executor<start_method::fork>, a_thread_executor>;
+TYPED_TEST_SUITE(Conformance, kinds, kind_names);
+
+int fail(int) {
+  throw std::out_of_range{"it failed"};
+}
+int fails_at_multiples_of_five(int x) {
+  if (x % 5 == 0 && x > 0) {
+    throw std::out_of_range{std::to_string(x)};
+  }
+  return x;
+}
+
+// ---- results
+// -----------------------------------------------------------------------------------------
+
+TYPED_TEST(Conformance, GivesTheResultsOfASerialRun) {
+  auto p = this->make();
+  EXPECT_EQ(TypeParam::submit(p, add, 2, 3).get(), 5);
+  std::vector<future<int>> futures;
+  for (int i = 0; i < 300; ++i) {
+    futures.push_back(TypeParam::submit(p, square, i));
+  }
+  for (int i = 0; i < 300; ++i) {
+    EXPECT_EQ(futures[static_cast<std::size_t>(i)].get(), i * i);
+  }
+}
+
+TYPED_TEST(Conformance, MapsInInputOrderWhateverTheChunk) {
+  auto p = this->make();
+  for (const std::size_t chunk : {0, 1, 3, 100, 5000}) {
+    int next = 0;
+    for (const int y : TypeParam::lazy(p, square, std::views::iota(0, 1000), {.chunk = chunk})) {
+      EXPECT_EQ(y, square(next));
+      ++next;
+    }
+    EXPECT_EQ(next, 1000) << "chunk " << chunk;
+  }
+}
+
+TYPED_TEST(Conformance, AnEmptyInputEndsAtOnce) {
+  auto p = this->make();
+  const auto held = this->hold(p);
+  for (const int y : TypeParam::lazy(p, square, std::vector<int>{})) {
+    ADD_FAILURE() << "there is no item, and yet " << y;
+  }
+  this->open_gate();
+}
+
+TYPED_TEST(Conformance, FunctionsMayReturnNothing) {
+  auto p = this->make();
+  const future<void> f =
+      TypeParam::submit(p, [](const std::string& path) { mark(path); }, this->file("ran"));
+  f.get();
+  EXPECT_EQ(marks(this->file("ran")), 1U);
+}
+
+TYPED_TEST(Conformance, FiftyTasksAndTheEndAtOnceLoseNothing) {
+  auto p = this->make();
+  std::vector<future<int>> futures;
+  for (int i = 0; i < 50; ++i) {
+    futures.push_back(TypeParam::submit(p, square, i));
+  }
+  TypeParam::end(p);
+  for (int i = 0; i < 50; ++i) {
+    const auto& f = futures[static_cast<std::size_t>(i)];
+    ASSERT_TRUE(f.ready());
+    EXPECT_EQ(f.get(), i * i);
+  }
+}
+
+TYPED_TEST(Conformance, FuturesOutliveThePool) {
+  future<int> good;
+  future<int> bad;
+  {
+    auto p = this->make();
+    good = TypeParam::submit(p, square, 3);
+    bad = TypeParam::submit(p, fail, 3);
+    TypeParam::end(p);
+  }
+  EXPECT_EQ(good.get(), 9);
+  EXPECT_EQ(good.get(), 9);
+  EXPECT_THROW(bad.get(), std::out_of_range);
+}
+
+// ---- failures
+// ----------------------------------------------------------------------------------------
+
+TYPED_TEST(Conformance, ExceptionsArriveAsThemselves) {
+  auto p = this->make();
+  const auto f = TypeParam::submit(p, fail, 1);
+  EXPECT_THROW(f.get(), std::out_of_range);
+  EXPECT_THROW(f.get(), std::out_of_range) << "the second time too";
+  EXPECT_THROW(std::rethrow_exception(f.exception()), std::out_of_range);
+  EXPECT_FALSE(f.successful());
+  EXPECT_FALSE(f.cancelled());
+  std::string text;
+  f.on_error([&](const error& e) { text = e.what(); });
+  TypeParam::end(p);
+  EXPECT_NE(text.find("it failed"), std::string::npos) << text;
+}
+
+TYPED_TEST(Conformance, IterationGoesOnAfterAnException) {
+  auto p = this->make();
+  for (const std::size_t chunk : {0, 1, 4}) {
+    auto results =
+        TypeParam::lazy(p, fails_at_multiples_of_five, std::views::iota(1, 21), {.chunk = chunk});
+    std::vector<int> values;
+    std::vector<std::string> failures;
+    for (auto it = results.begin(); it != results.end(); ++it) {
+      try {
+        values.push_back(*it);
+      } catch (const std::out_of_range& thrown) {
+        failures.emplace_back(thrown.what());
+      }
+    }
+    EXPECT_EQ(values.size(), 16U);
+    EXPECT_EQ(failures, (std::vector<std::string>{"5", "10", "15", "20"}));
+  }
+}
+
+TYPED_TEST(Conformance, AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
+  auto p = this->make();
+  auto input = std::views::iota(0) | std::views::transform([](int i) {
+                 if (i == 7) {
+                   throw std::domain_error{"element 7"};
+                 }
+                 return i;
+               });
+  std::vector<int> values;
+  try {
+    for (const int y : TypeParam::lazy(p, square, input)) {
+      values.push_back(y);
+    }
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const std::domain_error& thrown) {
+    EXPECT_STREQ(thrown.what(), "element 7");
+  }
+  EXPECT_EQ(values.size(), 7U);
+  EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9) << "it can be used again";
+}
+
+// ---- callbacks
+// ---------------------------------------------------------------------------------------
+
+TYPED_TEST(Conformance, DoneCallbacksSeeTheFinalState) {
+  auto p = this->make({.workers = 1});
+  const auto held = this->hold(p);
+  const auto good = TypeParam::submit(p, square, 3);
+  const auto bad = TypeParam::submit(p, fail, 3);
+  auto gone = TypeParam::submit(p, square, 4);
+  std::vector<std::string> seen;  // one thread calls, and the end waits for it
+  const auto tell = [&seen](const char* name) {
+    return [&seen, name](const future<int>& f) {
+      seen.push_back(std::string{name} + (f.ready() ? " ready" : " not ready") +
+                     (f.successful() ? " successful" : "") + (f.cancelled() ? " cancelled" : ""));
+    };
+  };
+  good.on_done(tell("good"));
+  bad.on_done(tell("bad"));
+  gone.on_done(tell("gone"));
+  EXPECT_TRUE(gone.cancel());
+  this->open_gate();
+  good.wait();
+  bad.wait();
+  good.on_done(tell("late good"));
+  bad.on_done(tell("late bad"));
+  gone.on_done(tell("late gone"));
+  TypeParam::end(p);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen,
+            (std::vector<std::string>{"bad ready", "gone ready cancelled", "good ready successful",
+                                      "late bad ready", "late gone ready cancelled",
+                                      "late good ready successful"}));
+}
+
+TYPED_TEST(Conformance, ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
+  std::atomic<int> reports{0};
+  set_log_hook([&](log_level, std::string_view) { ++reports; });
+  std::atomic<int> calls{0};
+  {
+    auto p = this->make();
+    const auto f = TypeParam::submit(p, square, 3);
+    f.on_done([](const future<int>&) { throw std::domain_error{"no"}; });
+    f.on_done([&](const future<int>&) { ++calls; });
+    f.wait();
+    f.on_done([](const future<int>&) { throw 1; });
+    f.on_done([&](const future<int>&) { ++calls; });
+    TypeParam::end(p);
+    EXPECT_EQ(f.get(), 9);
+  }
+  set_log_hook({});
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(reports, 2);
+}
+
+TYPED_TEST(Conformance, ACallbackMaySubmit) {
+  auto p = this->make({.workers = 1});
+  std::atomic<int> sum{0};
+  std::atomic<bool> submitted{false};
+  TypeParam::submit(p, square, 2).on_result([&](int four) {
+    TypeParam::submit(p, square, four).on_result([&](int sixteen) { sum = sixteen; });
+    submitted = true;
+  });
+  ASSERT_TRUE(eventually([&] { return submitted.load(); }));
+  TypeParam::end(p);
+  EXPECT_EQ(sum, 16);
+}
+
+// ---- cancelling, waiting
+// -----------------------------------------------------------------------------
+
+TYPED_TEST(Conformance, TheTableOfCancelledRunningReady) {
+  auto p = this->make({.workers = 1});
+  auto running = this->hold(p);
+  auto queued = TypeParam::submit(p, square, 3);
+  EXPECT_TRUE(eventually([&] { return running.running(); }));
+  EXPECT_FALSE(running.ready());
+  EXPECT_FALSE(running.cancelled());
+  EXPECT_FALSE(queued.running());
+  EXPECT_FALSE(queued.ready());
+  EXPECT_THROW(static_cast<void>(queued.successful()), std::logic_error);
+  EXPECT_FALSE(running.get_for(0ms).has_value());
+  EXPECT_FALSE(queued.wait_for(-1h));
+  EXPECT_TRUE(queued.cancel());
+  EXPECT_FALSE(queued.cancel()) << "it has an outcome";
+  EXPECT_TRUE(queued.cancelled());
+  EXPECT_TRUE(queued.ready());
+  EXPECT_FALSE(queued.running());
+  EXPECT_FALSE(queued.successful());
+  EXPECT_THROW(queued.get_for(0ms), cancelled_error);
+  EXPECT_THROW(queued.get(), cancelled_error);
+  EXPECT_FALSE(running.cancel()) << "it had begun";
+  this->open_gate();
+  EXPECT_EQ(running.get(), 1);
+  EXPECT_EQ(running.get_for(0ms), 1);
+  EXPECT_FALSE(running.cancel());
+  EXPECT_FALSE(running.running());
+  EXPECT_TRUE(running.successful());
+}
+
+TYPED_TEST(Conformance, WhatWasCancelledNeverRuns) {
+  auto p = this->make({.workers = 1});
+  const auto held = this->hold(p);
+  std::vector<future<int>> queued;
+  const auto leave_mark = [](const std::string& path) {
+    mark(path);
+    return 0;
+  };
+  for (int i = 0; i < 10; ++i) {
+    queued.push_back(TypeParam::submit(p, leave_mark, this->file("ran")));
+  }
+  for (int i = 0; i < 10; i += 2) {
+    EXPECT_TRUE(queued[static_cast<std::size_t>(i)].cancel());
+  }
+  this->open_gate();
+  TypeParam::end(p);
+  EXPECT_EQ(marks(this->file("ran")), 5U);
+  EXPECT_EQ(p.stats().cancelled, 5U);
+}
+
+int until_stopped(const std::string& running) {
+  const auto token = this_task::stop_token();
+  mark(running);
+  return eventually([&] { return token.stop_requested(); }) ? 1 : 0;
+}
+
+TYPED_TEST(Conformance, CancellingARunningTaskSetsItsStopToken) {
+  auto p = this->make();
+  auto f = TypeParam::submit(p, until_stopped, this->file("running"));
+  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
+  EXPECT_FALSE(f.cancel());
+  EXPECT_EQ(f.get(), 1);
+}
+
+TYPED_TEST(Conformance, ATimeoutStopsACooperativeTask) {
+  auto p = this->make();
+  const auto workers = p.workers();
+  const auto f = TypeParam::submit(p.with({.timeout = 20ms, .grace = 1h}), until_stopped,
+                                   this->file("running"));
+  EXPECT_THROW(f.get(), timeout_error);
+  EXPECT_FALSE(f.cancelled());
+  EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9);
+  EXPECT_EQ(p.workers(), workers);
+}
+
+TYPED_TEST(Conformance, ATimeoutIsMeasuredFromTheTasksBegin) {
+  auto p = this->make({.workers = 1});
+  const auto held = this->hold(p);
+  const auto behind = TypeParam::submit(p.with({.timeout = 30ms}), square, 3);
+  EXPECT_FALSE(behind.wait_for(60ms)) << "it has not begun";
+  this->open_gate();
+  EXPECT_EQ(behind.get(), 9);
+}
+
+// ---- order, bounds
+// -----------------------------------------------------------------------------------
+
+int append_name(const std::string& path, const std::string& name) {
+  std::ofstream{path, std::ios::app} << name << ' ';
+  return 0;
+}
+
+TYPED_TEST(Conformance, HigherPrioritiesBeginFirst) {
+  auto p = this->make({.workers = 1});
+  const auto held = this->hold(p);
+  const std::string log = this->file("log");
+  TypeParam::submit(p.with({.priority = -1}), append_name, log, std::string{"low"});
+  TypeParam::submit(p, append_name, log, std::string{"first"});
+  TypeParam::submit(p, append_name, log, std::string{"second"});
+  TypeParam::submit(p.with({.priority = 5}), append_name, log, std::string{"high"});
+  this->open_gate();
+  TypeParam::end(p);
+  std::string order;
+  std::getline(std::ifstream{log}, order);
+  EXPECT_EQ(order, "high first second low ");
+}
+
+TYPED_TEST(Conformance, AFullQueueRefusesTryAndBlocksTheOthers) {
+  auto p = this->make({.workers = 1, .max_queued = 2});
+  const auto held = this->hold(p);
+  // How many fit is not the same for all: what was sent ahead to a worker is not queued.
+  std::vector<future<int>> taken;
+  while (auto f = TypeParam::try_submit(p, square, 3)) {
+    taken.push_back(*f);
+    ASSERT_LT(taken.size(), 100'000U) << "there is no bound";
+  }
+  EXPECT_GE(taken.size(), 2U);
+  std::atomic<bool> through{false};
+  std::jthread submitter{[&] {
+    TypeParam::submit(p, square, 4).wait();
+    through = true;
+  }};
+  EXPECT_FALSE(taken.back().wait_for(20ms));
+  EXPECT_FALSE(through);
+  this->open_gate();
+  EXPECT_TRUE(eventually([&] { return through.load(); }));
+}
+
+/// Pulled how often?
+auto counted(std::atomic<int>& pulled) {
+  return std::views::iota(0) | std::views::transform([&pulled](int i) {
+           pulled = std::max(pulled.load(), i + 1);
+           return i;
+         });
+}
+
+TYPED_TEST(Conformance, AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
+  auto p = this->make();
+  std::atomic<int> pulled{0};
+  auto input = counted(pulled);
+  auto results = TypeParam::lazy(p, square, input, {.chunk = 1, .window = 7});
+  auto it = results.begin();
+  EXPECT_EQ(pulled, 7);
+  EXPECT_EQ(*it, 0);
+  EXPECT_EQ(pulled, 7) << "looking at a result takes nothing";
+  ++it;
+  EXPECT_EQ(*it, 1);
+  EXPECT_LE(pulled, 8);
+}
+
+TYPED_TEST(Conformance, AnInputMayBeEndless) {
+  auto p = this->make();
+  std::atomic<int> pulled{0};
+  auto input = counted(pulled);
+  int next = 0;
+  for (const int y : TypeParam::lazy(p, square, input, {.window = 50})) {
+    EXPECT_EQ(y, square(next));
+    if (++next == 500) {
+      break;
+    }
+  }
+  EXPECT_LE(pulled, 560);
+}
+
+int at_once(const std::string& in, const std::string& out) {
+  mark(in);
+  const auto entered = marks(in);  // first: what leaves meanwhile makes the difference smaller
+  const auto left = marks(out);
+  const int busy = static_cast<int>(entered) - static_cast<int>(left);
+  mark(out);
+  return busy;
+}
+
+TYPED_TEST(Conformance, NeverMoreTasksAtOnceThanWorkers) {
+  auto p = this->make({.workers = 3});
+  std::vector<future<int>> futures;
+  for (int i = 0; i < 15 * 3; ++i) {
+    futures.push_back(TypeParam::submit(p, at_once, this->file("in"), this->file("out")));
+  }
+  for (const auto& f : futures) {
+    EXPECT_LE(f.get(), 3);
+  }
+  EXPECT_EQ(p.workers().size(), 3U);
+}
+
+TYPED_TEST(Conformance, AllWorkersWorkAtOnce) {
+  auto p = this->make({.workers = 3});
+  const auto meet = [](const std::string& here) {
+    mark(here);
+    return eventually([&] { return marks(here) >= 3; });
+  };
+  std::vector<future<bool>> futures;
+  for (int i = 0; i < 3; ++i) {
+    futures.push_back(TypeParam::submit(p, meet, this->file("here")));
+  }
+  for (const auto& f : futures) {
+    EXPECT_TRUE(f.get());
+  }
+}
+
+// ---- beginning and end
+// -------------------------------------------------------------------------------
+
+TYPED_TEST(Conformance, EveryWorkerIsInitializedBeforeItsFirstTask) {
+  auto p = this->make({.workers = 3, .initializer_marks = this->file("initialized")});
+  EXPECT_EQ(marks(this->file("initialized")), 3U);
+  EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9);
+  EXPECT_EQ(marks(this->file("initialized")), 3U);
+}
+
+TYPED_TEST(Conformance, AnInitializerThatThrowsDoesSoInTheConstructor) {
+  EXPECT_THROW(this->make({.initializer_marks = "throw"}), std::domain_error);
+}
+
+TYPED_TEST(Conformance, WorkersAreCheckedBeforeAnythingIsStarted) {
+  EXPECT_THROW(this->make({.workers = 0}), std::invalid_argument);
+  EXPECT_THROW(this->make({.workers = -1}), std::invalid_argument);
+  EXPECT_THROW(this->make({.workers = 5000}), std::invalid_argument);
+}
+
+TYPED_TEST(Conformance, AfterTheEndSubmissionsThrowPoolClosed) {
+  auto p = this->make();
+  TypeParam::close(p);
+  EXPECT_THROW(TypeParam::submit(p, square, 1), pool_closed);
+  EXPECT_THROW(TypeParam::try_submit(p, square, 1), pool_closed);
+  EXPECT_THROW(TypeParam::submit(p.with({.priority = 1}), square, 1), pool_closed);
+  TypeParam::end(p);
+  EXPECT_THROW(TypeParam::submit(p, square, 1), pool_closed);
+}
+
+TYPED_TEST(Conformance, WhatIsPendingWhenItIsDroppedEndsAsCancelled) {
+  auto p = this->make({.workers = 1});
+  const auto running = TypeParam::submit(p, until_stopped, this->file("running"));
+  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
+  std::vector<future<int>> queued;
+  for (int i = 0; i < 20; ++i) {
+    queued.push_back(TypeParam::submit(p, square, i));
+  }
+  TypeParam::drop(p);
+  for (const auto& f : queued) {
+    EXPECT_THROW(f.get(), cancelled_error);
+    EXPECT_TRUE(f.cancelled());
+  }
+  running.wait();  // asked to stop, or killed: it ends
+  EXPECT_THROW(TypeParam::submit(p, square, 1), pool_closed);
+}
+
+TYPED_TEST(Conformance, SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
+  for (int round = 0; round < 5; ++round) {
+    auto p = this->make();
+    std::atomic<int> refused{0};
+    std::atomic<int> given{0};
+    std::vector<std::vector<future<int>>> futures(3);
+    std::vector<std::jthread> submitters;
+    for (auto& mine : futures) {
+      submitters.emplace_back([&] {
+        try {
+          for (int i = 0; i < 100'000; ++i) {
+            mine.push_back(TypeParam::submit(p, square, 3));
+            ++given;
+          }
+        } catch (const pool_closed&) {
+          ++refused;
+        }
+      });
+    }
+    EXPECT_TRUE(eventually([&] { return given > 20; }));
+    TypeParam::close(p);
+    submitters.clear();
+    TypeParam::end(p);
+    for (const auto& mine : futures) {
+      for (const auto& f : mine) {
+        ASSERT_TRUE(f.ready());
+        try {
+          EXPECT_EQ(f.get(), 9);
+        } catch (const pool_closed&) {
+          // It was on its way when the pool closed.
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(Conformance, TheCountsAddUp) {
+  auto p = this->make();
+  for (int i = 0; i < 10; ++i) {
+    TypeParam::submit(p, square, i).wait();
+  }
+  TypeParam::submit(p, fail, 0).wait();
+  const auto held = this->hold(p);
+  EXPECT_EQ(p.stats().running, 1U);
+  this->open_gate();
+  held.wait();
+  TypeParam::end(p);
+  const pool_stats counts = p.stats();
+  EXPECT_EQ(counts.submitted, 12U);
+  EXPECT_EQ(counts.succeeded, 11U);
+  EXPECT_EQ(counts.failed, 1U);
+  EXPECT_EQ(counts.cancelled, 0U);
+  EXPECT_EQ(counts.queued, 0U);
+  EXPECT_EQ(counts.running, 0U);
+}
+
+TYPED_TEST(Conformance, TasksKnowTheirNumbers) {
+  auto p = this->make();
+  const auto [id, attempt] =
+      TypeParam::submit(p, [] { return std::pair{this_task::id(), this_task::attempt()}; }).get();
+  EXPECT_GT(id, 0U);
+  EXPECT_EQ(attempt, 1U);
+  EXPECT_EQ(this_task::id(), 0U);
+  EXPECT_EQ(this_task::attempt(), 0U);
+  EXPECT_FALSE(this_task::stop_token().stop_possible());
+}
+
+}  // namespace
+}  // namespace troupe::test
