@@ -84,6 +84,7 @@ void adaptive_map(report& to);
 void thread_pool(report& to);
 void executor(report& to);
 void payload(report& to);
+void pending(report& to);
 void kill_notice(report& to);
 void fresh_pool(report& to);
 void idle_memory(report& to);

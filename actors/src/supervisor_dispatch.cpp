@@ -421,14 +421,16 @@ bool supervisor::cancel(job& which, bool force) {
   if (which.done()) {
     return false;
   }
-  auto why = std::make_shared<failure>();
-  why->code = errc::cancelled;
-  why->ran = task_ran::maybe;
-  why->task = which.number;
-  why->text = name_of(which) + " was cancelled between two attempts";
-  unpark([&](const slice& what) { return what.work.get() == &which; }, why);
-  if (which.done()) {
-    return true;
+  if (!parked_.empty()) {
+    auto why = std::make_shared<failure>();
+    why->code = errc::cancelled;
+    why->ran = task_ran::maybe;
+    why->task = which.number;
+    why->text = name_of(which) + " was cancelled between two attempts";
+    unpark([&](const slice& what) { return what.work.get() == &which; }, why);
+    if (which.done()) {
+      return true;
+    }
   }
   for (worker_record* worker : std::vector<worker_record*>{ring_}) {
     const bool has =
