@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Many tasks at once: what a pending one holds, what cancelling costs, and what a long one does to short ones.
+// Many tasks at once: what a pending one holds, what cancelling costs, and what a long one does to
+// short ones.
 
 #include "troupe/pool.hpp"
 
@@ -106,11 +107,7 @@ void pending(report& to) {
   auto busy = occupy(pool);
   const double beside = percentile_99(short_tasks(pool, bursts));
   busy.cancel();
-  to.add({"pending.short_beside_long_p99",
-          unit::seconds,
-          beside,
-          alone,
-          "the same without",
+  to.add({"pending.short_beside_long_p99", unit::seconds, beside, alone, "the same without",
           ours_at_most(alone + 1e-3),
           "bursts of 50 with a task that does not end; at most one window (1 ms) more"});
 }

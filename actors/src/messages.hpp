@@ -88,6 +88,7 @@ struct hello {
   std::uint32_t magic = 0x50525454;  // "TTRP"
   std::uint32_t protocol = 1;
   std::uint64_t worker = 0;
+  std::int64_t pid = 0;  ///< the fork server says it, too, but maybe later than this
   std::uint8_t build_id_bytes = 0;
   std::uint8_t build_id[23] = {};
 };

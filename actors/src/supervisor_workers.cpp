@@ -115,6 +115,10 @@ void supervisor::greet(worker_record& worker) {
     condemn(worker, "it is another build");
     return;
   }
+  if (worker.pid == 0) {
+    // Nobody must see a ready worker with the pid 0: signals sent there go to the own group.
+    worker.pid = said.pid;
+  }
   worker.greeted = true;
 }
 

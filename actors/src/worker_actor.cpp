@@ -571,6 +571,7 @@ std::string own_hello() {
   hello mine;
   mine.worker = this_process::worker_id();
   const auto build = program_build_id();
+  mine.pid = this_process::pid();
   mine.build_id_bytes = static_cast<std::uint8_t>(std::min(build.size(), sizeof mine.build_id));
   std::memcpy(mine.build_id, build.data(), mine.build_id_bytes);
   return to_bytes(mine);
