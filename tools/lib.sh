@@ -37,7 +37,8 @@ logged() {
   return "$status"
 }
 
-# build_preset PRESET [TARGET...]: configures and builds in build/PRESET.
+# build_preset PRESET [TARGET...]: configures (with configure_arguments) and builds in build/PRESET.
+configure_arguments=()
 build_preset() {
   local preset=$1 log fresh=()
   shift
@@ -51,7 +52,7 @@ build_preset() {
   fi
   cd "$root"
   say "configuring ${root##*/}/build/$preset"
-  logged "$log" cmake --preset "$preset" "${fresh[@]}" || return
+  logged "$log" cmake --preset "$preset" "${fresh[@]}" "${configure_arguments[@]}" || return
   say "building ${*:-everything} (log: $log)"
   logged "$log" cmake --build --preset "$preset" --parallel "$(nproc)" ${*:+--target "$@"} || return
   cd "$OLDPWD"
