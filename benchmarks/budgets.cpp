@@ -194,7 +194,7 @@ constexpr std::array groups{
     group{"thread_pool", thread_pool},
     group{"executor", executor},
     group{"payload", payload},
-    {"pending", pending},
+    group{"pending", pending},
     group{"kill", kill_notice},
     group{"fresh_pool", fresh_pool},
     group{"idle_memory", idle_memory},
