@@ -20,7 +20,7 @@ bool future_state::wait(const deadline& until) const {
   if (done()) {
     return true;
   }
-  if (hurry()) {
+  if ((!until || *until > std::chrono::steady_clock::now()) && hurry()) {
     return true;
   }
   if (!until) {

@@ -136,6 +136,8 @@ class Conformance : public pool_test {
  protected:
   void SetUp() override {
     if (sanitized && Kind::forks) {
+      // ThreadSanitizer refuses threads after such a fork, and AddressSanitizer's allocator may
+      // have been locked by another thread at that moment. Without sanitizers they run.
       GTEST_SKIP() << "the sanitizers do not stand a fork of a program with threads";
     }
   }

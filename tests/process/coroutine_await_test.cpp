@@ -43,7 +43,7 @@ int fail(int x) {
 
 task<int> wait_for_ever(std::string running) {
   mark(running);
-  co_await sleep_for(1h);
+  co_await sleep_for(1h);  // never: its test cancels it
   co_return 0;
 }
 
@@ -217,6 +217,7 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
   auto gate = p.apply_async(wait_at, file("running"), file("gate"));
   ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
   std::vector<std::unique_ptr<asio::cancellation_signal>> stops;
+  int in_line = 0;  // one thread: whoever has counted itself is in line when others have their turn
   int aborted = 0;
   int done = 0;
   for (int i = 0; i < 20; ++i) {
@@ -224,6 +225,7 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
     asio::co_spawn(
         loop,
         [&]() -> task<void> {
+          ++in_line;
           future<void> f = co_await as_awaitable(p.co_apply_async(mark, file("ran")));
           co_await as_awaitable(f);
         },
@@ -233,7 +235,9 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
   asio::co_spawn(
       loop,
       [&]() -> task<void> {
-        co_await sleep_for(5ms);
+        while (in_line < 20) {
+          co_await sleep_for(1ms);
+        }
         for (std::size_t i = 3; i < 20; i += 2) {
           stops[i]->emit(asio::cancellation_type::terminal);
         }
@@ -255,11 +259,13 @@ TEST_F(CoroutineAwaitHere, ThoseInLineHearThatThePoolIsClosed) {
   auto gate = p.apply_async(wait_at, file("running"), file("gate"));
   ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
   auto queued = p.apply_async(square, 2);
+  int in_line = 0;
   int refused = 0;
   for (int i = 0; i < 10; ++i) {
     asio::co_spawn(
         loop,
         [&]() -> task<void> {
+          ++in_line;
           try {
             co_await as_awaitable(p.co_apply_async(square, 1));
           } catch (const pool_closed&) {
@@ -271,7 +277,9 @@ TEST_F(CoroutineAwaitHere, ThoseInLineHearThatThePoolIsClosed) {
   asio::co_spawn(
       loop,
       [&]() -> task<void> {
-        co_await sleep_for(5ms);
+        while (in_line < 10) {
+          co_await sleep_for(1ms);
+        }
         p.close();
       },
       [](std::exception_ptr) {});

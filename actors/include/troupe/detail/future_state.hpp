@@ -72,10 +72,12 @@ class future_state : public std::enable_shared_from_this<future_state> {
 
   /// Called once, through the state's executor, when done or at once if it is.
   void when_done(callback function);
-  /// True: `listener` hears of the end, once. False: it is done already.
   /// Where its callbacks run.
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
+  /// True: `listener` hears of the end, once. False: it is done already.
   bool listen(std::shared_ptr<completion_listener> listener);
+  /// It may still be hearing of it just now.
+  void unlisten(const completion_listener* listener) noexcept;
 
   using progress_callback = std::function<void(const task_progress&)>;
   /// The newest report, if there was one.
@@ -85,8 +87,6 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// By the fulfilling side.
   void report(task_progress now);
 
-  /// It may still be hearing of it just now.
-  void unlisten(const completion_listener* listener) noexcept;
   /// The same on the thread that fulfils (at once if that is over): for wake-ups, never for users'
   /// functions. It must not throw, and must not wait.
   void observe(callback function) const;
