@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// A submission being encoded, in the thread that submits it.
+
+#include "pool_core_impl.hpp"
+
+#include <exception>
+#include <string>
+#include <utility>
+
+namespace troupe::detail {
+
+namespace {
+/// Kept from one submission of this thread to the next, so that most allocate nothing to encode.
+thread_local std::unique_ptr<job_sink> spare_sink;
+}  // namespace
+
+static_assert(job_sink::part_in_segment == in_segment);
+
+job_builder::job_builder(const pool_ptr& pool)
+    : pool_{pool.get()}, sink_{spare_sink ? std::move(spare_sink) : std::make_unique<job_sink>()} {
+  sink_->begin(pool->owner().segments(), pool->options().max_payload_bytes);
+}
+job_builder::~job_builder() {
+  if (sink_ && sink_->capacity() <= 4 * max_frame_bytes) {
+    sink_->begin(nullptr, 0);
+    spare_sink = std::move(sink_);
+  }
+}
+job_builder::job_builder(job_builder&&) noexcept = default;
+
+void job_builder::part(encode_ref encode, const char* what) {
+  try {
+    sink_->begin_part(what);
+    encode(*sink_);
+    std::size_t bytes = 0;
+    if (auto segment = sink_->end_part(bytes)) {
+      const segment_reference where{segment->id(), bytes, 0};
+      segments_.push_back(std::move(segment));
+      sink_->append(&where, sizeof where);
+    }
+  } catch (const error&) {
+    sink_->abandon_part();
+    throw;
+  } catch (const std::exception& problem) {
+    sink_->abandon_part();
+    std::throw_with_nested(
+        error{errc::argument_encode_failed, task_ran::no,
+              std::string{"troupe: "} + what + " could not be encoded: " + problem.what()});
+  } catch (...) {
+    sink_->abandon_part();
+    std::throw_with_nested(error{errc::argument_encode_failed, task_ran::no,
+                                 std::string{"troupe: "} + what + " could not be encoded"});
+  }
+}
+
+std::size_t job_builder::bytes() const noexcept {
+  return sink_->size();
+}
+
+void job_builder::callable(encode_ref encode) {
+  part(encode, "the callable");
+  callable_bytes_ = sink_->size();
+}
+
+void job_builder::item(encode_ref encode) {
+  part(encode, "the arguments");
+  ++count_;
+}
+
+void job_builder::same_callable(const job_builder& other) {
+  sink_->append(other.sink_->data(), other.callable_bytes_);
+  callable_bytes_ = other.callable_bytes_;
+  segments_ = other.segments_;
+}
+
+}  // namespace troupe::detail
