@@ -39,6 +39,24 @@ const std::vector<std::shared_ptr<segment>>& job::segments() const {
   return rare_ ? rare_->segments : none;
 }
 
+const cargo_list& job::cargo() const {
+  static const cargo_list none;
+  return rare_ ? rare_->cargo : none;
+}
+void job::set_cargo(cargo_list what) {
+  if (!what.empty()) {
+    rare().cargo = std::move(what);
+  }
+}
+const cargo_list& job::result_cargo() const {
+  static const cargo_list none;
+  return rare_ ? rare_->result_cargo : none;
+}
+void job::add_result_cargo(cargo_list what) {
+  auto& all = rare().result_cargo;
+  all.insert(all.end(), std::make_move_iterator(what.begin()), std::make_move_iterator(what.end()));
+}
+
 void job::prepare() {
   if (count != 1) {
     many_ = std::make_unique<outcome[]>(count);
@@ -46,6 +64,7 @@ void job::prepare() {
 }
 
 void job::each_value(const std::function<void(std::span<const std::byte>)>& visit) const {
+  const cargo_unloading scope{result_cargo()};
   for (std::uint32_t item = 0; item < count; ++item) {
     visit(value(item));
   }
@@ -106,6 +125,7 @@ bool job::finish_if_complete() {
   std::shared_ptr<const failure> first;
   if (rare_) {
     rare_->segments.clear();
+    rare_->cargo.clear();
     rare_->offsets = {};
     rare_->lost_attempts = {};
     for (std::uint32_t item = 0; item < count && !rare_->failures.empty() && !first; ++item) {

@@ -209,6 +209,7 @@ std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr&
     }
   }
   auto made = std::make_shared<job>(shared_from_this(), how, std::move(encoded.segments_));
+  made->set_cargo(std::move(encoded.cargo_));
   made->callable_bytes = static_cast<std::uint32_t>(encoded.callable_bytes_);
   made->count = count;
   made->max_slice = max_slice;

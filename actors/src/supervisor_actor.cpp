@@ -57,6 +57,7 @@ supervisor::supervisor(pool_core& core)
   byte_buffer bytes;
   bytes.append(&header, sizeof header);
   if (options_.initializer) {
+    const cargo_loading scope{configuration_cargo_};
     encode(bytes, options_.initializer);
   }
   configuration_.assign(bytes.bytes().begin(), bytes.bytes().end());

@@ -255,6 +255,7 @@ class supervisor {
   std::vector<worker_record*> ring_;  // the same, for picking
   std::size_t cursor_ = 0;
   std::vector<std::byte> configuration_;  // every worker's first frame
+  cargo_list configuration_cargo_;        // what it refers to
   restart_history history_;
   int least_ = 1;   // workers kept when there is nothing to do
   int most_ = 1;    // workers while there is much to do

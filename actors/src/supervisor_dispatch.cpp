@@ -218,6 +218,10 @@ bool supervisor::send(worker_record& worker, slice& what) {
        !announce_segments(worker, work, work.bytes.data() + begin, work.bytes.data() + end))) {
     room = nullptr;
   }
+  if (room != nullptr && !work.cargo().empty() &&
+      !worker.channel->send_cargo(worker.next_number, work.cargo())) {
+    room = nullptr;
+  }
   if (room == nullptr) {
     worker.blocked = true;
     // Its next result unblocks it, but a full socket may belong to a worker that has nothing to do.
@@ -231,9 +235,10 @@ bool supervisor::send(worker_record& worker, slice& what) {
   std::memcpy(room, &header, sizeof header);
   std::memcpy(room + sizeof header, work.bytes.data(), work.callable_bytes);
   std::memcpy(room + head, work.bytes.data() + begin, end - begin);
-  worker.channel->publish({static_cast<std::uint32_t>(bytes), frame_kind::tasks,
-                           work.options().timeout ? announce_begin : std::uint16_t{0},
-                           worker.next_number});
+  const auto flags = static_cast<std::uint16_t>((work.options().timeout ? announce_begin : 0) |
+                                                (work.cargo().empty() ? 0 : has_cargo));
+  worker.channel->publish(
+      {static_cast<std::uint32_t>(bytes), frame_kind::tasks, flags, worker.next_number});
   if (worker.outstanding == 0) {
     worker.last_progress = std::chrono::steady_clock::now();
   }

@@ -53,8 +53,12 @@ void supervisor::launch_worker() {
                       ": pass a file name or a shared object instead"};
     }
     std::memcpy(room, configuration_.data(), configuration_.size());
-    made->channel->publish(
-        {static_cast<std::uint32_t>(configuration_.size()), frame_kind::configure, 0, 0});
+    if (!configuration_cargo_.empty()) {
+      made->channel->send_cargo(0, configuration_cargo_);
+    }
+    made->channel->publish({static_cast<std::uint32_t>(configuration_.size()),
+                            frame_kind::configure,
+                            configuration_cargo_.empty() ? std::uint16_t{0} : has_cargo, 0});
     made->channel->arm();
     core_.owner().loop().watch(made->channel->socket(),
                                [weak = core_.weak_from_this(), id = made->id] {
@@ -315,6 +319,15 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
       work->run_items += timing.items;
     }
   }
+  cargo_list cargo;
+  if ((header.flags & result_has_cargo) != 0) {
+    try {
+      cargo = worker.channel->take_cargo(header.number);
+    } catch (const error& problem) {
+      worker.channel->break_channel(problem.what());
+      return;
+    }
+  }
   const auto doomed = worker.dooms.empty() ? worker.dooms.end() : worker.dooms.find(header.number);
   if (doomed != worker.dooms.end() && doomed->second != doom::cancelled) {
     // It ended within the grace time, but the limit had passed: the answer is the same either way.
@@ -331,6 +344,9 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
     }
     try {
       auto value = worker.channel->open_payload(where);
+      if (!cargo.empty()) {
+        work->add_result_cargo(std::move(cargo));
+      }
       work->store_payload(item, std::move(value));
       settle_value(*work);
     } catch (const error& problem) {
@@ -357,6 +373,9 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
       return;
     }
   } else {
+    if (!cargo.empty()) {
+      work->add_result_cargo(std::move(cargo));
+    }
     work->store_value(item, payload);
     settle_value(*work);
   }

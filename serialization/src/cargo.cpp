@@ -68,9 +68,10 @@ std::shared_ptr<const cargo> load_cargo(input_archive& ar) {
       }
     }
   }
-  ar.fail("these bytes name a shared object that did not come with them: they never were a handle, "
-          "or were copied from where its descriptor could not follow",
-          typeid(cargo));
+  ar.fail(
+      "these bytes name a shared object that did not come with them: they never were a handle, "
+      "or were copied from where its descriptor could not follow",
+      typeid(cargo));
 }
 
 }  // namespace troupe::detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/cargo.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/pool_options.hpp"
@@ -55,17 +56,21 @@ class job_builder {
 
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::size_t bytes() const noexcept;
+  /// Shared objects it refers to.
+  [[nodiscard]] std::size_t cargo() const noexcept { return cargo_.size(); }
 
  private:
   friend class pool_core;
   friend class map_session;
   void part(encode_ref encode, const char* what);
+  void abandon_part(std::size_t cargo_before) noexcept;
 
   pool_core* pool_;
   std::unique_ptr<job_sink> sink_;
   std::size_t callable_bytes_ = 0;
   std::size_t count_ = 0;
   std::vector<std::shared_ptr<segment>> segments_;
+  cargo_list cargo_;
 };
 
 pool_ptr make_pool(const pool_options& options);
@@ -140,6 +145,7 @@ class map_session {
   struct item {
     std::span<const std::byte> value;
     const failure* failed = nullptr;
+    const cargo_list* cargo = nullptr;  ///< what the value refers to
   };
   const item* next(const puller& pull);
   /// Begins before the first `next`.
