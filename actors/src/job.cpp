@@ -7,6 +7,14 @@
 #include <cstring>
 
 namespace troupe::detail {
+namespace {
+
+// Not inside of functions, where a process forked during the first use would wait for the end of
+// it.
+const std::vector<std::shared_ptr<segment>> no_segments;
+const cargo_list no_cargo;
+
+}  // namespace
 
 job_group::~job_group() = default;
 
@@ -35,13 +43,11 @@ job::job(std::shared_ptr<pool_core> owner, const options_ptr& options,
 job::~job() = default;
 
 const std::vector<std::shared_ptr<segment>>& job::segments() const {
-  static const std::vector<std::shared_ptr<segment>> none;
-  return rare_ ? rare_->segments : none;
+  return rare_ ? rare_->segments : no_segments;
 }
 
 const cargo_list& job::cargo() const {
-  static const cargo_list none;
-  return rare_ ? rare_->cargo : none;
+  return rare_ ? rare_->cargo : no_cargo;
 }
 void job::set_cargo(cargo_list what) {
   if (!what.empty()) {
@@ -49,8 +55,7 @@ void job::set_cargo(cargo_list what) {
   }
 }
 const cargo_list& job::result_cargo() const {
-  static const cargo_list none;
-  return rare_ ? rare_->result_cargo : none;
+  return rare_ ? rare_->result_cargo : no_cargo;
 }
 void job::add_result_cargo(cargo_list what) {
   auto& all = rare().result_cargo;

@@ -2,6 +2,7 @@
 #include "troupe/detail/launcher.hpp"
 
 #include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/fork_safety.hpp"
 
 #include "child.hpp"
 #include "sys.hpp"
@@ -287,7 +288,11 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends) {
   }
   std::fflush(nullptr);
   code = code != 0 ? code : TROUPE_FAILPOINT_ERRNO("server.fork");
-  const pid_t pid = code != 0 ? -1 : ::fork();
+  pid_t pid = -1;
+  if (code == 0) {
+    const all_locked_for_fork for_the_child;
+    pid = ::fork();
+  }
   if (pid == 0) {
     worker_boot boot;
     boot.id = worker;

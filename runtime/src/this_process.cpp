@@ -151,6 +151,10 @@ bool spinning_helps() noexcept {
   static const bool several = usable_cpus() > 1;
   return several;
 }
+namespace {
+// A process that is forked during the first use would wait for the end of it.
+[[maybe_unused]] const bool several_made_before_main = spinning_helps();
+}  // namespace
 
 void set_worker_id(std::uint64_t id) noexcept {
   own_worker_id.store(id);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/callable.hpp"
 
+#include "troupe/detail/fork_safety.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 
@@ -35,7 +36,7 @@ class name_table {
   }
 
  private:
-  std::mutex mutex_;
+  fork_safe_mutex mutex_;
   std::map<std::string, named_entry, std::less<>> entries_;  // guarded by mutex_
 };
 
@@ -44,6 +45,7 @@ name_table& names() {
   static name_table& table = *new name_table;
   return table;
 }
+[[maybe_unused]] const name_table& names_made_before_main = names();
 
 }  // namespace
 

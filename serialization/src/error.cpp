@@ -71,6 +71,9 @@ std::string text_of_remote(const failure& what) {
   return what.type_name.empty() ? what.text : what.type_name + ": " + what.text;
 }
 
+const std::string no_text;
+const std::vector<code_location> no_frames;
+
 }  // namespace
 
 std::string_view to_string(errc code) noexcept {
@@ -184,14 +187,12 @@ std::optional<resource_usage> worker_lost::usage() const {
 }
 
 const std::string& worker_lost::stderr_tail() const noexcept {
-  static const std::string none;
-  return failure_->death ? failure_->death->stderr_tail : none;
+  return failure_->death ? failure_->death->stderr_tail : no_text;
 }
 
 const std::vector<code_location>& worker_lost::frames() const noexcept {
-  static const std::vector<code_location> none;
   const crash_details* const crash = crash_of(*failure_);
-  return crash != nullptr ? crash->frames : none;
+  return crash != nullptr ? crash->frames : no_frames;
 }
 
 std::vector<std::string> worker_lost::backtrace() const {

@@ -60,6 +60,7 @@ const std::vector<known_type>& known_types() {
   };
   return all;
 }
+[[maybe_unused]] const auto& types_made_before_main = known_types();
 
 standard_exception kind_of(const std::string& type) {
   for (const known_type& known : known_types()) {
