@@ -18,6 +18,7 @@
 #include "current_task.hpp"
 #include "engine.hpp"
 #include "messages.hpp"
+#include "process_core.hpp"
 #include "thread_core_impl.hpp"
 
 #include <malloc.h>
@@ -154,6 +155,8 @@ class worker {
         case frame_kind::tasks:
           run_tasks(header, payload);
           break;
+        case frame_kind::become:
+          run_process(channel_, header, payload);
         case frame_kind::stop_task:
           if (coroutines_) {
             coroutines_->stop(header.number);

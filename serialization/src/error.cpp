@@ -9,7 +9,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 33> code_names{"ok",
+constexpr std::array<std::string_view, 34> code_names{"ok",
                                                       "task_failed",
                                                       "worker_lost",
                                                       "timeout",
@@ -41,8 +41,9 @@ constexpr std::array<std::string_view, 33> code_names{"ok",
                                                       "connect_failed",
                                                       "closed",
                                                       "buffer_too_short",
-                                                      "queue_closed"};
-static_assert(code_names.size() == static_cast<std::size_t>(errc::queue_closed) + 1);
+                                                      "queue_closed",
+                                                      "wrong_state"};
+static_assert(code_names.size() == static_cast<std::size_t>(errc::wrong_state) + 1);
 
 std::optional<exit_status> exit_of(const failure& what) noexcept {
   switch (what.exit_kind) {

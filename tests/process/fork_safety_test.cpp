@@ -2,13 +2,14 @@
 // start_method::fork copies a program while its threads are at work: nothing that the copy needs
 // may be left locked in it.
 #include "troupe/detail/fork_safety.hpp"
+
 #include "troupe/log.hpp"
 
 #include "pool_fixture.hpp"
 
 #include <atomic>
-#include <string_view>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 namespace troupe::test {

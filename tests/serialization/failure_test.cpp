@@ -410,7 +410,7 @@ TEST(ExitStatus, ReadsLikeAPersonWouldSayIt) {
 TEST(Errc, EveryCodeHasItsName) {
   EXPECT_EQ(to_string(errc::ok), "ok");
   EXPECT_EQ(to_string(errc::would_deadlock), "would_deadlock");
-  EXPECT_EQ(to_string(errc::queue_closed), "queue_closed");
+  EXPECT_EQ(to_string(errc::wrong_state), "wrong_state");
   EXPECT_EQ(to_string(errc::unknown_function), "unknown_function");
   EXPECT_EQ(to_string(static_cast<errc>(9999)), "unknown error code");
   EXPECT_EQ(to_string(task_ran::maybe), "maybe");

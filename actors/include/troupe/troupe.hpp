@@ -14,6 +14,7 @@
 #include "troupe/policy.hpp"        // IWYU pragma: export
 #include "troupe/pool.hpp"          // IWYU pragma: export
 #include "troupe/pool_options.hpp"  // IWYU pragma: export
+#include "troupe/process.hpp"       // IWYU pragma: export
 #include "troupe/progress.hpp"      // IWYU pragma: export
 #include "troupe/progress_bar.hpp"  // IWYU pragma: export
 #include "troupe/start_method.hpp"  // IWYU pragma: export

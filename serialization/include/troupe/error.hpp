@@ -97,7 +97,10 @@ enum class errc : std::uint16_t {
   /// the programmer.
   buffer_too_short,
   /// The queue was closed, and for a reader also drained. Ran: no. Retry: no. Act: nobody.
-  queue_closed
+  queue_closed,
+  /// Not at this time of the object's life: started twice, joined before its start. Ran: no. Retry:
+  /// no. Act: the programmer.
+  wrong_state
 };
 
 /// Did the task run? `maybe` is the honest answer when a worker died holding it.
@@ -199,7 +202,7 @@ struct failure {
 
 // Found by the codec, which refuses bytes that are none of the enumerators.
 [[nodiscard]] constexpr bool is_valid(errc code) noexcept {
-  return code <= errc::queue_closed;
+  return code <= errc::wrong_state;
 }
 [[nodiscard]] constexpr bool is_valid(task_ran ran) noexcept {
   return ran <= task_ran::maybe;

@@ -36,6 +36,7 @@ enum class frame_kind : std::uint16_t {
   progress,     ///< number: the running task; payload: done, total, text
   // supervisor -> worker
   stop_task,  ///< number: a task that was begun; ends it if it is a coroutine
+  become,     ///< payload: an encoded process_role; this is no worker but a process of the user's
 };
 
 struct frame_header {
