@@ -32,6 +32,7 @@ struct process_place {
   std::shared_ptr<engine> current;  // guarded by mutex
   bool was_shut_down = false;       // guarded by mutex
   program self;                     // in a worker
+  std::atomic<std::uint64_t> depth{0};
   caf::actor_system* worker_actors = nullptr;
   const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
 };
@@ -313,6 +314,13 @@ void engine::remove(const process_core* ended) {
 std::vector<std::shared_ptr<process_core>> engine::running() {
   const std::lock_guard lock{mutex_};
   return running_;
+}
+
+std::uint64_t engine::depth() noexcept {
+  return place().depth.load();
+}
+void engine::set_depth(std::uint64_t depth) noexcept {
+  place().depth.store(depth);
 }
 
 void engine::end_current() noexcept {

@@ -84,6 +84,9 @@ class engine {
   [[nodiscard]] std::vector<std::shared_ptr<process_core>> running();
   /// How long `shut_down` waits for processes that are no daemons.
   void limit_join(std::chrono::milliseconds limit) { join_limit_ = limit; }
+  /// How many pools' tasks this process is inside of: 0 in the program itself.
+  static std::uint64_t depth() noexcept;
+  static void set_depth(std::uint64_t depth) noexcept;
   /// Ends the engine of this process, if there is one.
   static void end_current() noexcept;
   /// After the last one, memory kept for reuse is freed.

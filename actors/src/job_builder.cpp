@@ -23,10 +23,12 @@ error too_much_cargo(const std::string& what, task_ran ran) {
 
 static_assert(job_sink::part_in_segment == in_segment);
 
-job_builder::job_builder(const pool_ptr& pool)
-    : pool_{pool.get()}, sink_{spare_sink ? std::move(spare_sink) : std::make_unique<job_sink>()} {
-  sink_->begin(pool->owner().segments(), pool->options().max_payload_bytes);
+job_builder::job_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes)
+    : sink_{spare_sink ? std::move(spare_sink) : std::make_unique<job_sink>()} {
+  sink_->begin(std::move(segments), max_part_bytes);
 }
+job_builder::job_builder(const pool_ptr& pool)
+    : job_builder{pool->owner().segments(), pool->options().max_payload_bytes} {}
 job_builder::~job_builder() {
   if (sink_ && sink_->capacity() <= 4 * max_frame_bytes) {
     sink_->begin(nullptr, 0);

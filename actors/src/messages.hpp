@@ -54,6 +54,7 @@ exit_notice decode_notice(const std::string& bytes);
 struct configure_header {
   std::uint64_t max_result_bytes = 0;
   std::uint64_t concurrency = 1;
+  std::uint64_t depth = 1;  ///< pools in tasks of pools: how deep this worker is
 };
 
 /// Payload of a `tasks` frame: this, the callable, then `count` items. The callable and each item

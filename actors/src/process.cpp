@@ -75,8 +75,8 @@ void process_core::check_started(const char* what) const {
 }
 
 void process_core::hand_over(supervisor_channel& channel) {
-  process_role role{options_.name, options_.daemon, this_process::name(), this_process::pid(),
-                    target_};
+  process_role role{options_.name,       options_.daemon, this_process::name(),
+                    this_process::pid(), engine::depth(), target_};
   cargo_list cargo;
   byte_buffer bytes;
   {

@@ -24,8 +24,8 @@
 namespace troupe::detail {
 namespace {
 
-/// After the handlers that were registered here, and instead of those of the program that this process
-/// was forked from.
+/// After the handlers that were registered here, and instead of those of the program that this
+/// process was forked from.
 void leave(int status, void* /*unused*/) {
   engine::end_current();
   std::cout.flush();
@@ -77,8 +77,8 @@ void run_process(worker_channel& channel, const frame_header& frame,
     parent_process parent;
     std::shared_ptr<const descriptor> of_parent;
     if ((frame.flags & role_has_parent) != 0 && !cargo.empty()) {
-      of_parent = std::make_shared<const descriptor>(
-          ::fcntl(cargo.back()->number(), F_DUPFD_CLOEXEC, 3));
+      of_parent =
+          std::make_shared<const descriptor>(::fcntl(cargo.back()->number(), F_DUPFD_CLOEXEC, 3));
       cargo.pop_back();
     }
     {
@@ -94,6 +94,7 @@ void run_process(worker_channel& channel, const frame_header& frame,
     }
     become_process(role.name, role.daemon,
                    parent_process{role.parent_pid, role.parent_name, std::move(of_parent)});
+    engine::set_depth(role.depth);
     ::signal(SIGINT, SIG_DFL);
     ::on_exit(&leave, nullptr);
     cargo.clear();  // the call keeps what it refers to

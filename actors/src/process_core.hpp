@@ -24,11 +24,12 @@ struct process_role {
   bool daemon = false;
   std::string parent_name;
   std::int64_t parent_pid = 0;
+  std::uint64_t depth = 0;  ///< of pools, see engine::depth
   bound_call target;
 
   template <class Archive>
   void serialize(Archive& ar) {
-    ar(name, daemon, parent_name, parent_pid, target);
+    ar(name, daemon, parent_name, parent_pid, depth, target);
   }
 };
 

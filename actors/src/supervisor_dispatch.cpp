@@ -102,7 +102,8 @@ void supervisor::each_queue(const std::function<void(std::deque<slice>&)>& visit
 }
 
 bool supervisor::has_room(const worker_record& worker) const {
-  if (!worker.usable() || worker.blocked || worker.assigned >= task_limit()) {
+  if (!worker.usable() || worker.blocked || worker.assigned >= task_limit() ||
+      !worker.children.empty()) {
     return false;
   }
   if (concurrency() > 1 && !worker.dooms.empty()) {
@@ -284,6 +285,10 @@ void supervisor::dispatch() {
       }
     }
     retire_drained();
+    if (parents_ > 0 || compensation_due_) {
+      compensation_due_ = false;
+      compensate();
+    }
     grow();
     watch_idle();
   }

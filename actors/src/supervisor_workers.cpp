@@ -221,6 +221,9 @@ void supervisor::on_frame(worker_record& worker, const frame_header& header,
     case frame_kind::progress:
       on_progress(worker, header.number, payload);
       return;
+    case frame_kind::submit:
+      on_submit(worker, header, payload);
+      return;
     default:
       worker.channel->break_channel("it sent a frame of an unknown kind");
       return;
@@ -412,6 +415,7 @@ void supervisor::settle_after_death(worker_record& worker, const exit_notice& no
   // begun.
   worker.leaving = true;
   service(worker);
+  orphan(worker);
   unbind(worker);
   take_back(worker);
   if (counts && worker.ended_for == 0) {

@@ -10,6 +10,7 @@
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/segment.hpp"
+#include "troupe/own_pool.hpp"
 #include "troupe/this_process.hpp"
 #include "troupe/this_task.hpp"
 
@@ -18,6 +19,7 @@
 #include "current_task.hpp"
 #include "engine.hpp"
 #include "messages.hpp"
+#include "nested.hpp"
 #include "process_core.hpp"
 #include "thread_core_impl.hpp"
 
@@ -135,7 +137,8 @@ class worker {
       : channel_{channel},
         watcher_{channel},
         segments_{std::make_shared<segment_pool>(max_idle_result_bytes)},
-        result_{segments_, UINT64_MAX, "the bytes of the result"} {
+        result_{segments_, UINT64_MAX, "the bytes of the result"},
+        nested_{channel, segments_} {
     current.watcher = &watcher_;
     reporter = this;
   }
@@ -185,6 +188,8 @@ class worker {
     channel_.ring_bell();
   }
 
+  [[nodiscard]] nested_calls& nested() noexcept { return nested_; }
+
   [[nodiscard]] bool stopping() const { return stopping_ || orphaned_; }
 
   /// Goes on with tasks that had to wait for others to end, one message of them. True: some could.
@@ -224,7 +229,9 @@ class worker {
     configure_header header;
     take_front(payload, header);
     result_.limit(header.max_result_bytes);
+    nested_.limit(header.max_result_bytes);
     concurrency_ = header.concurrency;
+    engine::set_depth(header.depth);
     try {
       TROUPE_FAILPOINT("worker.initializer");
       if (!payload.empty()) {
@@ -559,6 +566,7 @@ class worker {
   stop_watcher watcher_;
   std::shared_ptr<segment_pool> segments_;
   payload_sink result_;
+  nested_calls nested_;
   cargo_list result_cargo_;
   cargo_loading result_scope_{result_cargo_};  // of the main thread, on which all tasks run
   std::string host_ = host_name();
@@ -663,7 +671,36 @@ void run_worker(worker_boot&& boot) {
 
 }  // namespace troupe::detail
 
+namespace troupe::detail {
+namespace {
+
+nested_calls& calls_of_task() {
+  if (reporter == nullptr || current.number == 0 || local_task::here() != nullptr ||
+      ::getpid() != ::gettid()) {
+    throw error{errc::wrong_state, task_ran::no,
+                "troupe: this_task::pool() is for tasks of a pool of processes, on the thread that "
+                "runs the task: elsewhere use the pool itself, or make another one"};
+  }
+  return reporter->nested();
+}
+
+}  // namespace
+
+job_builder nested_builder() {
+  return calls_of_task().builder();
+}
+std::shared_ptr<future_state> submit_nested(job_builder&& job) {
+  return calls_of_task().submit(std::move(job));
+}
+
+}  // namespace troupe::detail
+
 namespace troupe::this_task {
+
+own_pool pool() {
+  static_cast<void>(detail::calls_of_task());
+  return {};
+}
 
 // A task of a thread pool first: it may be in a worker process, inside of a task there.
 std::stop_token stop_token() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // `process`: a function in a process of its own, from its start to its exit status.
 #include "troupe/process.hpp"
+
 #include "troupe/system.hpp"
 
 #include "pool_fixture.hpp"
@@ -147,8 +148,7 @@ TEST_P(Process, AnUncaughtExceptionIsPrintedAndExitsWithOne) {
   p.join();
   EXPECT_EQ(p.exit_status(), exit_status{exited{1}});
   const std::string text = content(file("err"));
-  EXPECT_NE(text.find("process 'thrower' (pid " + std::to_string(p.pid()) + ")"),
-            std::string::npos)
+  EXPECT_NE(text.find("process 'thrower' (pid " + std::to_string(p.pid()) + ")"), std::string::npos)
       << text;
   EXPECT_NE(text.find("std::out_of_range"), std::string::npos) << text;
   EXPECT_NE(text.find("no such thing"), std::string::npos) << text;

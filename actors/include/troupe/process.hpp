@@ -46,18 +46,19 @@ void start_process(const process_ptr& process);
 
 /// A function that runs in a process of its own.
 ///
-/// The function and its arguments cross by value, as for a task of a pool; handles of shared objects
-/// among them refer to the same object there. What the function returns is dropped. In the new process
-/// SIGINT and SIGTERM do what they do by default, stdin is empty, and stdout and stderr are this
-/// program's.
+/// The function and its arguments cross by value, as for a task of a pool; handles of shared
+/// objects among them refer to the same object there. What the function returns is dropped. In the
+/// new process SIGINT and SIGTERM do what they do by default, stdin is empty, and stdout and stderr
+/// are this program's.
 ///
-/// How it ends: when the function returns, with exit code 0; when it throws, with 1 and the exception
-/// on stderr; by exit(n) with n; by a signal. Functions that were registered there with atexit run, what
-/// was printed is flushed, and processes that it started itself and that are no daemons are waited for.
+/// How it ends: when the function returns, with exit code 0; when it throws, with 1 and the
+/// exception on stderr; by exit(n) with n; by a signal. Functions that were registered there with
+/// atexit run, what was printed is flushed, and processes that it started itself and that are no
+/// daemons are waited for.
 ///
-/// A process goes on when its handle is destroyed. At the end of `troupe::system` daemons are ended by
-/// the ladder (SIGTERM, after `grace` SIGKILL), and then the others waited for (`system_options`).
-/// When this program dies, by whatever, all of them die.
+/// A process goes on when its handle is destroyed. At the end of `troupe::system` daemons are ended
+/// by the ladder (SIGTERM, after `grace` SIGKILL), and then the others waited for
+/// (`system_options`). When this program dies, by whatever, all of them die.
 ///
 /// Threads: any.    Crosses: no.    Follows: multiprocessing.Process.
 class process {
@@ -75,12 +76,14 @@ class process {
       : process{process_options{}, function, arguments...} {}
 
   /// Blocks: until the process exists, not until it runs the function.
-  /// Throws:  error{spawn_failed} or error{resource_exhausted}; error{wrong_state} if it was started
+  /// Throws:  error{spawn_failed} or error{resource_exhausted}; error{wrong_state} if it was
+  /// started
   ///          before; not_bootstrapped without a `troupe::system`.
   void start() { detail::start_process(core()); }
 
   /// Waits until it has ended.
-  /// Throws:  error{wrong_state} before the start, after close, or in another process than the one that
+  /// Throws:  error{wrong_state} before the start, after close, or in another process than the one
+  /// that
   ///          made it.
   void join() const { static_cast<void>(wait(std::nullopt)); }
   /// False: the time was over first. A negative time only looks.
@@ -104,9 +107,8 @@ class process {
   [[nodiscard]] const std::string& name() const;
   [[nodiscard]] bool is_daemon() const;
   /// A descriptor that is readable (for poll, epoll, `wait_readable`) once the process has ended: a
-  /// pidfd, closed with the last handle. The exit status follows a moment later: join does not block
-  /// for long then.
-  /// Throws:  error{wrong_state} before the start.
+  /// pidfd, closed with the last handle. The exit status follows a moment later: join does not
+  /// block for long then. Throws:  error{wrong_state} before the start.
   [[nodiscard]] int sentinel() const;
 
   /// SIGTERM, to the process and what it started in its group. Nothing if it has ended.
@@ -154,9 +156,10 @@ class process_base {
 
   /// As process::start.
   void start() {
-    static_assert(std::is_default_constructible_v<D>,
-                  "troupe: a class derived from process_base needs a default constructor, with which "
-                  "the new process begins before `serialize` fills the object");
+    static_assert(
+        std::is_default_constructible_v<D>,
+        "troupe: a class derived from process_base needs a default constructor, with which "
+        "the new process begins before `serialize` fills the object");
     if (!handle_) {
       handle_ = process{options_, &process_base::run_object, static_cast<const D&>(*this)};
     }

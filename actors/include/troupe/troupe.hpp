@@ -11,6 +11,7 @@
 #include "troupe/future.hpp"        // IWYU pragma: export
 #include "troupe/log.hpp"           // IWYU pragma: export
 #include "troupe/outcome.hpp"       // IWYU pragma: export
+#include "troupe/own_pool.hpp"      // IWYU pragma: export
 #include "troupe/policy.hpp"        // IWYU pragma: export
 #include "troupe/pool.hpp"          // IWYU pragma: export
 #include "troupe/pool_options.hpp"  // IWYU pragma: export

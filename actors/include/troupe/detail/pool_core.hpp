@@ -22,6 +22,7 @@ namespace troupe::detail {
 class job_sink;
 class pool_core;
 class segment;
+class segment_pool;
 using pool_ptr = std::shared_ptr<pool_core>;
 
 /// A function to call with a sink, by reference and without a type.
@@ -43,6 +44,7 @@ class encode_ref {
 class job_builder {
  public:
   explicit job_builder(const pool_ptr& pool);
+  job_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes);
   ~job_builder();
   job_builder(job_builder&&) noexcept;
   job_builder& operator=(job_builder&&) = delete;
@@ -62,10 +64,11 @@ class job_builder {
  private:
   friend class pool_core;
   friend class map_session;
+  friend class nested_calls;
+  friend class supervisor;
   void part(encode_ref encode, const char* what);
   void abandon_part(std::size_t cargo_before) noexcept;
 
-  pool_core* pool_;
   std::unique_ptr<job_sink> sink_;
   std::size_t callable_bytes_ = 0;
   std::size_t count_ = 0;

@@ -34,6 +34,7 @@ enum class frame_kind : std::uint16_t {
   began,        ///< number: the claimed task, sent only where it was asked for
   result,       ///< number: the task; flags: result_flag; payload: see result_prefix
   progress,     ///< number: the running task; payload: done, total, text
+  submit,       ///< number: ticket of a task for the same pool; payload: as its job's
   // supervisor -> worker
   stop_task,  ///< number: a task that was begun; ends it if it is a coroutine
   become,     ///< payload: an encoded process_role; this is no worker but a process of the user's
