@@ -9,7 +9,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 25> code_names{"ok",
+constexpr std::array<std::string_view, 33> code_names{"ok",
                                                       "task_failed",
                                                       "worker_lost",
                                                       "timeout",
@@ -33,8 +33,16 @@ constexpr std::array<std::string_view, 25> code_names{"ok",
                                                       "unknown_function",
                                                       "nesting_too_deep",
                                                       "queue_full",
-                                                      "would_deadlock"};
-static_assert(code_names.size() == static_cast<std::size_t>(errc::would_deadlock) + 1);
+                                                      "would_deadlock",
+                                                      "end_of_stream",
+                                                      "broken_pipe",
+                                                      "authentication_failed",
+                                                      "address_in_use",
+                                                      "connect_failed",
+                                                      "closed",
+                                                      "buffer_too_short",
+                                                      "queue_closed"};
+static_assert(code_names.size() == static_cast<std::size_t>(errc::queue_closed) + 1);
 
 std::optional<exit_status> exit_of(const failure& what) noexcept {
   switch (what.exit_kind) {
@@ -110,6 +118,10 @@ cancelled_error::~cancelled_error() = default;
 pool_closed::~pool_closed() = default;
 pool_broken::~pool_broken() = default;
 not_bootstrapped::~not_bootstrapped() = default;
+end_of_stream::~end_of_stream() = default;
+broken_pipe::~broken_pipe() = default;
+authentication_error::~authentication_error() = default;
+queue_closed::~queue_closed() = default;
 
 remote_error_info::remote_error_info(std::shared_ptr<const failure> what) noexcept
     : failure_(std::move(what)) {}
