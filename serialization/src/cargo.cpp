@@ -42,6 +42,10 @@ cargo_unloading::~cargo_unloading() {
   unloading = outer_;
 }
 
+bool cargo_is_unloading() noexcept {
+  return unloading != nullptr;
+}
+
 void save_cargo(output_archive& ar, std::shared_ptr<const cargo> what) {
   if (loading == nullptr) {
     throw error{errc::argument_encode_failed, task_ran::no,
@@ -68,9 +72,10 @@ std::shared_ptr<const cargo> load_cargo(input_archive& ar) {
       }
     }
   }
-  ar.fail("these bytes name a shared object that did not come with them: they never were a handle, "
-          "or were copied from where its descriptor could not follow",
-          typeid(cargo));
+  ar.fail(
+      "these bytes name a shared object that did not come with them: they never were a handle, "
+      "or were copied from where its descriptor could not follow",
+      typeid(cargo));
 }
 
 }  // namespace troupe::detail
