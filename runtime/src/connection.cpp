@@ -196,10 +196,9 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
   for (std::size_t at = 0; at < with.size(); at += sys::max_rights) {
     const std::size_t count = std::min(sys::max_rights, with.size() - at);
     const auto batch = std::as_bytes(std::span{ids}.subspan(at, count));
-    const sys::io_result sent =
-        sys::send_all(socket->number(), at == 0 ? bytes_of(header) : batch,
-                      at == 0 ? batch : std::span<const std::byte>{},
-                      std::span{numbers}.subspan(at, count));
+    const sys::io_result sent = sys::send_all(socket->number(), at == 0 ? bytes_of(header) : batch,
+                                              at == 0 ? batch : std::span<const std::byte>{},
+                                              std::span{numbers}.subspan(at, count));
     if (sent.error != 0) {
       fail_sending(sent.error, at != 0 || sent.bytes != 0);
     }
@@ -219,11 +218,12 @@ void connection_core::receive(frame_content wanted, Sink& to, cargo_list& with) 
   const auto socket = this->socket();
   frame_header header;
   sys::arrived_descriptors arrived;
-  const sys::io_result begin = sys::receive_all(
-      socket->number(), std::as_writable_bytes(std::span{&header, 1}), arrived);
+  const sys::io_result begin =
+      sys::receive_all(socket->number(), std::as_writable_bytes(std::span{&header, 1}), arrived);
   if (begin.bytes == 0 && (begin.error == 0 || begin.error == ECONNRESET)) {
-    throw end_of_stream{"troupe: the other end of the connection is closed, and all that it sent "
-                        "was received"};
+    throw end_of_stream{
+        "troupe: the other end of the connection is closed, and all that it sent "
+        "was received"};
   }
   const auto all = [&](const sys::io_result& part, std::size_t bytes) {
     if (part.error != 0) {
@@ -423,8 +423,8 @@ void connection::save(output_archive& ar) const {
     sys::fail(errc::resource_exhausted, "troupe: no descriptor left for a connection to send",
               errno);
   }
-  detail::save_cargo(ar, std::make_shared<detail::descriptor_cargo>(detail::new_cargo_id(),
-                                                                    std::move(own)));
+  detail::save_cargo(
+      ar, std::make_shared<detail::descriptor_cargo>(detail::new_cargo_id(), std::move(own)));
   const detail::connection_traits& traits = core_->traits();
   const auto directions =
       static_cast<std::uint8_t>((traits.readable ? 1 : 0) | (traits.writable ? 2 : 0));
@@ -441,11 +441,10 @@ void connection::load(input_archive& ar) {
   int type = 0;
   int domain = 0;
   socklen_t bytes = sizeof type;
-  const bool is_stream =
-      ::getsockopt(socket->number(), SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 &&
-      ::getsockopt(socket->number(), SOL_SOCKET, SO_DOMAIN, &domain, &(bytes = sizeof domain)) ==
-          0 &&
-      type == SOCK_STREAM;
+  const bool is_stream = ::getsockopt(socket->number(), SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 &&
+                         ::getsockopt(socket->number(), SOL_SOCKET, SO_DOMAIN, &domain,
+                                      &(bytes = sizeof domain)) == 0 &&
+                         type == SOCK_STREAM;
   if (!is_stream || directions == 0 || directions > 3) {
     ar.fail("what came with these bytes is no end of a connection", typeid(connection));
   }

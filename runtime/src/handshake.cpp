@@ -8,7 +8,6 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-
 #include <sys/random.h>
 #include <sys/socket.h>
 

@@ -91,13 +91,12 @@ class folder_lock {
 
 /// Is the file a socket that nobody listens to?
 bool is_stale(const raw_address& address, const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   if (::lstat(path.c_str(), &found) != 0 || !S_ISSOCK(found.st_mode)) {
     return false;
   }
   const descriptor probe = new_socket(AF_UNIX);
-  return ::connect(probe.number(), address.get(), address.bytes) != 0 &&
-         errno == ECONNREFUSED;
+  return ::connect(probe.number(), address.get(), address.bytes) != 0 && errno == ECONNREFUSED;
 }
 
 [[noreturn]] void fail_to_listen(const std::string& text, int number) {
@@ -257,7 +256,7 @@ void listener_core::listen_unix() {
   if (problem != 0) {
     fail_to_listen(address_.text, problem);
   }
-  struct stat made {};
+  struct stat made{};
   if (has_file && ::lstat(address_.text.c_str(), &made) == 0) {
     file_device_ = made.st_dev;
     file_inode_ = made.st_ino;
@@ -270,10 +269,9 @@ void listener_core::close() noexcept {
   if (!listening_) {
     return;
   }
-  struct stat found {};
-  if (file_inode_ != 0 && owner_ == ::getpid() &&
-      ::lstat(address_.text.c_str(), &found) == 0 && found.st_dev == file_device_ &&
-      found.st_ino == file_inode_) {
+  struct stat found{};
+  if (file_inode_ != 0 && owner_ == ::getpid() && ::lstat(address_.text.c_str(), &found) == 0 &&
+      found.st_dev == file_device_ && found.st_ino == file_inode_) {
     ::unlink(address_.text.c_str());
   }
   listening_.reset();
@@ -355,8 +353,8 @@ void listener_core::step_clients() {
 
 void listener_core::drop_late_clients(clock::time_point now) {
   while (!clients_.empty() && clients_.front().until <= now) {
-    log(log_level::info, "troupe: a client that did not prove itself in time was dropped at " +
-                             text_);
+    log(log_level::info,
+        "troupe: a client that did not prove itself in time was dropped at " + text_);
     clients_.pop_front();
   }
 }
@@ -416,7 +414,8 @@ void connect_socket(int socket, const raw_address& to, const std::string& text,
       return;
     }
     const int number = errno;
-    if (number == EINPROGRESS || number == EALREADY || (number == EINTR && to.family() != AF_UNIX)) {
+    if (number == EINPROGRESS || number == EALREADY ||
+        (number == EINTR && to.family() != AF_UNIX)) {
       pollfd one{socket, POLLOUT, 0};
       if (sys::poll_until({&one, 1}, until) == 0) {
         throw timeout_error{"troupe: no connection to '" + text + "' in time", task_ran::no};

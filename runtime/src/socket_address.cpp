@@ -58,8 +58,9 @@ socket_address parse_address(const std::string& text) {
   } else if (address.host.find(':') != std::string::npos) {
     refuse(text, "an IPv6 address is written in brackets");
   }
-  const bool digits = !address.port.empty() && address.port.size() <= 5 &&
-                      std::ranges::all_of(address.port, [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits =
+      !address.port.empty() && address.port.size() <= 5 &&
+      std::ranges::all_of(address.port, [](char c) { return c >= '0' && c <= '9'; });
   if (address.host.empty() || !digits || std::stoul(address.port) > 65535) {
     refuse(text, "TCP is host:port, with a port from 0 to 65535");
   }

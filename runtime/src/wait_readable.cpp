@@ -17,8 +17,8 @@ std::vector<std::size_t> wait_for_any(std::span<const waitable> things, const de
   for (const waitable& thing : things) {
     // poll(2) skips negative numbers, and a caller with one would wait for nothing.
     if (thing.native_handle() < 0) {
-      throw std::invalid_argument{"troupe: wait_readable: " +
-                                  std::to_string(thing.native_handle()) + " is no descriptor"};
+      throw std::invalid_argument{
+          "troupe: wait_readable: " + std::to_string(thing.native_handle()) + " is no descriptor"};
     }
     set.push_back({thing.native_handle(), POLLIN, 0});
   }

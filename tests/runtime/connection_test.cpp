@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/connection.hpp"
+
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/wait_readable.hpp"
 
@@ -407,8 +408,8 @@ TEST_F(Pipe, DescriptorsThatNobodyAskedForAreDropped) {
 // ---- signals -----------------------------------------------------------------------------------
 
 TEST_F(Pipe, SignalsHaveNoEffect) {
-  struct sigaction handler {};
-  struct sigaction before {};
+  struct sigaction handler{};
+  struct sigaction before{};
   static std::atomic<int> handled{0};
   handler.sa_handler = [](int) { ++handled; };  // without SA_RESTART
   ::sigaction(SIGUSR1, &handler, &before);
@@ -520,12 +521,24 @@ TEST_F(Pipe, APeerThatIsKilledInTheMiddleOfAMessageIsNoticed) {
 }
 
 TEST_F(Pipe, ClosesWhileAnotherThreadReceives) {
-  std::jthread receiver{[&] { EXPECT_EQ(right_.recv<int>(), 5); }};
-  while (!right_.poll()) {
-    std::this_thread::sleep_for(1ms);
-    left_.send(5);
-  }
+  std::atomic<bool> begun{false};
+  std::jthread receiver{[&] {
+    begun = true;
+    begun.notify_one();
+    try {
+      EXPECT_EQ(right_.recv<int>(), 5);
+    } catch (const error& e) {
+      EXPECT_EQ(e.code(), errc::closed) << "it had not begun to wait";
+    }
+  }};
+  begun.wait(false);
+  std::this_thread::sleep_for(1ms);
   right_.close();
+  EXPECT_FALSE(right_.is_open());
+  try {
+    left_.send(5);
+  } catch (const broken_pipe&) {
+  }
 }
 
 // ---- descriptors -------------------------------------------------------------------------------

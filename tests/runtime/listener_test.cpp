@@ -85,8 +85,7 @@ TEST_F(Listener, LetsClientsInAtAPath) {
 TEST_F(Listener, LetsClientsInAtAnAbstractName) {
   listener at{"@troupe-listener-test-" + std::to_string(::getpid())};
   meet(at, {});
-  EXPECT_TRUE(
-      fails_with(errc::address_in_use, [&] { return listener{at.address()}.is_open(); }));
+  EXPECT_TRUE(fails_with(errc::address_in_use, [&] { return listener{at.address()}.is_open(); }));
 }
 
 TEST_F(Listener, LetsClientsInOverTcpWithAKey) {
@@ -94,9 +93,8 @@ TEST_F(Listener, LetsClientsInOverTcpWithAKey) {
     listener at{address, {.key = "secret"}};
     EXPECT_EQ(at.address().find(":0"), std::string::npos) << at.address() << " has no port";
     meet(at, {.key = "secret"});
-    EXPECT_TRUE(fails_with(errc::address_in_use, [&] {
-      return listener{at.address(), {.key = "other"}}.is_open();
-    }));
+    EXPECT_TRUE(fails_with(errc::address_in_use,
+                           [&] { return listener{at.address(), {.key = "other"}}.is_open(); }));
   }
 }
 
@@ -110,8 +108,7 @@ TEST_F(Listener, TcpNeedsAKeyAndStaysOnTheLoopbackUnlessTold) {
 
 TEST_F(Listener, HandlesOfSharedObjectsDoNotCrossOverTcp) {
   listener at{"127.0.0.1:0", {.key = "k"}};
-  auto client =
-      std::async(std::launch::async, [&] { return connect(at.address(), {.key = "k"}); });
+  auto client = std::async(std::launch::async, [&] { return connect(at.address(), {.key = "k"}); });
   connection here = at.accept();
   connection there = client.get();
   auto [a, b] = pipe();
@@ -128,8 +125,7 @@ TEST_F(Listener, HandlesOfSharedObjectsDoNotCrossOverTcp) {
 
 TEST_F(Listener, AConnectionOverTcpCrossesThroughAPipe) {
   listener at{"127.0.0.1:0", {.key = "k"}};
-  auto client =
-      std::async(std::launch::async, [&] { return connect(at.address(), {.key = "k"}); });
+  auto client = std::async(std::launch::async, [&] { return connect(at.address(), {.key = "k"}); });
   connection here = at.accept();
   connection there = client.get();
   auto [a, b] = pipe();
@@ -232,9 +228,8 @@ TEST_F(Listener, AReflectedProofProvesNothing) {
   // real listener with the same key, but proofs name the role they were made for.
   listener real{path_, {.key = "k"}};
   const descriptor thief = raw_client();
-  const std::jthread accepting{[&] {
-    EXPECT_THROW(static_cast<void>(real.accept()), authentication_error);
-  }};
+  const std::jthread accepting{
+      [&] { EXPECT_THROW(static_cast<void>(real.accept()), authentication_error); }};
   std::array<std::byte, 80> answer{};
   ASSERT_EQ(::recv(thief.number(), answer.data(), 48, MSG_WAITALL), 48);
   // The same challenge back, with nothing better than zeros for a proof.
@@ -368,7 +363,9 @@ TEST_F(Listener, RemovesItsFileAtTheEndAndNoOther) {
     const listener at{path_};
     std::filesystem::remove(path_);
     const listener next{path_};
-    { const listener moved_away = listener{path_ + "2"}; }
+    {
+      const listener moved_away = listener{path_ + "2"};
+    }
     EXPECT_TRUE(std::filesystem::exists(path_));
   }
   EXPECT_FALSE(std::filesystem::exists(path_));
@@ -442,8 +439,8 @@ TEST_F(Listener, AfterCloseNobodyIsAccepted) {
 }
 
 TEST_F(Listener, SignalsHaveNoEffectOnAccept) {
-  struct sigaction handler {};
-  struct sigaction before {};
+  struct sigaction handler{};
+  struct sigaction before{};
   handler.sa_handler = [](int) {};  // without SA_RESTART
   ::sigaction(SIGUSR1, &handler, &before);
   listener at{path_};

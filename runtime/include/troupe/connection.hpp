@@ -57,7 +57,8 @@ class buffer_too_short : public error {
 /// One end of a pipe, or of a connection through a socket: messages go in at one end and come out
 /// whole at the other, in order.
 ///
-/// Follows: Python's Connection; an end of the stream and a broken pipe have types of their own, and
+/// Follows: Python's Connection; an end of the stream and a broken pipe have types of their own,
+/// and
 ///          a size limit is always in force.
 /// Threads: any; one may send while another receives, and those that do the same take turns.
 ///          Different processes must not use the same end for the same direction at once: their

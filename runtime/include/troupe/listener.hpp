@@ -22,21 +22,21 @@ struct listener_options {
   std::optional<std::string> key = std::nullopt;
   int backlog = 128;  ///< clients that the system keeps at the door
   std::chrono::milliseconds handshake_timeout{10'000};  ///< then a client that is silent is dropped
-  bool allow_remote = false;  ///< TCP addresses other than the loopback's
+  bool allow_remote = false;                            ///< TCP addresses other than the loopback's
   std::uint64_t max_message_bytes = default_max_message_bytes;  ///< of the connections
 };
 
 struct connect_options {
   std::optional<std::string> key = std::nullopt;  ///< as the listener's
-  std::chrono::milliseconds timeout{10'000};  ///< for all of it
+  std::chrono::milliseconds timeout{10'000};      ///< for all of it
   std::uint64_t max_message_bytes = default_max_message_bytes;
 };
 
 /// Lets other processes connect under an address.
 ///
 /// An address is a path with a slash ("/run/app.sock", "./app.sock"), an abstract name of Linux
-/// ("@app"), or "host:port" for TCP ("127.0.0.1:0", "[::1]:4000"; port 0 picks a free one). A key is
-/// proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
+/// ("@app"), or "host:port" for TCP ("127.0.0.1:0", "[::1]:4000"; port 0 picks a free one). A key
+/// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
 /// encrypted: across machines this is for networks one trusts.
 ///
 /// Follows: Python's Listener, except that each side always proves itself, that a silent client
