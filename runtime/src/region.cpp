@@ -339,6 +339,9 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
   }
   registry.add(made);
   static_cast<void>(made->claim_slot());
+  if (made->named_) {
+    registry.named.push_back(made->name());
+  }
   return made;
 }
 
@@ -408,8 +411,7 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   }
   std::uint64_t id = 0;
   struct stat info{};
-  if (::fstat(memory.number(), &info) != 0 ||
-      info.st_size < static_cast<off_t>(payload_offset()) ||
+  if (::fstat(memory.number(), &info) != 0 || info.st_size < static_cast<off_t>(payload_offset()) ||
       ::pread(memory.number(), &id, sizeof id, offsetof(region_header, id)) !=
           static_cast<ssize_t>(sizeof id)) {
     refuse("'" + name + "' is too short");

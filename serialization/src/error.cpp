@@ -9,7 +9,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 25> code_names{"ok",
+constexpr std::array<std::string_view, 26> code_names{"ok",
                                                       "task_failed",
                                                       "worker_lost",
                                                       "timeout",
@@ -33,8 +33,9 @@ constexpr std::array<std::string_view, 25> code_names{"ok",
                                                       "unknown_function",
                                                       "nesting_too_deep",
                                                       "queue_full",
-                                                      "would_deadlock"};
-static_assert(code_names.size() == static_cast<std::size_t>(errc::would_deadlock) + 1);
+                                                      "would_deadlock",
+                                                      "broken_barrier"};
+static_assert(code_names.size() == static_cast<std::size_t>(errc::broken_barrier) + 1);
 
 std::optional<exit_status> exit_of(const failure& what) noexcept {
   switch (what.exit_kind) {
@@ -109,6 +110,7 @@ timeout_error::~timeout_error() = default;
 cancelled_error::~cancelled_error() = default;
 pool_closed::~pool_closed() = default;
 pool_broken::~pool_broken() = default;
+broken_barrier::~broken_barrier() = default;
 not_bootstrapped::~not_bootstrapped() = default;
 
 remote_error_info::remote_error_info(std::shared_ptr<const failure> what) noexcept

@@ -323,6 +323,7 @@ TEST(Failure, OwnExceptionsThrownByATaskArriveAsTheSameClass) {
   expect_own(errc::cancelled, cancelled_error{"text", task_ran::maybe});
   expect_own(errc::pool_closed, pool_closed{"text"});
   expect_own(errc::pool_broken, pool_broken{"text"});
+  expect_own(errc::broken_barrier, broken_barrier{"text"});
   expect_own(errc::not_bootstrapped, not_bootstrapped{"text"});
   expect_own(errc::spawn_failed, error{errc::spawn_failed, task_ran::no, "text"});
   const auto lost = std::make_shared<failure>();
@@ -402,6 +403,7 @@ TEST(ExitStatus, ReadsLikeAPersonWouldSayIt) {
 TEST(Errc, EveryCodeHasItsName) {
   EXPECT_EQ(to_string(errc::ok), "ok");
   EXPECT_EQ(to_string(errc::would_deadlock), "would_deadlock");
+  EXPECT_EQ(to_string(errc::broken_barrier), "broken_barrier");
   EXPECT_EQ(to_string(errc::unknown_function), "unknown_function");
   EXPECT_EQ(to_string(static_cast<errc>(9999)), "unknown error code");
   EXPECT_EQ(to_string(task_ran::maybe), "maybe");

@@ -80,7 +80,10 @@ enum class errc : std::uint16_t {
   /// A bound that was asked for is reached. Ran: no. Retry: later. Act: the caller waits.
   queue_full,
   /// Waiting here would never end. Ran: no. Retry: no. Act: the programmer.
-  would_deadlock
+  would_deadlock,
+  /// A barrier whose parties will not all come: a timeout, an abort, a reset, or a death in its
+  /// action. Ran: no. Retry: after `reset()`. Act: the caller.
+  broken_barrier
 };
 
 /// Did the task run? `maybe` is the honest answer when a worker died holding it.
@@ -182,7 +185,7 @@ struct failure {
 
 // Found by the codec, which refuses bytes that are none of the enumerators.
 [[nodiscard]] constexpr bool is_valid(errc code) noexcept {
-  return code <= errc::would_deadlock;
+  return code <= errc::broken_barrier;
 }
 [[nodiscard]] constexpr bool is_valid(task_ran ran) noexcept {
   return ran <= task_ran::maybe;
@@ -359,6 +362,14 @@ class pool_broken : public error {
   explicit pool_broken(const std::string& text, task_ran ran = task_ran::no)
       : error(errc::pool_broken, ran, text) {}
   ~pool_broken() override;
+};
+
+/// Not all parties of a barrier came.
+class broken_barrier : public error {
+ public:
+  explicit broken_barrier(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::broken_barrier, ran, text) {}
+  ~broken_barrier() override;
 };
 
 /// `troupe::system` is missing in main.
