@@ -22,7 +22,8 @@ using detail::transaction;
 //       │                 acting ────────────┘
 //       │ timeout, abort,   │ it throws, abort,
 //       │ reset             │ reset, its process dies
-//       └──────────────▶ failing ──▶ filling                       as each of them leaves, by throwing
+//       └──────────────▶ failing ──▶ filling                       as each of them leaves, by
+//       throwing
 //
 // Who comes while others leave waits for the last of them. `broken` is beside all that: who comes
 // then throws.
@@ -67,16 +68,14 @@ void withdraw(transaction& tx, process_slot& dead) {
   leave(tx, state, dead, tx.get(dead.counters[present]));
 }
 
-constexpr detail::object_rules barrier_rules{.kind = object_kind::barrier,
-                                             .min_payload_bytes = sizeof(barrier_state),
-                                             .recover = &withdraw};
+constexpr detail::object_rules barrier_rules{
+    .kind = object_kind::barrier, .min_payload_bytes = sizeof(barrier_state), .recover = &withdraw};
 
 detail::region_spec spec_for(const object_options& options) {
-  return {
-      .rules = &barrier_rules,
-      .name = options.name,
-      .payload_bytes = sizeof(barrier_state),
-      .init = [](detail::region& made) { made.state<barrier_state>().parties = 1; }};
+  return {.rules = &barrier_rules,
+          .name = options.name,
+          .payload_bytes = sizeof(barrier_state),
+          .init = [](detail::region& made) { made.state<barrier_state>().parties = 1; }};
 }
 
 [[noreturn]] void throw_broken(const char* why) {

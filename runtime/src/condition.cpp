@@ -18,7 +18,7 @@ namespace detail {
 namespace {
 
 constexpr std::size_t most_waiters = 1000;
-constexpr std::size_t notified = 0;  // the channel
+constexpr std::size_t notified = 0;    // the channel
 constexpr std::size_t cells_used = 0;  // the counter: cells of this process
 
 /// One waiting thread.
@@ -102,9 +102,8 @@ constexpr object_rules condition_rules{.kind = object_kind::condition,
                                        .recover = &withdraw};
 
 region_spec spec_for(const object_options& options) {
-  return {.rules = &condition_rules,
-          .name = options.name,
-          .payload_bytes = sizeof(condition_state)};
+  return {
+      .rules = &condition_rules, .name = options.name, .payload_bytes = sizeof(condition_state)};
 }
 
 }  // namespace
@@ -156,9 +155,8 @@ bool condition::wait_within(detail::lock_handle& with, const detail::deadline& u
   std::uint32_t seen = 0;
   {
     detail::transaction tx{object};
-    cell = std::ranges::find_if(state.cells, [&](const detail::waiter_cell& one) {
-      return tx.get(one.ticket) == 0;
-    });
+    cell = std::ranges::find_if(
+        state.cells, [&](const detail::waiter_cell& one) { return tx.get(one.ticket) == 0; });
     if (cell == state.cells.end()) {
       throw error{errc::resource_exhausted, task_ran::no,
                   std::to_string(detail::most_waiters) +
@@ -173,8 +171,8 @@ bool condition::wait_within(detail::lock_handle& with, const detail::deadline& u
     tx.set(state.used, std::max(tx.get(state.used), used));
     seen = tx.will_wait(detail::notified);
   }
-  // Tickets are drawn in order and never given twice. Without the lock this is a hint: who writes the
-  // word may die before it is committed.
+  // Tickets are drawn in order and never given twice. Without the lock this is a hint: who writes
+  // the word may die before it is committed.
   const auto seems_notified = [&] { return ticket <= state.notified_below.load(); };
   for (;;) {
     mutex.unlock();

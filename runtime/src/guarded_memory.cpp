@@ -26,8 +26,8 @@ std::size_t checked_bytes(bool negative, unsigned long long count, std::size_t e
   if (negative) {
     throw std::invalid_argument{"troupe: the number of elements of a shared array is negative"};
   }
-  if (count > static_cast<unsigned long long>(std::numeric_limits<std::ptrdiff_t>::max()) /
-                  element_bytes) {
+  if (count >
+      static_cast<unsigned long long>(std::numeric_limits<std::ptrdiff_t>::max()) / element_bytes) {
     throw std::length_error{"troupe: a shared array of " + std::to_string(count) +
                             " elements is larger than any memory"};
   }

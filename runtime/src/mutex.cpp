@@ -105,8 +105,7 @@ bool lock_handle::lock_until(const deadline& until, bool recursive) {
 mutex::mutex() : lock_handle{detail::region::create_default({.rules = &detail::mutex_rules})} {}
 
 mutex::mutex(const object_options& options)
-    : lock_handle{
-          detail::region::create({.rules = &detail::mutex_rules, .name = options.name})} {}
+    : lock_handle{detail::region::create({.rules = &detail::mutex_rules, .name = options.name})} {}
 
 void mutex::lock() {
   if (!lock_until(std::nullopt, false)) {

@@ -66,8 +66,8 @@ process_slot* greediest(const transaction& tx) {
 std::shared_ptr<region> semaphore_handle::make(std::ptrdiff_t permits,
                                                const object_options& options, bool bounded) {
   if (permits < 0) {
-    throw std::invalid_argument{"troupe: a semaphore cannot begin with " +
-                                std::to_string(permits) + " permits"};
+    throw std::invalid_argument{"troupe: a semaphore cannot begin with " + std::to_string(permits) +
+                                " permits"};
   }
   auto made = region::create(spec_for(bounded, options));
   auto& state = made->state<semaphore_state>();

@@ -50,8 +50,7 @@ std::uint64_t view_id(std::uint64_t id) noexcept {
 
 }  // namespace
 
-shared_memory::shared_memory()
-    : object_handle{detail::region::create_default(spec_for(0, {}))} {}
+shared_memory::shared_memory() : object_handle{detail::region::create_default(spec_for(0, {}))} {}
 
 shared_memory::shared_memory(std::size_t bytes, const shared_memory_options& options,
                              int /*checked*/) {
@@ -74,8 +73,7 @@ void shared_memory::load(input_archive& ar) {
 
 class shared_memory_view::mapped final : public detail::cargo {
  public:
-  mapped(std::uint64_t id, detail::descriptor memory)
-      : cargo{id}, memory_{std::move(memory)} {
+  mapped(std::uint64_t id, detail::descriptor memory) : cargo{id}, memory_{std::move(memory)} {
     struct stat info{};
     const auto refuse = [] {
       throw error{errc::protocol_error, task_ran::maybe,

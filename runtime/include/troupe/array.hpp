@@ -54,8 +54,7 @@ class array_handle : public object_handle {
     return made;
   }
   static region_spec spec(std::size_t bytes, const object_options& options) {
-    return {
-        .rules = &array_rules, .name = options.name, .payload_bytes = bytes, .type_tag = tag()};
+    return {.rules = &array_rules, .name = options.name, .payload_bytes = bytes, .type_tag = tag()};
   }
   array_handle() : object_handle{region::create_default(spec(0, {}))} {}
   array_handle(std::size_t bytes, const object_options& options)
@@ -139,7 +138,8 @@ class array : public detail::array_handle<array<T>, T> {
   /// An empty array: something to assign to, or to decode into.
   array() = default;
   /// `count` elements, all bits zero.
-  /// Throws:  std::invalid_argument if it is negative; std::length_error; error{resource_exhausted}.
+  /// Throws:  std::invalid_argument if it is negative; std::length_error;
+  /// error{resource_exhausted}.
   template <detail::element_count N>
   explicit array(N count, const object_options& options = {})
       : base{base::bytes_of(count), options} {}
@@ -208,7 +208,8 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   /// An empty array: something to assign to, or to decode into.
   raw_array() = default;
   /// `count` elements, all bits zero.
-  /// Throws:  std::invalid_argument if it is negative; std::length_error; error{resource_exhausted}.
+  /// Throws:  std::invalid_argument if it is negative; std::length_error;
+  /// error{resource_exhausted}.
   template <detail::element_count N>
   explicit raw_array(N count, const object_options& options = {})
       : base{base::bytes_of(count), options} {}
@@ -239,9 +240,7 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
     base::copy_in(std::forward<Range>(elements));
   }
 
-  [[nodiscard]] bool operator==(const raw_array& other) const noexcept {
-    return this->same(other);
-  }
+  [[nodiscard]] bool operator==(const raw_array& other) const noexcept { return this->same(other); }
 
  private:
   template <class Range>

@@ -23,8 +23,8 @@ class barrier : public detail::object_handle {
  public:
   /// For one party: something to assign to, or to decode into.
   barrier();
-  /// The action, if there is one, is called once for each time all have come, before anybody goes on,
-  /// in the thread that came last. If it throws, the barrier breaks, and that thread gets the
+  /// The action, if there is one, is called once for each time all have come, before anybody goes
+  /// on, in the thread that came last. If it throws, the barrier breaks, and that thread gets the
   /// exception.
   /// Throws:  std::invalid_argument unless `parties` is positive; error{resource_exhausted}.
   explicit barrier(std::ptrdiff_t parties, bound_call action = {},

@@ -13,11 +13,11 @@ namespace troupe {
 
 /// Lets threads of any processes wait, without a mutex of theirs, until others notify them.
 ///
-/// Copies of it are the same condition. Waits are given the mutex itself or a std::unique_lock of it,
-/// which the caller has locked: a `recursive_mutex` is released whole and gets its levels back.
+/// Copies of it are the same condition. Waits are given the mutex itself or a std::unique_lock of
+/// it, which the caller has locked: a `recursive_mutex` is released whole and gets its levels back.
 /// Follows: std::condition_variable_any, Python's Condition (`notify(n)`). `notify` reaches those
-///          who wait at that moment, the longest waiting first; nobody who comes later. Waits do not
-///          end for no reason, except for the process deaths below.
+///          who wait at that moment, the longest waiting first; nobody who comes later. Waits do
+///          not end for no reason, except for the process deaths below.
 /// Crosses: the same condition at both ends.
 /// A waiter dies: the notification it had and did not return with goes to the next one.
 /// A notifier dies: it notified as many as it said, or nobody.
@@ -55,9 +55,8 @@ class condition : public detail::object_handle {
   /// The same until `when`, on any clock that std::chrono has.
   template <class Lock, class Clock, class Duration>
   std::cv_status wait_until(Lock& lock, const std::chrono::time_point<Clock, Duration>& when) {
-    return status(detail::wait_on_clock(when, [&](const detail::deadline& until) {
-      return wait_within(mutex_of(lock), until);
-    }));
+    return status(detail::wait_on_clock(
+        when, [&](const detail::deadline& until) { return wait_within(mutex_of(lock), until); }));
   }
   template <class Lock, class Clock, class Duration, class Predicate>
   [[nodiscard]] bool wait_until(Lock& lock, const std::chrono::time_point<Clock, Duration>& when,

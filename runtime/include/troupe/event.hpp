@@ -35,8 +35,8 @@ class event : public detail::object_handle {
   /// Blocks:  until `when` at most, on any clock that std::chrono has. False: it was not set.
   template <class Clock, class Duration>
   [[nodiscard]] bool wait_until(const std::chrono::time_point<Clock, Duration>& when) const {
-    return detail::wait_on_clock(
-        when, [&](const detail::deadline& until) { return wait_within(until); });
+    return detail::wait_on_clock(when,
+                                 [&](const detail::deadline& until) { return wait_within(until); });
   }
 
   [[nodiscard]] bool operator==(const event& other) const noexcept { return same(other); }

@@ -38,7 +38,8 @@ class lock_handle : public object_handle {
 /// Copies of it are the same lock. std::lock_guard, std::unique_lock and std::scoped_lock work.
 /// Follows: std::timed_mutex, and Python's Lock except that only the thread that locked it unlocks.
 /// Crosses: the same lock at both ends.
-/// A holder dies (its thread or process): the next one gets the lock, and `inherited()` is true until
+/// A holder dies (its thread or process): the next one gets the lock, and `inherited()` is true
+/// until
 ///          somebody calls `recovered()`. A process that merely stops keeps it.
 /// Threads: any, each with a handle of its own or the same one.
 class mutex : public detail::lock_handle {
@@ -101,9 +102,7 @@ class recursive_mutex : public detail::lock_handle {
         when, [&](const detail::deadline& until) { return try_lock_within(until); });
   }
 
-  [[nodiscard]] bool operator==(const recursive_mutex& other) const noexcept {
-    return same(other);
-  }
+  [[nodiscard]] bool operator==(const recursive_mutex& other) const noexcept { return same(other); }
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar);
 

@@ -28,8 +28,8 @@ class semaphore_handle : public object_handle {
     return wait_on_clock(when, [&](const deadline& until) { return acquire_within(until); });
   }
 
-  /// Gives `count` permits back: the caller's own first, then those of the processes that hold most,
-  /// as somebody else may release what was acquired; those beyond all that are held are new.
+  /// Gives `count` permits back: the caller's own first, then those of the processes that hold
+  /// most, as somebody else may release what was acquired; those beyond all that are held are new.
   /// Throws:  std::invalid_argument unless `count` is positive; std::logic_error if a bounded
   ///          semaphore would have more permits than it began with, std::overflow_error if there
   ///          would be more than can be counted. Then nothing is changed.

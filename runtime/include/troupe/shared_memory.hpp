@@ -12,8 +12,8 @@ namespace troupe {
 
 /// How to make shared memory.
 struct shared_memory_options {
-  /// With a name, programs that are not related find it (`shared_memory::open`): a name of POSIX shared
-  /// memory, without a slash. It goes with the last handle.
+  /// With a name, programs that are not related find it (`shared_memory::open`): a name of POSIX
+  /// shared memory, without a slash. It goes with the last handle.
   std::string name = {};
 };
 
@@ -21,17 +21,17 @@ class shared_memory_view;
 
 /// Bytes that processes share: an owner, which may write.
 ///
-/// Copies of it are the same memory. It has no name unless you give it one, so nothing is left behind
-/// whoever is killed; a name is removed with the last owner of any process. What the bytes mean, and
-/// who may write them when, is the user's.
-/// Follows: Python's SharedMemory, without unlink and resource tracker.
-/// Crosses: the same memory at both ends.
+/// Copies of it are the same memory. It has no name unless you give it one, so nothing is left
+/// behind whoever is killed; a name is removed with the last owner of any process. What the bytes
+/// mean, and who may write them when, is the user's. Follows: Python's SharedMemory, without unlink
+/// and resource tracker. Crosses: the same memory at both ends.
 class shared_memory : public detail::object_handle {
  public:
   /// No bytes: something to assign to, or to decode into.
   shared_memory();
   /// `bytes` zeros, allocated in full: memory that runs out is an error now and no signal later.
-  /// Throws:  std::invalid_argument for a negative size or a bad name: empty is no name, '/' and NUL
+  /// Throws:  std::invalid_argument for a negative size or a bad name: empty is no name, '/' and
+  /// NUL
   ///          are not allowed, 254 bytes are; std::system_error{file_exists} if the name is taken;
   ///          error{resource_exhausted}.
   template <std::integral N>

@@ -31,7 +31,7 @@ void make_blank(region& made) {
 template <class Handle, class T>
 [[nodiscard]] region_spec value_spec(const object_options& options = {}) {
   static const std::uint64_t tag = type_tag_of(typeid(Handle), sizeof(T));
-  return {.rules = &value_rules,
+  return {.rules = &value_rules<T>,
           .name = options.name,
           .payload_bytes = sizeof(T),
           .type_tag = tag,
@@ -44,9 +44,9 @@ template <class Handle, class T>
 ///
 /// Copies of it are the same value. There are two ways to it, and a value should be used in one of
 /// them: under the lock (`lock()`, and all of it if T is not lock-free), or by atomic operations
-/// (`load`, `store`, `fetch_add`, ..., if T is lock-free: these do not take the lock, and are atomic
-/// against each other, not against somebody who holds a guard).
-/// Follows: Python's Value; the operations std::atomic. There is no `n += 1`, which would read as
+/// (`load`, `store`, `fetch_add`, ..., if T is lock-free: these do not take the lock, and are
+/// atomic against each other, not against somebody who holds a guard). Follows: Python's Value; the
+/// operations std::atomic. There is no `n += 1`, which would read as
 ///          one step and be two: write `n.fetch_add(1)`, or `++*n.lock()`.
 /// Crosses: the same value at both ends.
 /// A holder dies: the next guard gets the lock and says so by `inherited()`.
@@ -112,8 +112,8 @@ class value : public detail::object_handle {
       });
     }
   }
-  /// Stores `desired` if the value is `expected`; else `expected` becomes what it is, and the answer
-  /// is false. Compares bytes, like std::atomic, if T is lock-free or has no ==.
+  /// Stores `desired` if the value is `expected`; else `expected` becomes what it is, and the
+  /// answer is false. Compares bytes, like std::atomic, if T is lock-free or has no ==.
   bool compare_exchange(T& expected, const T& desired) {
     if constexpr (is_lock_free) {
       return atomic().compare_exchange_strong(expected, desired);
@@ -174,7 +174,7 @@ class value : public detail::object_handle {
   [[nodiscard]] bool operator==(const value& other) const noexcept { return same(other); }
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar) {
-    load_handle(ar, detail::value_rules, detail::value_spec<value, T>().type_tag);
+    load_handle(ar, detail::value_rules<T>, detail::value_spec<value, T>().type_tag);
   }
 
  private:
@@ -196,8 +196,8 @@ class value : public detail::object_handle {
   }
 };
 
-/// One value that processes share, without a lock: whoever writes it sees to it that nobody else uses
-/// it meanwhile.
+/// One value that processes share, without a lock: whoever writes it sees to it that nobody else
+/// uses it meanwhile.
 ///
 /// Copies of it are the same value. Follows: Python's RawValue.
 /// Crosses: the same value at both ends.
@@ -222,7 +222,7 @@ class raw_value : public detail::object_handle {
   [[nodiscard]] bool operator==(const raw_value& other) const noexcept { return same(other); }
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar) {
-    load_handle(ar, detail::value_rules, detail::value_spec<raw_value, T>().type_tag);
+    load_handle(ar, detail::value_rules<T>, detail::value_spec<raw_value, T>().type_tag);
   }
 };
 

@@ -11,7 +11,9 @@
 // What value<T> and array<T> have below their types.
 namespace troupe::detail {
 
-inline constexpr object_rules value_rules{.kind = object_kind::value};
+template <class T>
+inline constexpr object_rules value_rules{.kind = object_kind::value,
+                                          .min_payload_bytes = sizeof(T)};
 inline constexpr object_rules array_rules{.kind = object_kind::array};
 
 /// The lock of a value or an array, held while this lives, and released at the end.
@@ -56,9 +58,10 @@ struct must_be_shareable {
   static_assert(!std::is_pointer_v<T> && !std::is_member_pointer_v<T> && !std::is_reference_v<T>,
                 "troupe: a pointer or reference cannot be shared, other processes have nothing at "
                 "that address: share the value itself, or an index into a troupe::array");
-  static_assert(!std::is_polymorphic_v<T>,
-                "troupe: a type with virtual functions cannot be shared: every object has a pointer "
-                "to a table that lies elsewhere in other processes");
+  static_assert(
+      !std::is_polymorphic_v<T>,
+      "troupe: a type with virtual functions cannot be shared: every object has a pointer "
+      "to a table that lies elsewhere in other processes");
   static_assert(std::is_trivially_copyable_v<T>,
                 "troupe: only trivially copyable types can be shared, as std::string and "
                 "containers point to memory of their own process: use troupe::array of their "
