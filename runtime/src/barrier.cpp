@@ -194,7 +194,8 @@ std::size_t barrier::waiting() const {
 }
 
 bool barrier::broken() const {
-  return get().state<barrier_state>().broken.load() != 0;
+  const transaction tx{get()};
+  return tx.get(tx.object().state<barrier_state>().broken) != 0;
 }
 
 }  // namespace troupe

@@ -150,7 +150,9 @@ void semaphore_handle::release(std::ptrdiff_t count) {
 }
 
 std::ptrdiff_t semaphore_handle::value() const {
-  return static_cast<std::ptrdiff_t>(get().state<semaphore_state>().value.load());
+  // Not just the word: somebody may have died between writing and committing it.
+  const transaction tx{get()};
+  return static_cast<std::ptrdiff_t>(tx.get(tx.object().state<semaphore_state>().value));
 }
 
 }  // namespace detail

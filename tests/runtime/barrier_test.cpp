@@ -211,9 +211,9 @@ TEST_F(Barrier, ADeathInTheActionBreaksIt) {
   value<int> count;
   acted = &count;
   barrier b{2, +[] {
-    acted->fetch_add(1);
-    test::sleep_until_killed();
-  }};
+              acted->fetch_add(1);
+              test::sleep_until_killed();
+            }};
   const auto waits = arriving_process(b);
   ASSERT_TRUE(waiting(b, 1));
   const auto acts = arriving_process(b);

@@ -79,7 +79,8 @@ TEST_F(Condition, WaitsForAPredicate) {
     condition_.notify_one();
   }
   std::unique_lock lock{mutex_};
-  EXPECT_TRUE(condition_.wait_for(lock, test::eventually_deadline, [&] { return step.load() == 4; }));
+  EXPECT_TRUE(
+      condition_.wait_for(lock, test::eventually_deadline, [&] { return step.load() == 4; }));
   EXPECT_TRUE(lock.owns_lock());
   EXPECT_EQ(other.wait(), 0);
 }

@@ -79,9 +79,8 @@ TEST_F(Mutex, OnlyItsHolderUnlocksIt) {
   std::thread{[&] {
     EXPECT_TRUE(fails_with(std::errc::operation_not_permitted, [&] { m.unlock(); }));
   }}.join();
-  forked stranger{[&] {
-    return fails_with(std::errc::operation_not_permitted, [&] { m.unlock(); }) ? 0 : 1;
-  }};
+  forked stranger{
+      [&] { return fails_with(std::errc::operation_not_permitted, [&] { m.unlock(); }) ? 0 : 1; }};
   EXPECT_EQ(stranger.wait(), 0) << "a forked child is a stranger to its parent's locks";
   EXPECT_FALSE(others_can_lock(m));
   m.unlock();

@@ -9,10 +9,9 @@
 #include "troupe/semaphore.hpp"
 #include "troupe/value.hpp"
 
-#include "support/fails_with.hpp"
-
 #include "crossing_handles.hpp"
 #include "shared_fixture.hpp"
+#include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
@@ -75,8 +74,7 @@ parcel receive_descriptor(int socket) {
     std::memcpy(&number, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof number);
     made.bytes.resize(sizeof id);
     std::memcpy(made.bytes.data(), &id, sizeof id);
-    made.cargo.push_back(
-        std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
+    made.cargo.push_back(std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
   }
   return made;
 }
@@ -236,8 +234,7 @@ class HostileHandles : public SharedObjects {
     parcel made;
     made.bytes.resize(sizeof id);
     std::memcpy(made.bytes.data(), &id, sizeof id);
-    made.cargo.push_back(
-        std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
+    made.cargo.push_back(std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
     return made;
   }
   /// A sealed copy of a value<int>'s memory, for changing.
