@@ -5,6 +5,7 @@
 #include "troupe/detail/monitor.hpp"
 #include "troupe/error.hpp"
 
+#include "free_memory.hpp"
 #include "process_identity.hpp"
 #include "sys.hpp"
 
@@ -136,6 +137,15 @@ std::size_t total_for(std::size_t payload_bytes) {
     throw error{errc::resource_exhausted, task_ran::no,
                 "a shared object of " + std::to_string(payload_bytes) +
                     " bytes is more than the system can have"};
+  }
+  // The kernel would not say no: it would kill somebody for it, half-way.
+  constexpr std::size_t looks_large = std::size_t{64} << 20;
+  if (payload_bytes >= looks_large) {
+    if (const std::uint64_t free = free_memory_bytes(); payload_bytes > free) {
+      throw error{errc::resource_exhausted, task_ran::no,
+                  "a shared object of " + std::to_string(payload_bytes) +
+                      " bytes does not fit: " + std::to_string(free) + " bytes of memory are free"};
+    }
   }
   return region::payload_offset() + payload_bytes;
 }
@@ -339,6 +349,9 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
   }
   registry.add(made);
   static_cast<void>(made->claim_slot());
+  if (made->named_) {
+    registry.named.push_back(made->name());
+  }
   return made;
 }
 
@@ -408,8 +421,7 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   }
   std::uint64_t id = 0;
   struct stat info{};
-  if (::fstat(memory.number(), &info) != 0 ||
-      info.st_size < static_cast<off_t>(payload_offset()) ||
+  if (::fstat(memory.number(), &info) != 0 || info.st_size < static_cast<off_t>(payload_offset()) ||
       ::pread(memory.number(), &id, sizeof id, offsetof(region_header, id)) !=
           static_cast<ssize_t>(sizeof id)) {
     refuse("'" + name + "' is too short");

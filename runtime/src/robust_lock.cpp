@@ -48,9 +48,9 @@ lock_result taken_from_the_dead(lock_state& lock) {
 }
 
 [[noreturn]] void fail_lock(int code) {
-  sys::fail(code == ENOTRECOVERABLE || code == EINVAL ? errc::protocol_error
-                                                      : errc::resource_exhausted,
-            "the lock of a shared object does not work", code);
+  sys::fail(
+      code == ENOTRECOVERABLE || code == EINVAL ? errc::protocol_error : errc::resource_exhausted,
+      "the lock of a shared object does not work", code);
 }
 
 lock_result result_of(lock_state& lock, int code) {

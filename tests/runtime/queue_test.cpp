@@ -18,6 +18,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <numeric>
 #include <random>
@@ -284,7 +285,7 @@ TEST_F(Queue, JoinDoesNotWaitForTheDead) {
     ::kill(::getpid(), SIGKILL);
     return 0;
   }};
-  EXPECT_EQ(child.wait(), -SIGKILL);
+  EXPECT_EQ(child.wait(), 1000 + SIGKILL);
   EXPECT_FALSE(q.join_for(100ms)) << "one is still in the queue";
   EXPECT_EQ(q.get(), 3);
   q.task_done();
@@ -295,7 +296,7 @@ TEST_F(Queue, JoinDoesNotWaitForTheDead) {
 TEST_F(Queue, WorkersOfOtherProcessesFinishForJoin) {
   queue<int> q;
   queue<int> results;
-  std::vector<forked> workers;
+  std::deque<forked> workers;
   for (int w = 0; w < 4; ++w) {
     workers.emplace_back([&] {
       for (const int i : q) {
@@ -518,8 +519,8 @@ void check_totals(Q q, bool keeps_order) {
   constexpr int consumers = 3;
   constexpr int each = 1500;
   queue<std::tuple<long, int, bool>> totals;
-  std::vector<forked> makers;
-  std::vector<forked> takers;
+  std::deque<forked> makers;
+  std::deque<forked> takers;
   for (int p = 0; p < producers; ++p) {
     makers.emplace_back([&, p] {
       for (int i = 0; i < each; ++i) {

@@ -31,7 +31,7 @@ enum class object_kind : std::uint32_t {
 
 /// What every shared object can be given when it is made.
 struct object_options {
-  std::string name = {};  ///< for people and lists; need not be unique, at most 63 bytes are kept
+  std::string name = {};  ///< for people and lists; need not be unique, at most 255 bytes are kept
 };
 
 /// One shared object, as a list shows it: what was true a moment ago.

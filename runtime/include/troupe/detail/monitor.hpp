@@ -9,9 +9,10 @@
 
 // How state that processes share is changed: under the region's lock, and all or nothing. Before a
 // word changes, what it was goes to an undo log in the region; commit is one store, that of the
-// log's length 0. Whoever gets the lock of a dead holder undoes what the log says, so a death at any
-// instruction leaves the state from before or from after. What a dead process still held (permits,
-// arrivals, items) is in its slot, and is given back by the kind's `object_rules::recover`.
+// log's length 0. Whoever gets the lock of a dead holder undoes what the log says, so a death at
+// any instruction leaves the state from before or from after. What a dead process still held
+// (permits, arrivals, items) is in its slot, and is given back by the kind's
+// `object_rules::recover`.
 //
 // Waiting is bounded: a sleeping thread wakes up now and then, looks for the dead, and looks at the
 // state again. A wake-up that was lost with a dying process delays a waiter, and never hangs it.
@@ -24,9 +25,8 @@
 //     if (!tx.wait(channel, until)) { return false; }                // the deadline passed
 //   }
 //   tx.set(state.value, tx.get(state.value) - 1);
-//   tx.add(tx.own().counters[0], 1);                                 // the ledger: mine until I die
-//   tx.wake(other_channel);
-//   tx.commit();
+//   tx.add(tx.own().counters[0], 1);                                 // the ledger: mine until I
+//   die tx.wake(other_channel); tx.commit();
 namespace troupe::detail {
 
 /// The state of a region, for this thread alone while it lives.
@@ -61,10 +61,25 @@ class transaction {
   /// What was set is so; the lock stays.
   void commit() noexcept;
 
-  /// Commits, sleeps without the lock until somebody wakes the channel or for a moment, and takes the
-  /// lock again. False, without having slept: the deadline passed. Calls may return early for no
-  /// reason, so look at the state in a loop.
+  /// Commits, sleeps without the lock until somebody wakes the channel or for a moment, and takes
+  /// the lock again. False, without having slept: the deadline passed. Calls may return early for
+  /// no reason, so look at the state in a loop.
   [[nodiscard]] bool wait(std::size_t channel, const deadline& until);
+
+  /// Calls `operation` without the lock, and takes it again, also if that throws. Nothing may be
+  /// set and not committed.
+  template <class Operation>
+  void without_lock(Operation operation) {
+    unlock();
+    try {
+      operation();
+    } catch (...) {
+      // Whatever it is goes on to the caller, who may want to change the state first.
+      lock();
+      throw;
+    }
+    lock();
+  }
 
   /// The three parts of `wait`, for whoever has to do something between them: announce yourself,
   /// leave (end the transaction), `sleep`, begin another one and `wait_is_over`.

@@ -68,7 +68,7 @@ struct region_header {
   std::uint32_t payload_offset;
   std::uint32_t flags;
   std::int64_t creator;
-  std::array<char, 64> name;  ///< ends with a zero
+  std::array<char, 256> name;  ///< ends with a zero
 
   alignas(64) lock_state lock;
   shared_word last_sweep;                ///< nanoseconds of CLOCK_MONOTONIC
@@ -88,8 +88,8 @@ struct object_rules {
   /// The least payload that one of them has.
   std::size_t min_payload_bytes = 0;
   /// Called in a transaction with the slot of a process that is dead: gives back what it held, so
-  /// that all its counters are 0. `waiting` is dealt with already, and everybody is woken. Null: the
-  /// kind has no ledger, and uses the lock for something else.
+  /// that all its counters are 0. `waiting` is dealt with already, and everybody is woken. Null:
+  /// the kind has no ledger, and uses the lock for something else.
   void (*recover)(transaction& tx, process_slot& dead) = nullptr;
 };
 
@@ -226,7 +226,7 @@ class object_handle {
  public:
   /// No other object has it, in any process.
   [[nodiscard]] std::uint64_t id() const { return get().id(); }
-  /// What `.name` said, cut to 63 bytes.
+  /// What `.name` said, cut to 255 bytes.
   [[nodiscard]] const std::string& name() const { return get().name(); }
 
  protected:
