@@ -103,11 +103,24 @@ std::pair<descriptor, mapping> create_payload_memory(std::size_t bytes) {
 }
 
 descriptor read_only_view(const descriptor& memory) {
-  const std::string path = "/proc/self/fd/" + std::to_string(memory.number());
+  return read_only_view(memory.number());
+}
+
+mapping map_readable(const descriptor& memory, std::size_t bytes) {
+  void* at = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, memory.number(), 0);
+  if (at == MAP_FAILED) {
+    sys::fail(errc::resource_exhausted,
+              "cannot map " + std::to_string(bytes) + " bytes of shared memory", errno);
+  }
+  return mapping{static_cast<std::byte*>(at), bytes};
+}
+
+descriptor read_only_view(int number) {
+  const std::string path = "/proc/self/fd/" + std::to_string(number);
   descriptor view{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!view) {
     // Without /proc the reader gets a writable descriptor; it still maps it for reading only.
-    view.reset(::fcntl(memory.number(), F_DUPFD_CLOEXEC, 0));
+    view.reset(::fcntl(number, F_DUPFD_CLOEXEC, 0));
   }
   if (!view) {
     sys::fail(errc::resource_exhausted, "cannot open shared memory a second time", errno);

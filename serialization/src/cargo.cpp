@@ -42,6 +42,10 @@ cargo_unloading::~cargo_unloading() {
   unloading = outer_;
 }
 
+bool cargo_is_unloading() noexcept {
+  return unloading != nullptr;
+}
+
 void save_cargo(output_archive& ar, std::shared_ptr<const cargo> what) {
   if (loading == nullptr) {
     throw error{errc::argument_encode_failed, task_ran::no,

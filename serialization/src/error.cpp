@@ -9,7 +9,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 34> code_names{"ok",
+constexpr std::array<std::string_view, 35> code_names{"ok",
                                                       "task_failed",
                                                       "worker_lost",
                                                       "timeout",
@@ -34,6 +34,7 @@ constexpr std::array<std::string_view, 34> code_names{"ok",
                                                       "nesting_too_deep",
                                                       "queue_full",
                                                       "would_deadlock",
+                                                      "broken_barrier",
                                                       "end_of_stream",
                                                       "broken_pipe",
                                                       "authentication_failed",
@@ -121,6 +122,7 @@ timeout_error::~timeout_error() = default;
 cancelled_error::~cancelled_error() = default;
 pool_closed::~pool_closed() = default;
 pool_broken::~pool_broken() = default;
+broken_barrier::~broken_barrier() = default;
 not_bootstrapped::~not_bootstrapped() = default;
 end_of_stream::~end_of_stream() = default;
 broken_pipe::~broken_pipe() = default;

@@ -434,6 +434,8 @@ std::exception_ptr make_any(const std::shared_ptr<const failure>& what,
       return make_own<pool_closed>(what, inner);
     case errc::pool_broken:
       return make_own<pool_broken>(what, inner);
+    case errc::broken_barrier:
+      return make_own<broken_barrier>(what, inner);
     case errc::not_bootstrapped:
       return make_own<not_bootstrapped>(what, inner);
     case errc::end_of_stream:
@@ -539,6 +541,8 @@ std::shared_ptr<const error> to_error(const failure& what) {
       return share(pool_closed{what.text, what.ran});
     case errc::pool_broken:
       return share(pool_broken{what.text, what.ran});
+    case errc::broken_barrier:
+      return share(broken_barrier{what.text, what.ran});
     case errc::not_bootstrapped:
       return share(not_bootstrapped{what.text});
     case errc::end_of_stream:

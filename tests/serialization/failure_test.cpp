@@ -323,6 +323,7 @@ TEST(Failure, OwnExceptionsThrownByATaskArriveAsTheSameClass) {
   expect_own(errc::cancelled, cancelled_error{"text", task_ran::maybe});
   expect_own(errc::pool_closed, pool_closed{"text"});
   expect_own(errc::pool_broken, pool_broken{"text"});
+  expect_own(errc::broken_barrier, broken_barrier{"text"});
   expect_own(errc::not_bootstrapped, not_bootstrapped{"text"});
   expect_own(errc::end_of_stream, end_of_stream{"text"});
   expect_own(errc::broken_pipe, broken_pipe{"text"});
@@ -411,6 +412,8 @@ TEST(Errc, EveryCodeHasItsName) {
   EXPECT_EQ(to_string(errc::ok), "ok");
   EXPECT_EQ(to_string(errc::would_deadlock), "would_deadlock");
   EXPECT_EQ(to_string(errc::wrong_state), "wrong_state");
+  EXPECT_EQ(to_string(errc::broken_barrier), "broken_barrier");
+  EXPECT_EQ(to_string(errc::queue_closed), "queue_closed");
   EXPECT_EQ(to_string(errc::unknown_function), "unknown_function");
   EXPECT_EQ(to_string(static_cast<errc>(9999)), "unknown error code");
   EXPECT_EQ(to_string(task_ran::maybe), "maybe");

@@ -81,6 +81,9 @@ enum class errc : std::uint16_t {
   queue_full,
   /// Waiting here would never end. Ran: no. Retry: no. Act: the programmer.
   would_deadlock,
+  /// A barrier whose parties will not all come: a timeout, an abort, a reset, or a death in its
+  /// action. Ran: no. Retry: after `reset()`. Act: the caller.
+  broken_barrier,
   /// The peer closed its end or died, and all it sent was read. Ran: no. Retry: no. Act: nobody.
   end_of_stream,
   /// Nobody will read what is sent. Ran: no. Retry: on a new connection. Act: nobody.
@@ -379,6 +382,14 @@ class pool_broken : public error {
   explicit pool_broken(const std::string& text, task_ran ran = task_ran::no)
       : error(errc::pool_broken, ran, text) {}
   ~pool_broken() override;
+};
+
+/// Not all parties of a barrier came.
+class broken_barrier : public error {
+ public:
+  explicit broken_barrier(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::broken_barrier, ran, text) {}
+  ~broken_barrier() override;
 };
 
 /// `troupe::system` is missing in main.

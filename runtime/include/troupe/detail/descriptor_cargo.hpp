@@ -9,15 +9,18 @@
 
 namespace troupe::detail {
 
-/// A kernel object as it arrived from another process: an id and a descriptor of its own.
+/// Cargo that is nothing but a descriptor: what a transport offers to a decoder, and what a handle
+/// without any state in this process hands out.
 class descriptor_cargo final : public cargo {
  public:
-  descriptor_cargo(std::uint64_t id, descriptor what) noexcept
-      : cargo{id}, what_{std::move(what)} {}
-  [[nodiscard]] int number() const noexcept override { return what_.number(); }
+  descriptor_cargo(std::uint64_t id, descriptor owned) noexcept
+      : cargo{id}, owned_{std::move(owned)} {}
+  ~descriptor_cargo() override = default;
+
+  [[nodiscard]] int number() const noexcept override { return owned_.number(); }
 
  private:
-  descriptor what_;
+  descriptor owned_;
 };
 
 }  // namespace troupe::detail

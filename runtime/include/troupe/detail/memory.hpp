@@ -45,10 +45,14 @@ std::pair<descriptor, mapping> create_payload_memory(std::size_t bytes);
 
 /// A second descriptor of the same memory which cannot be mapped for writing.
 descriptor read_only_view(const descriptor& memory);
+descriptor read_only_view(int number);
 
 /// Maps `bytes` of another process's memory for reading, after checking that it is sealed against
 /// shrinking and long enough. Throws error{protocol_error}: the other process broke the protocol.
 mapping map_foreign(const descriptor& memory, std::size_t bytes);
+
+/// Maps `bytes` for reading; whoever has the memory's descriptor from us cannot map it otherwise.
+mapping map_readable(const descriptor& memory, std::size_t bytes);
 
 /// Maps [offset, offset + bytes) for reading and writing.
 mapping map_memory(const descriptor& memory, std::size_t offset, std::size_t bytes);

@@ -58,6 +58,9 @@ class cargo_unloading {
   const cargo_list* outer_;
 };
 
+/// Whether this thread decodes something that came with cargo, or might have.
+[[nodiscard]] bool cargo_is_unloading() noexcept;
+
 /// Writes the id, and adds `what` to the list of the thread's `cargo_loading`.
 /// Throws error{argument_encode_failed} if there is none: plain bytes cannot carry it.
 void save_cargo(output_archive& ar, std::shared_ptr<const cargo> what);

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/region.hpp"
+#include "troupe/mutex.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+
+namespace troupe {
+
+/// Lets threads of any processes wait, without a mutex of theirs, until others notify them.
+///
+/// Copies of it are the same condition. Waits are given the mutex itself or a std::unique_lock of
+/// it, which the caller has locked: a `recursive_mutex` is released whole and gets its levels back.
+/// Follows: std::condition_variable_any, Python's Condition (`notify(n)`). `notify` reaches those
+///          who wait at that moment, the longest waiting first; nobody who comes later. Waits do
+///          not end for no reason, except for the process deaths below.
+/// Crosses: the same condition at both ends.
+/// A waiter dies: the notification it had and did not return with goes to the next one.
+/// A notifier dies: it notified as many as it said, or nobody.
+/// Throws:  std::system_error{operation_not_permitted} if the caller has not locked the mutex;
+///          error{resource_exhausted} if 1000 threads wait already.
+class condition : public detail::object_handle {
+ public:
+  /// Throws:  error{resource_exhausted}.
+  condition();
+  explicit condition(const object_options& options);
+
+  /// Blocks:  until notified, and then until the mutex is the caller's again.
+  template <class Lock>
+  void wait(Lock& lock) {
+    static_cast<void>(wait_within(mutex_of(lock), std::nullopt));
+  }
+  /// Waits until `ready()`, which is asked with the mutex locked.
+  template <class Lock, class Predicate>
+  void wait(Lock& lock, Predicate ready) {
+    while (!ready()) {
+      wait(lock);
+    }
+  }
+  /// Blocks:  for at most `timeout`, and then until the mutex is the caller's again; zero or less
+  ///          only lets others have the mutex.
+  template <class Lock, class Rep, class Period>
+  std::cv_status wait_for(Lock& lock, const std::chrono::duration<Rep, Period>& timeout) {
+    return status(wait_within(mutex_of(lock), detail::deadline_after(timeout)));
+  }
+  template <class Lock, class Rep, class Period, class Predicate>
+  [[nodiscard]] bool wait_for(Lock& lock, const std::chrono::duration<Rep, Period>& timeout,
+                              Predicate ready) {
+    return wait_for_predicate(lock, detail::deadline_after(timeout), ready);
+  }
+  /// The same until `when`, on any clock that std::chrono has.
+  template <class Lock, class Clock, class Duration>
+  std::cv_status wait_until(Lock& lock, const std::chrono::time_point<Clock, Duration>& when) {
+    return status(detail::wait_on_clock(
+        when, [&](const detail::deadline& until) { return wait_within(mutex_of(lock), until); }));
+  }
+  template <class Lock, class Clock, class Duration, class Predicate>
+  [[nodiscard]] bool wait_until(Lock& lock, const std::chrono::time_point<Clock, Duration>& when,
+                                Predicate ready) {
+    while (!ready()) {
+      if (wait_until(lock, when) == std::cv_status::timeout) {
+        return ready();
+      }
+    }
+    return true;
+  }
+
+  void notify_one() { notify(1); }
+  /// Wakes `count` of those who wait now, or all if there are fewer. The mutex need not be locked.
+  /// Throws:  std::invalid_argument if `count` is negative.
+  void notify(std::ptrdiff_t count);
+  void notify_all();
+
+  /// Threads that wait and were not notified, a moment ago.
+  [[nodiscard]] std::size_t waiting() const;
+
+  [[nodiscard]] bool operator==(const condition& other) const noexcept { return same(other); }
+  void save(output_archive& ar) const { save_handle(ar); }
+  void load(input_archive& ar);
+
+ private:
+  static detail::lock_handle& mutex_of(mutex& lock) noexcept { return lock; }
+  static detail::lock_handle& mutex_of(recursive_mutex& lock) noexcept { return lock; }
+  template <class Mutex>
+  static detail::lock_handle& mutex_of(std::unique_lock<Mutex>& lock) {
+    check_owns(lock.owns_lock());
+    return *lock.mutex();
+  }
+  static void check_owns(bool owns);
+  static std::cv_status status(bool notified) {
+    return notified ? std::cv_status::no_timeout : std::cv_status::timeout;
+  }
+  template <class Lock, class Predicate>
+  bool wait_for_predicate(Lock& lock, const detail::deadline& until, Predicate& ready) {
+    while (!ready()) {
+      if (!wait_within(mutex_of(lock), until)) {
+        return ready();
+      }
+    }
+    return true;
+  }
+  [[nodiscard]] bool wait_within(detail::lock_handle& with, const detail::deadline& until);
+};
+
+}  // namespace troupe

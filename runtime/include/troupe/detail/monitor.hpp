@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/region.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+// How state that processes share is changed: under the region's lock, and all or nothing. Before a
+// word changes, what it was goes to an undo log in the region; commit is one store, that of the
+// log's length 0. Whoever gets the lock of a dead holder undoes what the log says, so a death at
+// any instruction leaves the state from before or from after. What a dead process still held
+// (permits, arrivals, items) is in its slot, and is given back by the kind's
+// `object_rules::recover`.
+//
+// Waiting is bounded: a sleeping thread wakes up now and then, looks for the dead, and looks at the
+// state again. A wake-up that was lost with a dying process delays a waiter, and never hangs it.
+//
+//   struct counter_state { shared_word value; };                     // the payload
+//
+//   transaction tx{object};
+//   auto& state = object.state<counter_state>();
+//   while (tx.get(state.value) == 0) {
+//     if (!tx.wait(channel, until)) { return false; }                // the deadline passed
+//   }
+//   tx.set(state.value, tx.get(state.value) - 1);
+//   tx.add(tx.own().counters[0], 1);                                 // the ledger: mine until I
+//   die tx.wake(other_channel); tx.commit();
+namespace troupe::detail {
+
+/// The state of a region, for this thread alone while it lives.
+///
+/// What was set and not committed is undone at the end. At most `undo_entries` words can be set
+/// between two commits.
+class transaction {
+ public:
+  /// Takes the lock; undoes what a dead holder left half done.
+  /// Throws:  error{resource_exhausted} if too many processes have the object;
+  ///          error{protocol_error} if its memory was damaged.
+  explicit transaction(region& object);
+  ~transaction();
+  transaction(const transaction&) = delete;
+  transaction& operator=(const transaction&) = delete;
+
+  /// The slot of this process.
+  [[nodiscard]] process_slot& own() const noexcept { return *own_; }
+  [[nodiscard]] region& object() const noexcept { return object_; }
+
+  [[nodiscard]] std::uint64_t get(const shared_word& word) const noexcept {
+    return word.load(std::memory_order_relaxed);
+  }
+  /// `word` lies in the region.
+  void set(shared_word& word, std::uint64_t value);
+  void add(shared_word& word, std::uint64_t count) { set(word, get(word) + count); }
+  void subtract(shared_word& word, std::uint64_t count) { set(word, get(word) - count); }
+
+  /// Everybody who waits on `channel` looks again, once this is committed.
+  void wake(std::size_t channel) noexcept { woken_ |= 1U << channel; }
+
+  /// What was set is so; the lock stays.
+  void commit() noexcept;
+
+  /// Commits, sleeps without the lock until somebody wakes the channel or for a moment, and takes
+  /// the lock again. False, without having slept: the deadline passed. Calls may return early for
+  /// no reason, so look at the state in a loop.
+  [[nodiscard]] bool wait(std::size_t channel, const deadline& until);
+
+  /// Calls `operation` without the lock, and takes it again, also if that throws. Nothing may be
+  /// set and not committed.
+  template <class Operation>
+  void without_lock(Operation operation) {
+    unlock();
+    try {
+      operation();
+    } catch (...) {
+      // Whatever it is goes on to the caller, who may want to change the state first.
+      lock();
+      throw;
+    }
+    lock();
+  }
+
+  /// The three parts of `wait`, for whoever has to do something between them: announce yourself,
+  /// leave (end the transaction), `sleep`, begin another one and `wait_is_over`.
+  [[nodiscard]] std::uint32_t will_wait(std::size_t channel);
+  static void sleep(region& object, std::size_t channel, std::uint32_t seen, const deadline& until);
+  void wait_is_over(std::size_t channel);
+
+ private:
+  friend class region;
+  transaction(region& object, process_slot* own);
+  void lock();
+  void unlock() noexcept;
+  void roll_back();
+
+  region& object_;
+  process_slot* own_;
+  unsigned woken_ = 0;
+  bool locked_ = false;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/cargo.hpp"
+#include "troupe/detail/descriptor.hpp"
+#include "troupe/detail/memory.hpp"
+#include "troupe/detail/robust_lock.hpp"
+#include "troupe/objects.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+// The memory of one shared object: a header, a slot for each process that has it, and the payload.
+//
+//   header | slot 0 | slot 1 | ... | slot 239 | payload
+//   16 KiB                                    | page-aligned
+//
+// Nothing in it is an address: every process maps it elsewhere.
+namespace troupe::detail {
+
+/// A number in shared memory.
+using shared_word = std::atomic<std::uint64_t>;
+static_assert(sizeof(shared_word) == 8 && shared_word::is_always_lock_free);
+
+inline constexpr std::size_t wait_channels = 3;
+inline constexpr std::size_t slot_counters = 3;
+inline constexpr std::size_t region_slots = 240;
+
+/// What one process has to do with the object: its line in the ledger.
+struct alignas(64) process_slot {
+  shared_word owner;   ///< pid and start time in one word; 0: free, and all the others are 0 then
+  shared_word mapped;  ///< 1 while the process has a handle
+  std::array<shared_word, wait_channels> waiting;   ///< its threads asleep on each channel
+  std::array<shared_word, slot_counters> counters;  ///< for the kind of object to use
+};
+static_assert(sizeof(process_slot) == 64);
+
+/// Where threads wait for a kind of change.
+struct wait_channel {
+  std::atomic<std::uint32_t> generation;  ///< a futex word; raised by every change
+  std::uint32_t unused;
+  shared_word waiters;  ///< the sum of the slots' `waiting`
+};
+
+struct undo_entry {
+  shared_word offset;  ///< of a word, from the region's begin
+  shared_word value;   ///< what it was
+};
+inline constexpr std::size_t undo_entries = 24;
+
+struct region_header {
+  std::uint64_t magic;
+  std::uint32_t version;
+  object_kind kind;
+  std::uint64_t total_bytes;
+  std::uint64_t id;
+  std::uint64_t type_tag;  ///< of the elements' type
+  std::uint64_t payload_bytes;
+  std::uint32_t slots_offset;
+  std::uint32_t slot_count;
+  std::uint32_t payload_offset;
+  std::uint32_t flags;
+  std::int64_t creator;
+  std::array<char, 256> name;  ///< ends with a zero
+
+  alignas(64) lock_state lock;
+  shared_word last_sweep;                ///< nanoseconds of CLOCK_MONOTONIC
+  std::atomic<std::uint32_t> closed;     ///< of named memory: its name is gone
+  std::atomic<std::uint32_t> undo_size;  ///< of the log, 0: nothing is being changed
+  std::array<undo_entry, undo_entries> undo;
+  std::array<wait_channel, wait_channels> channels;
+};
+static_assert(sizeof(region_header) <= 1024);
+
+class region;
+class transaction;
+
+/// What is the same for all objects of a kind.
+struct object_rules {
+  object_kind kind = object_kind::none;
+  /// The least payload that one of them has.
+  std::size_t min_payload_bytes = 0;
+  /// Called in a transaction with the slot of a process that is dead: gives back what it held, so
+  /// that all its counters are 0. `waiting` is dealt with already, and everybody is woken. Null:
+  /// the kind has no ledger, and uses the lock for something else.
+  void (*recover)(transaction& tx, process_slot& dead) = nullptr;
+};
+
+struct region_spec {
+  const object_rules* rules = nullptr;
+  std::string name = {};
+  std::size_t payload_bytes = 0;
+  std::uint64_t type_tag = 0;
+  /// Writes what the payload begins with, which is all zeros before; nobody else sees it yet.
+  void (*init)(region& made) = nullptr;
+};
+
+/// One shared object in this process. There is one of them for an object, however often its handle
+/// arrives.
+///
+/// Threads: any.
+/// Crosses: as cargo.
+class region final : public cargo, public std::enable_shared_from_this<region> {
+ public:
+  /// A new object, zeros but for what `spec.init` writes.
+  /// Throws:  error{resource_exhausted}.
+  [[nodiscard]] static std::shared_ptr<region> create(const region_spec& spec);
+
+  /// The same for default constructors: while a value is being decoded, whose handles are about to
+  /// be replaced by those that came, the object is made at its first use and not before. Copies of
+  /// the handle are the same object also then.
+  [[nodiscard]] static std::shared_ptr<region> create_default(const region_spec& spec);
+
+  /// The object that arrived; the one that is here already if this process has it.
+  /// Throws:  error{protocol_error} if it is none, or one of another kind or element type;
+  ///          error{resource_exhausted}.
+  [[nodiscard]] static std::shared_ptr<region> import(const std::shared_ptr<const cargo>& from,
+                                                      const object_rules& rules,
+                                                      std::uint64_t type_tag = 0);
+
+  /// A POSIX shared memory object with a name, mapped by `open_named` too. `name` was checked.
+  /// Throws:  std::system_error{file_exists}, {no_such_file_or_directory}.
+  [[nodiscard]] static std::shared_ptr<region> create_named(const region_spec& spec);
+  [[nodiscard]] static std::shared_ptr<region> open_named(const std::string& name,
+                                                          const object_rules& rules);
+
+  ~region() override;
+  region(const region&) = delete;
+  region& operator=(const region&) = delete;
+
+  [[nodiscard]] int number() const noexcept override { return memory_.number(); }
+  [[nodiscard]] const object_rules& rules() const noexcept { return *spec_.rules; }
+  [[nodiscard]] object_kind kind() const noexcept { return spec_.rules->kind; }
+  [[nodiscard]] const std::string& name() const noexcept { return spec_.name; }
+  [[nodiscard]] std::size_t payload_bytes() const noexcept { return spec_.payload_bytes; }
+  [[nodiscard]] std::uint64_t type_tag() const noexcept { return spec_.type_tag; }
+
+  /// Before anything below: maps the memory of a `create_default` that was not used before.
+  void ensure() {
+    if (begin_.load(std::memory_order_acquire) == nullptr) [[unlikely]] {
+      make();
+    }
+  }
+  [[nodiscard]] std::byte* begin() const noexcept { return begin_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t total_bytes() const noexcept { return view_.size(); }
+  [[nodiscard]] region_header& header() const noexcept {
+    return *reinterpret_cast<region_header*>(begin());
+  }
+  [[nodiscard]] lock_state& lock() const noexcept { return header().lock; }
+  [[nodiscard]] std::byte* payload() const noexcept { return begin() + payload_offset(); }
+  /// The payload as what `spec.init` made of it: a struct of shared words, say.
+  template <class State>
+  [[nodiscard]] State& state() const noexcept {
+    return *reinterpret_cast<State*>(payload());
+  }
+  [[nodiscard]] std::span<process_slot, region_slots> slots() const noexcept {
+    return std::span<process_slot, region_slots>{
+        reinterpret_cast<process_slot*>(begin() + slots_offset()), region_slots};
+  }
+
+  /// The slot of this process; a forked child takes one of its own at its first call.
+  /// Throws:  error{resource_exhausted} if 240 processes have the object.
+  [[nodiscard]] process_slot& own_slot();
+
+  /// Gives back what processes held that are dead, and wakes who waits for it. Returns how many
+  /// there were.
+  std::size_t recover_dead();
+  /// The same, unless somebody did a moment ago.
+  void sweep();
+
+  [[nodiscard]] object_info info();
+
+  static constexpr std::size_t slots_offset() noexcept { return 1024; }
+  static constexpr std::size_t payload_offset() noexcept {
+    return slots_offset() + region_slots * sizeof(process_slot);
+  }
+
+ private:
+  friend struct region_registry;
+  region(region_spec spec, std::uint64_t id);
+  void make();
+  void lay_out(std::uint32_t flags);
+  void adopt();
+  [[nodiscard]] process_slot* claim_slot() noexcept;
+  void free_slot() noexcept;
+  void recover_slot(process_slot& slot, std::uint64_t dead);
+
+  region_spec spec_;
+  std::mutex making_;
+  descriptor memory_;
+  mapping view_;
+  std::atomic<std::byte*> begin_{nullptr};
+  std::atomic<process_slot*> own_{nullptr};
+  std::atomic<std::uint32_t> own_generation_{0};  ///< of forks, when `own_` was claimed
+  bool registered_ = false;
+  bool named_ = false;
+};
+
+/// Every object that this process has a handle of.
+[[nodiscard]] std::vector<object_info> live_objects();
+
+/// Replays the ledgers of processes that died, in every object this process has, and wakes who
+/// waits. For the supervisor, at each death: without it the waiting threads find out by themselves,
+/// within a fraction of a second.
+void recover_objects_of_dead() noexcept;
+
+/// Descriptors of all objects here, for a forked child that closes what it does not need.
+[[nodiscard]] std::vector<int> object_descriptors();
+
+/// Names of shared memory that this process must see removed: what a guardian unlinks (shm_unlink)
+/// if everybody is killed.
+[[nodiscard]] std::vector<std::string> named_blocks();
+
+/// A number for a type, the same in all processes of a program.
+[[nodiscard]] std::uint64_t type_tag_of(const std::type_info& type, std::size_t bytes) noexcept;
+
+/// Base of the handles: what they have in common.
+class object_handle {
+ public:
+  /// No other object has it, in any process.
+  [[nodiscard]] std::uint64_t id() const { return get().id(); }
+  /// What `.name` said, cut to 255 bytes.
+  [[nodiscard]] const std::string& name() const { return get().name(); }
+
+ protected:
+  object_handle() = default;
+  explicit object_handle(std::shared_ptr<region> object) noexcept : object_{std::move(object)} {}
+  [[nodiscard]] bool same(const object_handle& other) const noexcept {
+    return object_ == other.object_;
+  }
+  /// Throws error{no_state} for a handle that was moved from.
+  [[nodiscard]] region& get() const {
+    if (object_ == nullptr) [[unlikely]] {
+      throw_moved_from();
+    }
+    object_->ensure();
+    return *object_;
+  }
+  void save_handle(output_archive& ar) const;
+  void load_handle(input_archive& ar, const object_rules& rules, std::uint64_t type_tag = 0);
+  [[noreturn]] static void throw_moved_from();
+
+  std::shared_ptr<region> object_;
+};
+
+}  // namespace troupe::detail

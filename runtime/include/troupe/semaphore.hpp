@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/region.hpp"
+
+#include <chrono>
+#include <cstddef>
+
+namespace troupe {
+
+namespace detail {
+
+/// What both semaphores are.
+class semaphore_handle : public object_handle {
+ public:
+  /// Blocks:  until there is a permit, and takes it.
+  void acquire();
+  /// False: there is none.
+  [[nodiscard]] bool try_acquire();
+  /// Blocks:  for at most `timeout`; zero or less tries once.
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& timeout) {
+    return acquire_within(deadline_after(timeout));
+  }
+  /// Blocks:  until `when` at most, on any clock that std::chrono has.
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& when) {
+    return wait_on_clock(when, [&](const deadline& until) { return acquire_within(until); });
+  }
+
+  /// Gives `count` permits back: the caller's own first, then those of the processes that hold
+  /// most, as somebody else may release what was acquired; those beyond all that are held are new.
+  /// Throws:  std::invalid_argument unless `count` is positive; std::logic_error if a bounded
+  ///          semaphore would have more permits than it began with, std::overflow_error if there
+  ///          would be more than can be counted. Then nothing is changed.
+  void release(std::ptrdiff_t count = 1);
+
+  /// Permits that are free, a moment ago.
+  [[nodiscard]] std::ptrdiff_t value() const;
+
+ protected:
+  using object_handle::object_handle;
+  static std::shared_ptr<region> make(std::ptrdiff_t permits, const object_options& options,
+                                      bool bounded);
+  static std::shared_ptr<region> make_default(bool bounded);
+  void load_semaphore(input_archive& ar, bool bounded);
+
+ private:
+  bool acquire_within(const deadline& until);
+};
+
+}  // namespace detail
+
+/// A number of permits that threads of any processes take and give back.
+///
+/// Copies of it are the same semaphore.
+/// Follows: std::counting_semaphore, Python's Semaphore: `release` may go beyond the first number.
+/// Crosses: the same semaphore at both ends.
+/// A holder dies (its process): what it took and nobody gave back is given back. For permits that
+///          are signals, taken by one process and never released, that is one signal too many: use
+///          an event or a queue there.
+class semaphore : public detail::semaphore_handle {
+ public:
+  /// One permit.
+  semaphore();
+  /// Throws:  std::invalid_argument if `permits` is negative; error{resource_exhausted}.
+  explicit semaphore(std::ptrdiff_t permits, const object_options& options = {});
+
+  [[nodiscard]] bool operator==(const semaphore& other) const noexcept { return same(other); }
+  void save(output_archive& ar) const { save_handle(ar); }
+  void load(input_archive& ar) { load_semaphore(ar, false); }
+};
+
+/// A semaphore whose `release` throws std::logic_error rather than to go beyond the first number.
+///
+/// Everything else is as with `semaphore`. Follows: Python's BoundedSemaphore.
+class bounded_semaphore : public detail::semaphore_handle {
+ public:
+  /// One permit.
+  bounded_semaphore();
+  /// Throws:  std::invalid_argument if `permits` is negative; error{resource_exhausted}.
+  explicit bounded_semaphore(std::ptrdiff_t permits, const object_options& options = {});
+
+  [[nodiscard]] bool operator==(const bounded_semaphore& other) const noexcept {
+    return same(other);
+  }
+  void save(output_archive& ar) const { save_handle(ar); }
+  void load(input_archive& ar) { load_semaphore(ar, true); }
+};
+
+}  // namespace troupe

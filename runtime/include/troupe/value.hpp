@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/guarded_memory.hpp"
+
+#include <atomic>
+#include <concepts>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <typeinfo>
+
+namespace troupe {
+
+namespace detail {
+
+template <class T>
+consteval bool check_lock_free() {
+  if constexpr (std::is_trivially_copyable_v<T> && !std::is_const_v<T>) {
+    return std::atomic_ref<T>::is_always_lock_free;
+  } else {
+    return false;
+  }
+}
+
+template <class T>
+void make_blank(region& made) {
+  ::new (static_cast<void*>(made.payload())) T{};
+}
+
+template <class Handle, class T>
+[[nodiscard]] region_spec value_spec(const object_options& options = {}) {
+  static const std::uint64_t tag = type_tag_of(typeid(Handle), sizeof(T));
+  return {.rules = &value_rules<T>,
+          .name = options.name,
+          .payload_bytes = sizeof(T),
+          .type_tag = tag,
+          .init = &make_blank<T>};
+}
+
+}  // namespace detail
+
+/// One value of a trivially copyable type that processes share, with a lock.
+///
+/// Copies of it are the same value. There are two ways to it, and a value should be used in one of
+/// them: under the lock (`lock()`, and all of it if T is not lock-free), or by atomic operations
+/// (`load`, `store`, `fetch_add`, ..., if T is lock-free: these do not take the lock, and are
+/// atomic against each other, not against somebody who holds a guard). Follows: Python's Value; the
+/// operations std::atomic. There is no `n += 1`, which would read as
+///          one step and be two: write `n.fetch_add(1)`, or `++*n.lock()`.
+/// Crosses: the same value at both ends.
+/// A holder dies: the next guard gets the lock and says so by `inherited()`.
+template <class T>
+class value : public detail::object_handle {
+  static_assert(detail::must_be_shareable<T>::value);
+
+ public:
+  using value_type = T;
+  /// Operations on the whole value do without the lock.
+  static constexpr bool is_lock_free = detail::check_lock_free<T>();
+
+  /// The lock, and through it the value.
+  class [[nodiscard]] guard : public detail::data_lock {
+   public:
+    [[nodiscard]] T& operator*() const noexcept { return *get(); }
+    [[nodiscard]] T* operator->() const noexcept { return get(); }
+
+   private:
+    friend class value;
+    explicit guard(std::shared_ptr<detail::region> object) : data_lock{std::move(object)} {}
+    [[nodiscard]] T* get() const noexcept { return reinterpret_cast<T*>(object().payload()); }
+  };
+
+  /// A new value, `T{}`.
+  /// Throws:  error{resource_exhausted}.
+  value() : object_handle{detail::region::create_default(detail::value_spec<value, T>())} {}
+  explicit value(const T& initial, const object_options& options = {})
+      : object_handle{detail::region::create(detail::value_spec<value, T>(options))} {
+    std::memcpy(static_cast<void*>(object_->payload()), &initial, sizeof initial);
+  }
+
+  /// Blocks:  until the lock is the caller's.
+  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
+  guard lock() {
+    static_cast<void>(get());
+    return guard{object_};
+  }
+
+  [[nodiscard]] T load() const {
+    if constexpr (is_lock_free) {
+      return atomic().load();
+    } else {
+      return under_lock([](T& shared) { return shared; });
+    }
+  }
+  void store(const T& desired) {
+    if constexpr (is_lock_free) {
+      atomic().store(desired);
+    } else {
+      under_lock([&](T& shared) { shared = desired; });
+    }
+  }
+  /// Returns what it was.
+  T exchange(const T& desired) {
+    if constexpr (is_lock_free) {
+      return atomic().exchange(desired);
+    } else {
+      return under_lock([&](T& shared) {
+        const T before = shared;
+        shared = desired;
+        return before;
+      });
+    }
+  }
+  /// Stores `desired` if the value is `expected`; else `expected` becomes what it is, and the
+  /// answer is false. Compares bytes, like std::atomic, if T is lock-free or has no ==.
+  bool compare_exchange(T& expected, const T& desired) {
+    if constexpr (is_lock_free) {
+      return atomic().compare_exchange_strong(expected, desired);
+    } else {
+      return under_lock([&](T& shared) {
+        if (!equal(shared, expected)) {
+          expected = shared;
+          return false;
+        }
+        shared = desired;
+        return true;
+      });
+    }
+  }
+  /// Each returns what it was before.
+  T fetch_add(T count)
+    requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
+  {
+    if constexpr (is_lock_free) {
+      return atomic().fetch_add(count);
+    } else {
+      return under_lock([&](T& shared) {
+        const T before = shared;
+        shared = static_cast<T>(shared + count);
+        return before;
+      });
+    }
+  }
+  T fetch_sub(T count)
+    requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
+  {
+    if constexpr (is_lock_free) {
+      return atomic().fetch_sub(count);
+    } else {
+      return under_lock([&](T& shared) {
+        const T before = shared;
+        shared = static_cast<T>(shared - count);
+        return before;
+      });
+    }
+  }
+  T fetch_and(T bits)
+    requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
+  {
+    return atomic().fetch_and(bits);
+  }
+  T fetch_or(T bits)
+    requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
+  {
+    return atomic().fetch_or(bits);
+  }
+  T fetch_xor(T bits)
+    requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
+  {
+    return atomic().fetch_xor(bits);
+  }
+
+  [[nodiscard]] bool operator==(const value& other) const noexcept { return same(other); }
+  void save(output_archive& ar) const { save_handle(ar); }
+  void load(input_archive& ar) {
+    load_handle(ar, detail::value_rules<T>, detail::value_spec<value, T>().type_tag);
+  }
+
+ private:
+  [[nodiscard]] std::atomic_ref<T> atomic() const {
+    return std::atomic_ref<T>{*reinterpret_cast<T*>(get().payload())};
+  }
+  template <class Operation>
+  auto under_lock(Operation operation) const {
+    static_cast<void>(get());
+    const guard held{object_};
+    return operation(*held);
+  }
+  static bool equal(const T& a, const T& b) {
+    if constexpr (std::equality_comparable<T>) {
+      return a == b;
+    } else {
+      return std::memcmp(&a, &b, sizeof a) == 0;
+    }
+  }
+};
+
+/// One value that processes share, without a lock: whoever writes it sees to it that nobody else
+/// uses it meanwhile.
+///
+/// Copies of it are the same value. Follows: Python's RawValue.
+/// Crosses: the same value at both ends.
+template <class T>
+class raw_value : public detail::object_handle {
+  static_assert(detail::must_be_shareable<T>::value);
+
+ public:
+  using value_type = T;
+
+  /// A new value, `T{}`.
+  /// Throws:  error{resource_exhausted}.
+  raw_value() : object_handle{detail::region::create_default(detail::value_spec<raw_value, T>())} {}
+  explicit raw_value(const T& initial, const object_options& options = {})
+      : object_handle{detail::region::create(detail::value_spec<raw_value, T>(options))} {
+    **this = initial;
+  }
+
+  [[nodiscard]] T& operator*() const { return *reinterpret_cast<T*>(get().payload()); }
+  [[nodiscard]] T* operator->() const { return &**this; }
+
+  [[nodiscard]] bool operator==(const raw_value& other) const noexcept { return same(other); }
+  void save(output_archive& ar) const { save_handle(ar); }
+  void load(input_archive& ar) {
+    load_handle(ar, detail::value_rules<T>, detail::value_spec<raw_value, T>().type_tag);
+  }
+};
+
+}  // namespace troupe

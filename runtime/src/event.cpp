@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "troupe/event.hpp"
+
+#include "troupe/detail/futex.hpp"
+#include "troupe/detail/monitor_step.hpp"
+#include "troupe/detail/spin.hpp"
+#include "troupe/error.hpp"
+
+#include <algorithm>
+
+namespace troupe {
+namespace {
+
+using namespace std::chrono_literals;
+
+// The whole state is one word, so it needs no lock and is never half changed:
+//   bit 0     the flag
+//   bit 1     somebody may be asleep
+//   the rest  how often it was set: who sees it change knows that there was a set() meanwhile
+struct event_state {
+  std::atomic<std::uint32_t> word;
+};
+
+constexpr std::uint32_t set_bit = 1;
+constexpr std::uint32_t waiters_bit = 2;
+constexpr std::uint32_t one_set = 4;
+
+constexpr detail::object_rules event_rules{.kind = object_kind::event,
+                                           .min_payload_bytes = sizeof(event_state)};
+
+detail::region_spec spec_for(const object_options& options) {
+  return {.rules = &event_rules, .name = options.name, .payload_bytes = sizeof(event_state)};
+}
+
+/// A waiter looks this often by itself: who sets the flag may die before it has woken anybody.
+constexpr auto slice = 50ms;
+
+bool was_set(std::uint32_t now, std::uint32_t before) noexcept {
+  return (now & set_bit) != 0 || now / one_set != before / one_set;
+}
+
+}  // namespace
+
+event::event() : object_handle{detail::region::create_default(spec_for({}))} {}
+event::event(const object_options& options)
+    : object_handle{detail::region::create(spec_for(options))} {}
+
+void event::load(input_archive& ar) {
+  load_handle(ar, event_rules);
+}
+
+void event::set() {
+  std::atomic<std::uint32_t>& word = get().state<event_state>().word;
+  std::uint32_t before = word.load();
+  do {
+    if ((before & set_bit) != 0) {
+      return;
+    }
+    detail::crash_step();
+  } while (!word.compare_exchange_weak(before, ((before & ~waiters_bit) + one_set) | set_bit));
+  detail::crash_step();
+  if ((before & waiters_bit) != 0) {
+    detail::futex_wake_all(word, true);
+  }
+  detail::crash_step();
+}
+
+void event::clear() {
+  detail::crash_step();
+  get().state<event_state>().word.fetch_and(~set_bit);
+  detail::crash_step();
+}
+
+bool event::is_set() const {
+  return (get().state<event_state>().word.load() & set_bit) != 0;
+}
+
+void event::wait() const {
+  static_cast<void>(wait_within(std::nullopt));
+}
+
+bool event::wait_within(const detail::deadline& until) const {
+  detail::region& object = get();
+  std::atomic<std::uint32_t>& word = object.state<event_state>().word;
+  const std::uint32_t first = word.load();
+  if ((first & set_bit) != 0) {
+    return true;
+  }
+  if (detail::is_over(until)) {
+    return false;
+  }
+  if (detail::spinning_helps()) {
+    for (const detail::spin_watch watch; watch.worth_going_on();) {
+      if (was_set(word.load(std::memory_order_acquire), first)) {
+        return true;
+      }
+      detail::spin_watch::pause();
+    }
+  }
+  detail::shared_word& asleep = object.own_slot().waiting[0];
+  asleep.fetch_add(1);
+  bool found = false;
+  std::uint32_t now = word.load();
+  while (!(found = was_set(now, first)) && !detail::is_over(until)) {
+    if ((now & waiters_bit) == 0 && !word.compare_exchange_weak(now, now | waiters_bit)) {
+      continue;
+    }
+    auto end = std::chrono::steady_clock::now() + slice;
+    if (until) {
+      end = std::min(end, *until);
+    }
+    detail::crash_step();
+    detail::futex_wait(word, now | waiters_bit, end, true);
+    now = word.load();
+  }
+  asleep.fetch_sub(1);
+  return found;
+}
+
+}  // namespace troupe

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstdint>
+
+namespace troupe::detail {
+
+/// Bytes that this process could still allocate, by the kernel's estimate and its control groups'
+/// limits; the largest number if that cannot be had. Asking for more shared memory than that would
+/// not fail but call the OOM killer, on whomever.
+[[nodiscard]] std::uint64_t free_memory_bytes();
+
+}  // namespace troupe::detail

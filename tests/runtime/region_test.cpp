@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "troupe/detail/region.hpp"
+
+#include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/monitor.hpp"
+#include "troupe/error.hpp"
+#include "troupe/event.hpp"
+#include "troupe/mutex.hpp"
+#include "troupe/semaphore.hpp"
+#include "troupe/value.hpp"
+
+#include "crossing_handles.hpp"
+#include "shared_fixture.hpp"
+#include "support/fails_with.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+namespace {
+
+using detail::region;
+using test::crossed;
+using test::fails_with;
+using test::forked;
+using test::pack;
+using test::parcel;
+using test::signpost;
+using test::unpack;
+
+class SharedObjects : public test::shared_objects {};
+
+/// One descriptor through a socket, as messages carry it.
+void send_descriptor(int socket, std::uint64_t id, int number) {
+  iovec part{&id, sizeof id};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  cmsghdr* c = CMSG_FIRSTHDR(&header);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(sizeof number);
+  std::memcpy(CMSG_DATA(c), &number, sizeof number);
+  ASSERT_EQ(::sendmsg(socket, &header, 0), static_cast<ssize_t>(sizeof id));
+}
+
+parcel receive_descriptor(int socket) {
+  std::uint64_t id = 0;
+  iovec part{&id, sizeof id};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  parcel made;
+  if (::recvmsg(socket, &header, MSG_CMSG_CLOEXEC) == static_cast<ssize_t>(sizeof id)) {
+    int number = -1;
+    std::memcpy(&number, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof number);
+    made.bytes.resize(sizeof id);
+    std::memcpy(made.bytes.data(), &id, sizeof id);
+    made.cargo.push_back(std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
+  }
+  return made;
+}
+
+TEST_F(SharedObjects, ArriveAsTheSameObjectWhereTheyAreAlready) {
+  const value<int> one{7};
+  const value<int> same = crossed(one);
+  EXPECT_EQ(same, one);
+  EXPECT_EQ(same.id(), one.id());
+  EXPECT_EQ(info_of(one.id()).holders, 1U);
+}
+
+TEST_F(SharedObjects, ArriveInAProcessThatIsOlderThanThey) {
+  std::array<int, 2> sockets{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.data()), 0);
+  const detail::descriptor here{sockets[0]};
+  const detail::descriptor there{sockets[1]};
+  signpost arrived;
+  signpost go_on;
+  forked child{[&] {
+    auto number = unpack<value<int>>(receive_descriptor(there.number()));
+    number.fetch_add(1);
+    arrived.reached();
+    go_on.await();
+    return number.load();
+  }};
+  value<int> number{41};
+  const parcel packed = pack(number);
+  send_descriptor(here.number(), number.id(), packed.cargo.front()->number());
+  arrived.await();
+  EXPECT_EQ(number.load(), 42);
+  EXPECT_EQ(info_of(number.id()).holders, 2U);
+  number.store(99);
+  go_on.reached();
+  EXPECT_EQ(child.wait(), 99);
+  EXPECT_EQ(info_of(number.id()).holders, 1U) << "the child is dead, its slot does not count";
+}
+
+TEST_F(SharedObjects, AreListedWithWhatTheyAre) {
+  const semaphore permits{3, {.name = "permits"}};
+  const object_info found = info_of(permits.id());
+  EXPECT_EQ(found.kind, object_kind::semaphore);
+  EXPECT_EQ(to_string(found.kind), "semaphore");
+  EXPECT_EQ(found.name, "permits");
+  EXPECT_GT(found.bytes, 0U);
+  EXPECT_EQ(found.creator_pid, ::getpid());
+  EXPECT_EQ(found.holders, 1U);
+  EXPECT_EQ(found.waiters, 0U);
+}
+
+TEST_F(SharedObjects, AreGoneFromTheListWithTheLastHandle) {
+  std::uint64_t id = 0;
+  {
+    const mutex one;
+    const mutex copy = one;
+    id = one.id();
+    EXPECT_EQ(info_of(id).id, id);
+  }
+  EXPECT_EQ(info_of(id).id, 0U);
+}
+
+TEST_F(SharedObjects, CountAForkedChildThatUsesThem) {
+  event begun;
+  event end;
+  forked child{[&] {
+    begun.set();
+    end.wait();
+    return 0;
+  }};
+  begun.wait();
+  EXPECT_TRUE(test::eventually([&] { return info_of(end.id()).holders == 2; }));
+  EXPECT_TRUE(test::eventually([&] { return info_of(end.id()).waiters == 1; }));
+  child.kill_without_reaping();
+  EXPECT_EQ(info_of(end.id()).holders, 1U) << "a zombie holds nothing";
+  EXPECT_EQ(info_of(end.id()).waiters, 0U);
+}
+
+TEST_F(SharedObjects, HaveRoomForNewProcessesWhenOldOnesDied) {
+  semaphore permits{1};
+  for (std::size_t i = 0; i < detail::region_slots + 20; ++i) {
+    forked child{[&] {
+      permits.acquire();
+      permits.release();
+      return 0;
+    }};
+    ASSERT_EQ(child.wait(), 0) << i;
+  }
+  EXPECT_EQ(permits.value(), 1);
+}
+
+TEST_F(SharedObjects, NamesAreCutAndMayHoldAnything) {
+  const event one{{.name = std::string(1000, 'x')}};
+  EXPECT_EQ(one.name(), std::string(255, 'x'));
+  const event other{{.name = std::string("a\0b", 3)}};
+  EXPECT_EQ(other.name(), "a");
+}
+
+TEST_F(SharedObjects, AMovedFromHandleSaysSo) {
+  mutex one;
+  const mutex other = std::move(one);
+  EXPECT_TRUE(fails_with(errc::no_state, [&] {
+    one.lock();  // NOLINT(bugprone-use-after-move): what it does is the question
+    return 0;
+  }));
+  one = other;
+  EXPECT_TRUE(one.try_lock());
+  one.unlock();
+}
+
+TEST_F(SharedObjects, DecodingMakesNoMemoryForHandlesThatAreReplaced) {
+  const std::vector<mutex> many{mutex{}, mutex{}};
+  const parcel packed = pack(many);
+  detail::failpoint::arm("memory.create", detail::failpoint::action::give_errno, 1, 1000, EMFILE);
+  const auto arrived = unpack<std::vector<mutex>>(packed);
+  EXPECT_EQ(arrived, many);
+  EXPECT_EQ(detail::failpoint::hits("memory.create"), 0U);
+}
+
+struct with_a_lock_of_its_own {
+  int number = 0;
+  mutex own;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(number);
+  }
+};
+
+TEST_F(SharedObjects, AHandleThatDecodingDidNotReplaceIsAnObjectOfItsOwn) {
+  with_a_lock_of_its_own one;
+  one.number = 5;
+  auto arrived = crossed(one);
+  EXPECT_EQ(arrived.number, 5);
+  const mutex copy = arrived.own;  // before its first use
+  arrived.own.lock();
+  mutex same = copy;
+  EXPECT_FALSE(same.try_lock()) << "the copy is another lock";
+  arrived.own.unlock();
+  EXPECT_NE(arrived.own, one.own);
+}
+
+TEST_F(SharedObjects, CannotBePlainBytes) {
+  detail::byte_buffer buffer;
+  output_archive ar{buffer};
+  const mutex one;
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] {
+    ar(one);
+    return 0;
+  }));
+}
+
+// ---- what is refused
+
+class HostileHandles : public SharedObjects {
+ protected:
+  /// The bytes of a handle of `id`, with this descriptor.
+  static parcel with_descriptor(std::uint64_t id, int number) {
+    parcel made;
+    made.bytes.resize(sizeof id);
+    std::memcpy(made.bytes.data(), &id, sizeof id);
+    made.cargo.push_back(std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
+    return made;
+  }
+  /// A sealed copy of a value<int>'s memory, for changing.
+  struct copy {
+    std::uint64_t id = 0;
+    std::vector<std::byte> bytes;
+    detail::region_header& header() {
+      return *reinterpret_cast<detail::region_header*>(bytes.data());
+    }
+    parcel send(int seals = F_SEAL_SHRINK | F_SEAL_GROW) {
+      const int number = ::memfd_create("hostile", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+      EXPECT_EQ(::write(number, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+      EXPECT_EQ(::fcntl(number, F_ADD_SEALS, seals), 0);
+      return with_descriptor(id, number);
+    }
+  };
+  static copy copy_of_a_value() {
+    const value<int> real{5};
+    const parcel packed = pack(real);
+    copy made;
+    made.id = detail::new_cargo_id();
+    made.bytes.resize(region::payload_offset() + sizeof(int));
+    EXPECT_EQ(::pread(packed.cargo.front()->number(), made.bytes.data(), made.bytes.size(), 0),
+              static_cast<ssize_t>(made.bytes.size()));
+    made.header().id = made.id;
+    return made;
+  }
+  static testing::AssertionResult refused(const parcel& packed) {
+    return fails_with(errc::protocol_error, [&] { return unpack<value<int>>(packed); });
+  }
+};
+
+TEST_F(HostileHandles, AFaithfulCopyIsTaken) {
+  EXPECT_EQ(unpack<value<int>>(copy_of_a_value().send()).load(), 5);
+}
+
+TEST_F(HostileHandles, MemoryThatCanShrinkIsRefused) {
+  EXPECT_TRUE(refused(copy_of_a_value().send(F_SEAL_GROW)));
+}
+
+TEST_F(HostileHandles, AnotherBeginIsRefused) {
+  copy made = copy_of_a_value();
+  made.header().magic ^= 1;
+  EXPECT_TRUE(refused(made.send()));
+}
+
+TEST_F(HostileHandles, AnotherVersionIsRefused) {
+  copy made = copy_of_a_value();
+  made.header().version += 1;
+  EXPECT_TRUE(refused(made.send()));
+}
+
+TEST_F(HostileHandles, AnotherLayoutIsRefused) {
+  for (auto field : {&detail::region_header::slot_count, &detail::region_header::slots_offset,
+                     &detail::region_header::payload_offset}) {
+    copy made = copy_of_a_value();
+    made.header().*field = 0xFFFF'FFFF;
+    EXPECT_TRUE(refused(made.send()));
+  }
+}
+
+TEST_F(HostileHandles, AnotherKindIsRefused) {
+  copy made = copy_of_a_value();
+  made.header().kind = object_kind::mutex;
+  EXPECT_TRUE(refused(made.send()));
+  const mutex lock;
+  EXPECT_TRUE(refused(pack(lock))) << "also of an object that is here already";
+}
+
+TEST_F(HostileHandles, AnotherElementTypeIsRefused) {
+  const value<float> other{1.0F};
+  EXPECT_TRUE(refused(pack(other)));
+  copy made = copy_of_a_value();
+  made.header().type_tag ^= 1;
+  EXPECT_TRUE(refused(made.send()));
+}
+
+TEST_F(HostileHandles, AnotherIdIsRefused) {
+  copy made = copy_of_a_value();
+  made.header().id ^= 1;
+  EXPECT_TRUE(refused(made.send()));
+}
+
+TEST_F(HostileHandles, SizesThatAreNotTrueAreRefused) {
+  for (auto field : {&detail::region_header::total_bytes, &detail::region_header::payload_bytes}) {
+    copy made = copy_of_a_value();
+    made.header().*field = ~std::uint64_t{0};
+    EXPECT_TRUE(refused(made.send()));
+  }
+  copy empty = copy_of_a_value();
+  empty.header().payload_bytes = 0;
+  EXPECT_TRUE(refused(empty.send())) << "too short for its element";
+  copy cut = copy_of_a_value();
+  cut.bytes.resize(100);
+  EXPECT_TRUE(refused(cut.send()));
+}
+
+TEST_F(HostileHandles, DescriptorsOfOtherThingsAreRefused) {
+  EXPECT_TRUE(refused(with_descriptor(1, ::open("/dev/null", O_RDWR | O_CLOEXEC))));
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  const detail::descriptor writer{pipe[1]};
+  EXPECT_TRUE(refused(with_descriptor(2, pipe[0])));
+}
+
+TEST_F(HostileHandles, AnUndoLogThatPointsElsewhereIsNotFollowed) {
+  const semaphore real{5};
+  const parcel packed = pack(real);
+  copy made;
+  made.id = detail::new_cargo_id();
+  made.bytes.resize(region::payload_offset() + 64);
+  const ssize_t got =
+      ::pread(packed.cargo.front()->number(), made.bytes.data(), made.bytes.size(), 0);
+  made.bytes.resize(static_cast<std::size_t>(got));
+  made.header().id = made.id;
+  made.header().total_bytes = made.bytes.size();
+  made.header().undo_size = 0xFFFF'FFFF;
+  for (detail::undo_entry& entry : made.header().undo) {
+    entry.offset = 0xFFFF'FFFF'FFFF'FFF0;
+    entry.value = 1;
+  }
+  auto arrived = unpack<semaphore>(made.send());
+  EXPECT_TRUE(arrived.try_acquire());
+  EXPECT_EQ(arrived.value(), 4);
+}
+
+// ---- when there is no more of something
+
+TEST_F(SharedObjects, FullMemoryIsAnErrorAtCreation) {
+  detail::failpoint::arm("memory.allocate", detail::failpoint::action::give_errno, 1, 1, ENOSPC);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [] { return value<int>{1}; }));
+}
+
+TEST_F(SharedObjects, NoMoreDescriptorsIsAnErrorAtCreation) {
+  detail::failpoint::arm("memory.create", detail::failpoint::action::give_errno, 1, 1, EMFILE);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [] { return mutex{}; }));
+}
+
+TEST_F(SharedObjects, NoMoreDescriptorsIsAnErrorOnArrival) {
+  parcel packed;
+  std::uint64_t id = 0;
+  {
+    const value<int> one{3};
+    packed = pack(one);
+    id = one.id();
+  }
+  detail::failpoint::arm("region.import", detail::failpoint::action::give_errno, 1, 1, EMFILE);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] { return unpack<value<int>>(packed); }));
+  EXPECT_EQ(unpack<value<int>>(packed).load(), 3);
+  EXPECT_EQ(info_of(id).id, 0U);
+}
+
+}  // namespace
+}  // namespace troupe
