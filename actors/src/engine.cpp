@@ -5,6 +5,7 @@
 #include "troupe/detail/code_address.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/memory.hpp"
+#include "troupe/detail/region.hpp"
 #include "troupe/log.hpp"
 #include "troupe/system.hpp"
 
@@ -130,6 +131,11 @@ void engine::worker_exited(const exit_report& report) {
     }
     notice.out_of_memory =
         notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
+  }
+  // What it held of shared objects goes back before anybody hears of its end.
+  recover_objects_of_dead();
+  if (notice.kind != 1) {
+    remove_abandoned_blocks();
   }
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
@@ -365,6 +371,10 @@ system::~system() {
   if (engine) {
     engine->shut_down();
   }
+}
+
+std::vector<object_info> system::objects() const {
+  return detail::live_objects();
 }
 
 void system::stop_on_signals() {

@@ -41,8 +41,8 @@ outcome_message make_outcome(std::uint64_t ticket, const job& finished) {
     try {
       descriptor memory = create_memory("troupe-outcome", bytes.size());
       std::memcpy(map_memory(memory, 0, bytes.size()).data(), bytes.data(), bytes.size());
-      made.descriptors.insert(made.descriptors.begin(), std::make_shared<const descriptor_cargo>(
-                                                            0, std::move(memory)));
+      made.descriptors.insert(made.descriptors.begin(),
+                              std::make_shared<const descriptor_cargo>(0, std::move(memory)));
       header.flags |= outcome_in_memory;
       bytes = {};
     } catch (const error&) {
@@ -64,12 +64,10 @@ outcome_message make_outcome(std::uint64_t ticket, const job& finished) {
 /// The future of a task that another worker runs for this one.
 class nested_calls::relayed final : public future_state {
  public:
-  relayed(nested_calls& owner, std::uint64_t ticket,
-          std::vector<std::shared_ptr<segment>> segments)
+  relayed(nested_calls& owner, std::uint64_t ticket, std::vector<std::shared_ptr<segment>> segments)
       : owner_{owner}, ticket_{ticket}, segments_{std::move(segments)} {}
 
-  void each_value(
-      const std::function<void(std::span<const std::byte>)>& visit) const override {
+  void each_value(const std::function<void(std::span<const std::byte>)>& visit) const override {
     const cargo_unloading scope{cargo_};
     visit(view_ ? std::span<const std::byte>{view_.data(), size_}
                 : std::as_bytes(std::span{bytes_}));
@@ -121,8 +119,7 @@ job_builder nested_calls::builder() {
 void nested_calls::open_socket() {
   auto [here, there] = message_sockets();
   socket_ = std::move(here);
-  const cargo_list far{
-      std::make_shared<const descriptor_cargo>(new_cargo_id(), std::move(there))};
+  const cargo_list far{std::make_shared<const descriptor_cargo>(new_cargo_id(), std::move(there))};
   channel_.send_cargo(ticket_bit, far);
   channel_.push(frame_kind::submit, submit_has_socket, 0, {}, {});
   sigset_t all;

@@ -14,8 +14,8 @@
 #include <vector>
 
 // Tasks that submit tasks to their own pool. The submission is a frame of the worker's channel; the
-// outcome comes on a socket of its own, which a thread of the worker reads, because its main thread may
-// be waiting for just that. docs/protocol.md has the messages.
+// outcome comes on a socket of its own, which a thread of the worker reads, because its main thread
+// may be waiting for just that. docs/protocol.md has the messages.
 namespace troupe::detail {
 
 /// Workers that one pool starts beyond its size for those that wait.
@@ -25,8 +25,9 @@ inline constexpr std::uint64_t max_pool_depth = 10;
 
 /// Flags of a `submit` frame.
 inline constexpr std::uint16_t submit_has_cargo = 1;
-inline constexpr std::uint16_t submit_has_socket = 2;  ///< its shared object is the outcomes' socket
-inline constexpr std::uint16_t submit_cancel = 4;      ///< of the task with that ticket
+inline constexpr std::uint16_t submit_has_socket =
+    2;                                             ///< its shared object is the outcomes' socket
+inline constexpr std::uint16_t submit_cancel = 4;  ///< of the task with that ticket
 /// Of the cargo that belongs to a `submit` frame: its ticket, which is no task's number.
 inline constexpr std::uint64_t ticket_bit = std::uint64_t{1} << 63;
 

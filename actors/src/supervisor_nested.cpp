@@ -60,8 +60,8 @@ void supervisor::on_submit(worker_record& worker, const frame_header& header,
                                       std::vector<std::shared_ptr<segment>>{});
     lost->count = 1;
     lost->prepare();
-    lost->store_failure(
-        0, std::make_shared<const failure>(capture_failure(std::current_exception())));
+    lost->store_failure(0,
+                        std::make_shared<const failure>(capture_failure(std::current_exception())));
     send_outcome(worker, make_outcome(header.number, *lost));
   }
 }
@@ -193,8 +193,8 @@ void supervisor::send_outcomes(worker_record& worker) {
 
 void supervisor::compensate() {
   // Workers that wait do not count while something waits for a worker.
-  const int wanted = next_slice() == nullptr ? std::min(extra_, parents_)
-                                             : std::min(parents_, max_extra_workers);
+  const int wanted =
+      next_slice() == nullptr ? std::min(extra_, parents_) : std::min(parents_, max_extra_workers);
   if (wanted > extra_) {
     const bool room = std::any_of(ring_.begin(), ring_.end(), [this](const worker_record* worker) {
       return worker->phase == worker_phase::starting || has_room(*worker);

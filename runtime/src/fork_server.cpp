@@ -9,6 +9,7 @@
 
 #include "troupe/detail/crash_record.hpp"
 #include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/region.hpp"
 
 #include "child.hpp"
 #include "sys.hpp"
@@ -261,6 +262,7 @@ class server {
       sweep();
       ::poll(nullptr, 0, 10);
     }
+    remove_abandoned_blocks();
     ::_exit(0);
   }
 

@@ -9,8 +9,10 @@
 #include "process_identity.hpp"
 #include "sys.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -624,6 +626,39 @@ std::vector<std::string> named_blocks() {
   region_registry& registry = region_registry::instance();
   const std::lock_guard lock{registry.mutex};
   return registry.named;
+}
+
+void remove_abandoned_blocks() noexcept {
+  DIR* const folder = ::opendir("/dev/shm");
+  if (folder == nullptr) {
+    return;
+  }
+  while (const dirent* const entry = ::readdir(folder)) {
+    const descriptor memory{
+        ::openat(::dirfd(folder), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+    // Plain numbers, at the offsets of the header and of the slots.
+    std::array<std::uint64_t, region::payload_offset() / sizeof(std::uint64_t)> words;
+    if (!memory || ::pread(memory.number(), words.data(), sizeof words, 0) !=
+                       static_cast<ssize_t>(sizeof words)) {
+      continue;
+    }
+    const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint64_t)]; };
+    const auto creator = static_cast<pid_t>(at(offsetof(region_header, creator)));
+    if (at(offsetof(region_header, magic)) != magic || creator <= 0 || ::kill(creator, 0) == 0 ||
+        errno != ESRCH) {
+      continue;
+    }
+    bool held = false;
+    for (std::size_t slot = 0; slot < region_slots && !held; ++slot) {
+      const std::uint64_t owner =
+          at(region::slots_offset() + slot * sizeof(process_slot) + offsetof(process_slot, owner));
+      held = owner != 0 && !is_gone(owner);
+    }
+    if (!held) {
+      ::unlinkat(::dirfd(folder), entry->d_name, 0);
+    }
+  }
+  ::closedir(folder);
 }
 
 std::uint64_t type_tag_of(const std::type_info& type, std::size_t bytes) noexcept {

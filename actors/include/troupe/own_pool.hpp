@@ -22,17 +22,18 @@ std::shared_ptr<future_state> submit_nested(job_builder&& job);
 
 /// The pool that the running task belongs to: what `this_task::pool` returns.
 ///
-/// A task may wait for tasks of its own pool. While it has some, nothing else is sent to its worker, and
-/// where no worker is left for what waits, the pool starts one more, which goes again when it is not
-/// needed any more: there is no deadlock. At most 64 more are started: then a submission from a worker
-/// that has none yet fails with error{would_deadlock}.
+/// A task may wait for tasks of its own pool. While it has some, nothing else is sent to its
+/// worker, and where no worker is left for what waits, the pool starts one more, which goes again
+/// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
+/// submission from a worker that has none yet fails with error{would_deadlock}.
 ///
 /// Threads: submit only on the task's own thread; the futures are as any other.    Crosses: no.
-/// Worker dies: what its task had submitted is cancelled if it has not begun; a retry submits again.
+/// Worker dies: what its task had submitted is cancelled if it has not begun; a retry submits
+/// again.
 class own_pool {
  public:
-  /// As pool::apply_async with the pool's default options; never blocks. Whether the pool takes the task
-  /// is known only by its future.
+  /// As pool::apply_async with the pool's default options; never blocks. Whether the pool takes the
+  /// task is known only by its future.
   template <class F, class... Args>
   future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
     detail::job_builder job = detail::nested_builder();
@@ -80,7 +81,8 @@ class own_pool {
 namespace this_task {
 
 /// The pool whose task this is.
-/// Throws:  error{wrong_state} outside of a task of a pool of processes, and on another thread than the
+/// Throws:  error{wrong_state} outside of a task of a pool of processes, and on another thread than
+/// the
 ///          task's.
 [[nodiscard]] own_pool pool();
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/objects.hpp"
+
 #include <chrono>
 #include <memory>
 #include <stop_token>
+#include <vector>
 
 namespace troupe {
 
@@ -39,6 +42,10 @@ class system {
   /// Workers ignore SIGINT in any case. Until this is called, the program's handlers are untouched.
   /// Throws:  error{resource_exhausted} if there is no descriptor left.
   void stop_on_signals();
+  /// The shared objects (mutexes, values, queues…) that this process has a handle of: what there is
+  /// in the whole program, as handles that cross pass through here.
+  [[nodiscard]] std::vector<object_info> objects() const;
+
   /// Set at the first signal after `stop_on_signals`.
   [[nodiscard]] std::stop_token stop_token() const;
   /// The signal that came last, 0 before: `return system.stop_signal() ? 128 + ... : 0;`
