@@ -157,6 +157,7 @@ void process_core::start() {
                 "troupe: process '" + options_.name + "' could not be started: " +
                     std::strerror(code) + " (errno " + std::to_string(code) + ")"};
   }
+  target_ = {};
 }
 
 void process_core::started(std::uint64_t /*worker*/, std::int64_t pid, descriptor pidfd) {

@@ -71,7 +71,7 @@ class process_core final : public worker_link, public std::enable_shared_from_th
   void hand_over(supervisor_channel& channel);
 
   const process_options options_;
-  const bound_call target_;
+  bound_call target_;         ///< until it was started: what it refers to is the process's then
   const std::int64_t maker_;  ///< the only process in which this is a handle
   std::shared_ptr<engine> engine_;
   mutable std::mutex mutex_;
