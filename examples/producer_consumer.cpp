@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Two producers and two consumers over a bounded queue; join() waits until everything was worked on.
+// Two producers and two consumers over a bounded queue; join() waits until everything was worked
+// on.
 //
 // Prints:
 //   100 items, the squares add up to 328350
@@ -56,6 +57,6 @@ int main(int argc, char** argv) {
     c.join();
   }
   std::cout << count.load() << " items, the squares add up to " << sum.load() << '\n'
-            << "the queue never held more than "
-            << (longest.load() <= 8 ? 8 : longest.load()) << '\n';
+            << "the queue never held more than " << (longest.load() <= 8 ? 8 : longest.load())
+            << '\n';
 }

@@ -48,8 +48,8 @@ int main(int argc, char** argv) {
   for (const int item : all) {
     std::cout << ' ' << item;
   }
-  const bool in_order = std::is_sorted(of[0].begin(), of[0].end()) &&
-                        std::is_sorted(of[1].begin(), of[1].end());
+  const bool in_order =
+      std::is_sorted(of[0].begin(), of[0].end()) && std::is_sorted(of[1].begin(), of[1].end());
   std::cout << "\neach process saw its items in the order they were put: "
             << (in_order ? "yes" : "no") << '\n';
 }

@@ -326,6 +326,7 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
     if (here->type_tag() != type_tag) {
       refuse("its elements are of another type");
     }
+    static_cast<void>(here->own_slot());  // a forked child has the region of its parent
     return here;
   };
   if (auto here = std::dynamic_pointer_cast<const region>(from)) {

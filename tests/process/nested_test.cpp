@@ -56,13 +56,16 @@ TEST_P(Nested, AsManyTasksAsWorkersAndMoreWait) {
 TEST_P(Nested, FailuresArriveAsThemselves) {
   pool p{options(1)};
   EXPECT_THROW(p.apply([] {
-    return this_task::pool().apply([](int n) {
-      if (n > 0) {
-        throw std::out_of_range{"too far"};
-      }
-      return n;
-    }, 1);
-  }), std::out_of_range);
+    return this_task::pool().apply(
+        [](int n) {
+          if (n > 0) {
+            throw std::out_of_range{"too far"};
+          }
+          return n;
+        },
+        1);
+  }),
+               std::out_of_range);
 }
 
 TEST_P(Nested, ADeathInsideIsTheInnerTasksAlone) {
@@ -174,10 +177,12 @@ TEST_P(Nested, PoolsInsideOfPoolsHaveALimit) {
 }
 
 TEST_P(Nested, OutsideOfATaskItIsAnError) {
-  EXPECT_TRUE(fails_with(errc::wrong_state, [] { return static_cast<void>(this_task::pool()), 0; }));
-  thread_pool threads{{.workers = 1}};
   EXPECT_TRUE(
-      fails_with(errc::wrong_state, [&] { return threads.apply([] { return static_cast<void>(this_task::pool()), 0; }); }));
+      fails_with(errc::wrong_state, [] { return static_cast<void>(this_task::pool()), 0; }));
+  thread_pool threads{{.workers = 1}};
+  EXPECT_TRUE(fails_with(errc::wrong_state, [&] {
+    return threads.apply([] { return static_cast<void>(this_task::pool()), 0; });
+  }));
   pool p{options(1)};
   EXPECT_TRUE(p.apply([] {
     bool refused = false;
