@@ -55,9 +55,9 @@ std::uint64_t by_the_control_groups() {
     }
     const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
     for (std::string path = line.substr(second + 1);;) {
-      least = std::min(least, v2 ? left_in(root + path, "/memory.max", "/memory.current")
-                                 : left_in(root + path, "/memory.limit_in_bytes",
-                                           "/memory.usage_in_bytes"));
+      least = std::min(
+          least, v2 ? left_in(root + path, "/memory.max", "/memory.current")
+                    : left_in(root + path, "/memory.limit_in_bytes", "/memory.usage_in_bytes"));
       const auto slash = path.find_last_of('/');
       if (path.empty() || slash == std::string::npos) {
         break;

@@ -195,7 +195,7 @@ void region_registry::drop(region* object) noexcept {
       all.objects.erase(at);
     }
   }
-  if (object->begin() != nullptr && object->lock().holder.load() == own_pid()) {
+  if (object->begin() != nullptr && is_thread_of_this_process(object->lock().owner.load())) {
     // A thread of this process still has the lock, and the C library's list of its robust locks
     // leads through this memory: it stays mapped, and the lock is found dead when the process ends.
     static_cast<void>(new mapping{std::move(object->view_)});

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// What processes share must survive the death of any of them at any instruction. Here a forked child
-// dies at the first store of an operation that others could see, in the next run at the second one,
-// and so on until the operation comes to its end. After each death the state must be the one from
-// before or the one from after, nothing the dead held may be lost, and the next operation must work.
-
-#include "troupe/detail/monitor_step.hpp"
+// What processes share must survive the death of any of them at any instruction. Here a forked
+// child dies at the first store of an operation that others could see, in the next run at the
+// second one, and so on until the operation comes to its end. After each death the state must be
+// the one from before or the one from after, nothing the dead held may be lost, and the next
+// operation must work.
 
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
 #include "troupe/detail/monitor.hpp"
+#include "troupe/detail/monitor_step.hpp"
 #include "troupe/event.hpp"
 #include "troupe/mutex.hpp"
 #include "troupe/semaphore.hpp"

@@ -3,10 +3,9 @@
 
 #include "troupe/error.hpp"
 
-#include "support/fails_with.hpp"
-
 #include "crossing_handles.hpp"
 #include "shared_fixture.hpp"
+#include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
@@ -81,9 +80,9 @@ TEST_F(SharedMemory, AViewReadsWhatOwnersWriteAndCannotBeMappedForWriting) {
   const shared_memory_view view{*memory};
   const shared_memory_view arrived = crossed(view);
   const parcel packed = pack(view);
-  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-                   packed.cargo.front()->number(), 0),
-            MAP_FAILED);
+  EXPECT_EQ(
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, packed.cargo.front()->number(), 0),
+      MAP_FAILED);
   memory->bytes()[99] = std::byte{7};
   memory.reset();
   EXPECT_EQ(view.size(), 100U);
@@ -168,9 +167,7 @@ TEST_F(SharedMemory, ANameOfADeadCreatorGoesWithTheNextOwner) {
 TEST_F(SharedMemory, ANameThatIsTakenIsAnErrorAndStays) {
   const std::string name = unique("taken");
   const shared_memory memory{10, {.name = name}};
-  EXPECT_TRUE(fails_as(std::errc::file_exists, [&] {
-    return shared_memory{20, {.name = name}};
-  }));
+  EXPECT_TRUE(fails_as(std::errc::file_exists, [&] { return shared_memory{20, {.name = name}}; }));
   EXPECT_EQ(shared_memory::open(name).size(), 10U);
 }
 
@@ -180,9 +177,8 @@ TEST_F(SharedMemory, ANameThatNobodyMadeIsAnError) {
 }
 
 TEST_F(SharedMemory, BadNamesAreRefused) {
-  for (const std::string& name :
-       {std::string{"a/b"}, std::string{"/a"}, std::string{"a\0b", 3}, std::string(255, 'x'),
-        std::string{".."}, std::string{"."}}) {
+  for (const std::string& name : {std::string{"a/b"}, std::string{"/a"}, std::string{"a\0b", 3},
+                                  std::string(255, 'x'), std::string{".."}, std::string{"."}}) {
     EXPECT_THROW((shared_memory{10, {.name = name}}), std::invalid_argument) << name;
     EXPECT_THROW(static_cast<void>(shared_memory::open(name)), std::invalid_argument) << name;
   }
@@ -205,9 +201,8 @@ TEST_F(SharedMemory, ANameThatGotNoMemoryIsNotLeftBehind) {
   const std::string name = unique("full");
   detail::failpoint::arm("region.create_named", detail::failpoint::action::give_errno, 1, 1,
                          ENOSPC);
-  EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] {
-    return shared_memory{10, {.name = name}};
-  }));
+  EXPECT_TRUE(
+      fails_with(errc::resource_exhausted, [&] { return shared_memory{10, {.name = name}}; }));
   EXPECT_FALSE(exists(name));
   EXPECT_TRUE(detail::named_blocks().empty());
 }

@@ -4,10 +4,9 @@
 #include "troupe/array.hpp"
 #include "troupe/error.hpp"
 
-#include "support/fails_with.hpp"
-
 #include "crossing_handles.hpp"
 #include "shared_fixture.hpp"
+#include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
