@@ -28,7 +28,7 @@ constexpr auto slice = 50ms;
 lock_result taken_from_the_dead(lock_state& lock) {
   crash_step();
   lock.depth.store(0, std::memory_order_relaxed);
-  lock.owner.store(own_thread(), std::memory_order_relaxed);
+  mark_taken(lock);
   lock.inherited.store(1, std::memory_order_relaxed);
   crash_step();
   // At once: whoever dies before it calls this would leave a mutex that nobody can ever take.
@@ -109,7 +109,7 @@ lock_result acquire(lock_state& lock, const deadline& until) {
     absolute.tv_nsec = static_cast<long>(ns.count() % 1'000'000'000);
     const int code = ::pthread_mutex_clocklock(mutex_of(lock), CLOCK_MONOTONIC, &absolute);
     if (code == 0) {
-      lock.owner.store(own_thread(), std::memory_order_relaxed);
+      mark_taken(lock);
       return lock_result::taken;
     }
     if (code != ETIMEDOUT) {
