@@ -188,12 +188,20 @@ bool write_json(const std::string& path, const std::vector<row>& rows) {
 }
 
 constexpr std::array groups{
-    group{"round_trip", round_trip},     group{"throughput", throughput},
-    group{"adaptive_map", adaptive_map}, group{"thread_pool", thread_pool},
-    group{"executor", executor},         group{"payload", payload},
-    group{"pending", pending},           group{"kill", kill_notice},
-    group{"fresh_pool", fresh_pool},     group{"idle_memory", idle_memory},
-    group{"compile_time", compile_time}, group{"thousand_workers", thousand_workers},
+    group{"round_trip", round_trip},
+    group{"throughput", throughput},
+    group{"adaptive_map", adaptive_map},
+    group{"thread_pool", thread_pool},
+    group{"executor", executor},
+    group{"payload", payload},
+    group{"pending", pending},
+    group{"kill", kill_notice},
+    group{"fresh_pool", fresh_pool},
+    group{"idle_memory", idle_memory},
+    group{"compile_time", compile_time},
+    group{"thousand_workers", thousand_workers},
+    group{"queue", queues},
+    group{"pipe", pipes},
 };
 
 constexpr const char* help =

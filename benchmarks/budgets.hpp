@@ -90,6 +90,8 @@ void fresh_pool(report& to);
 void idle_memory(report& to);
 void compile_time(report& to);
 void thousand_workers(report& to);
+void queues(report& to);
+void pipes(report& to);
 
 using clock = std::chrono::steady_clock;
 inline double seconds_since(clock::time_point begin) {

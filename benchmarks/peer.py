@@ -92,6 +92,38 @@ def round_trip(times):
         return (time.perf_counter() - begin) / times
 
 
+def queue_of(item, times):
+    queue = fork.Queue()
+    done = fork.Event()
+
+    def consume():
+        for _ in range(2):
+            for _ in range(times):
+                queue.get()
+            done.set()
+
+    consumer = fork.Process(target=consume)
+    consumer.start()
+    taken = 0
+    for _ in range(2):  # the first is not measured
+        done.clear()
+        begin = time.perf_counter()
+        for _ in range(times):
+            queue.put(item)
+        done.wait()
+        taken = time.perf_counter() - begin
+    consumer.join()
+    return taken
+
+
+def queue_ints(times):
+    return queue_of(1, times)
+
+
+def queue_strings(times):
+    return queue_of("x" * (1 << 20), times)
+
+
 def fresh_pool(workers):
     begin = time.perf_counter()
     pool = fork.Pool(workers)

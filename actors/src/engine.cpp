@@ -9,6 +9,7 @@
 #include "troupe/system.hpp"
 
 #include "pool_core_impl.hpp"
+#include "process_core.hpp"
 #include "thread_core_impl.hpp"
 #include "worker_actor.hpp"
 
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -30,6 +32,7 @@ struct process_place {
   std::shared_ptr<engine> current;  // guarded by mutex
   bool was_shut_down = false;       // guarded by mutex
   program self;                     // in a worker
+  std::atomic<std::uint64_t> depth{0};
   caf::actor_system* worker_actors = nullptr;
   const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
 };
@@ -47,15 +50,34 @@ std::atomic<std::uint64_t> next_worker{1};
 
 }  // namespace
 
-compat::run_loop& thread_loop(caf::actor_system& system) {
-  thread_local std::unique_ptr<compat::run_loop> loop;
-  thread_local const caf::actor_system* loop_of = nullptr;
-  if (loop_of != &system) {
-    loop = std::make_unique<compat::run_loop>(system);
-    loop_of = &system;
+namespace {
+
+// Plain words, which stay usable while a thread's destructors run, or exit() does: whoever needs a
+// loop that late gets another one.
+thread_local compat::run_loop* own_loop = nullptr;
+thread_local const caf::actor_system* own_loop_of = nullptr;
+
+struct loop_cleaner {
+  ~loop_cleaner() {
+    own_loop_of = nullptr;
+    delete std::exchange(own_loop, nullptr);
   }
-  return *loop;
+};
+
+}  // namespace
+
+compat::run_loop& thread_loop(caf::actor_system& system) {
+  if (own_loop_of != &system) {
+    thread_local const loop_cleaner cleaner;
+    static_cast<void>(cleaner);
+    delete std::exchange(own_loop, nullptr);
+    own_loop = new compat::run_loop{system};
+    own_loop_of = &system;
+  }
+  return *own_loop;
 }
+
+worker_link::~worker_link() = default;
 
 engine::engine(program self, caf::actor_system* existing)
     : launcher_{std::make_unique<launcher>(std::move(self))},
@@ -79,19 +101,18 @@ engine::engine(program self, caf::actor_system* existing)
   host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
   reactor_ = std::make_unique<reactor>();
   errors_ = std::make_unique<stderr_relay>(*reactor_);
-  launcher_->attach(*reactor_,
-                    {[this](std::uint64_t worker, std::int64_t pid) {
-                       if (const auto owner = owner_of(worker)) {
-                         owner->tell(supervisor_message::worker_started, worker, to_bytes(pid));
-                       }
-                     },
-                     [this](std::uint64_t worker, int code) {
-                       errors_->close(worker);
-                       if (const auto owner = owner_of(worker)) {
-                         owner->tell(supervisor_message::start_failed, worker, to_bytes(code));
-                       }
-                     },
-                     [this](const exit_report& report) { worker_exited(report); }});
+  launcher_->attach(*reactor_, {[this](std::uint64_t worker, std::int64_t pid, descriptor pidfd) {
+                                  if (const auto owner = owner_of(worker)) {
+                                    owner->started(worker, pid, std::move(pidfd));
+                                  }
+                                },
+                                [this](std::uint64_t worker, int code) {
+                                  errors_->close(worker);
+                                  if (const auto owner = owner_of(worker)) {
+                                    owner->start_failed(worker, code);
+                                  }
+                                },
+                                [this](const exit_report& report) { worker_exited(report); }});
 }
 
 void engine::worker_exited(const exit_report& report) {
@@ -111,7 +132,7 @@ void engine::worker_exited(const exit_report& report) {
         notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
   }
   if (const auto owner = owner_of(report.worker)) {
-    owner->tell(supervisor_message::worker_exited, report.worker, encode_notice(notice));
+    owner->ended(report.worker, notice);
   }
 }
 
@@ -179,6 +200,7 @@ void engine::shut_down() noexcept {
       pool->retire();
     }
   }
+  end_processes(running(), join_limit_);
   launcher_->detach();
   errors_->finish();
   reactor_.reset();
@@ -233,7 +255,7 @@ void engine::on_stop_signal(int signal, int count) {
   }
 }
 
-std::uint64_t engine::enroll(const std::shared_ptr<pool_core>& link) {
+std::uint64_t engine::enroll(const std::shared_ptr<worker_link>& link) {
   const std::uint64_t id = next_worker.fetch_add(1);
   const std::lock_guard lock{mutex_};
   workers_.emplace(id, link);
@@ -269,7 +291,51 @@ void engine::pool_ended() {
   }
 }
 
-std::shared_ptr<pool_core> engine::owner_of(std::uint64_t worker) {
+void engine::add(const std::shared_ptr<process_core>& started) {
+  const std::lock_guard lock{mutex_};
+  if (down_) {
+    throw pool_closed{
+        "troupe: the troupe::system of this program is ending: it starts no more processes"};
+  }
+  running_.push_back(started);
+}
+
+void engine::remove(const process_core* ended) {
+  std::shared_ptr<process_core> last;  // may end here: not under the lock
+  const std::lock_guard lock{mutex_};
+  const auto found = std::find_if(running_.begin(), running_.end(),
+                                  [&](const auto& one) { return one.get() == ended; });
+  if (found != running_.end()) {
+    last = std::move(*found);
+    running_.erase(found);
+  }
+}
+
+std::vector<std::shared_ptr<process_core>> engine::running() {
+  const std::lock_guard lock{mutex_};
+  return running_;
+}
+
+std::uint64_t engine::depth() noexcept {
+  return place().depth.load();
+}
+void engine::set_depth(std::uint64_t depth) noexcept {
+  place().depth.store(depth);
+}
+
+void engine::end_current() noexcept {
+  std::shared_ptr<engine> current;
+  {
+    process_place& here = place();
+    const std::lock_guard lock{here.mutex};
+    current = here.current;
+  }
+  if (current) {
+    current->shut_down();
+  }
+}
+
+std::shared_ptr<worker_link> engine::owner_of(std::uint64_t worker) {
   const std::lock_guard lock{mutex_};
   const auto found = workers_.find(worker);
   return found == workers_.end() ? nullptr : found->second.lock();
@@ -279,7 +345,7 @@ std::shared_ptr<pool_core> engine::owner_of(std::uint64_t worker) {
 
 namespace troupe {
 
-system::system(int argc, char** argv) {
+system::system(int argc, char** argv, const system_options& options) {
   detail::program self;
   self.arguments.assign(argv, argv + argc);
   self.entry = &detail::run_worker;
@@ -289,7 +355,9 @@ system::system(int argc, char** argv) {
   static_cast<void>(detail::program_build_id());
   detail::handover::of_this_thread();  // so that main's first wait changes nothing about the
                                        // program
-  engine_ = detail::engine::start(std::move(self));
+  const auto engine = detail::engine::start(std::move(self));
+  engine->limit_join(options.join_timeout);
+  engine_ = engine;
 }
 
 system::~system() {

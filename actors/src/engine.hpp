@@ -9,8 +9,10 @@
 #include "troupe/detail/stop_signals.hpp"
 
 #include "caf.hpp"
+#include "messages.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -23,6 +25,18 @@
 namespace troupe::detail {
 
 class pool_core;
+class process_core;
+
+/// Who hears of a process that was launched: a pool of its workers, a `process` of itself.
+/// Called on the reactor's thread.
+class worker_link {
+ public:
+  virtual ~worker_link();
+  /// `pidfd`: only of those for which it was asked.
+  virtual void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) = 0;
+  virtual void start_failed(std::uint64_t worker, int code) = 0;
+  virtual void ended(std::uint64_t worker, const exit_notice& notice) = 0;
+};
 
 /// What all pools of a process stand on: the launcher, the reactor, the actor system.
 ///
@@ -57,18 +71,29 @@ class engine {
   [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept { return segments_; }
 
   /// A worker id for `link`, which hears of its life from now on.
-  std::uint64_t enroll(const std::shared_ptr<pool_core>& link);
+  std::uint64_t enroll(const std::shared_ptr<worker_link>& link);
   void dismiss(std::uint64_t worker);
   void add(const std::shared_ptr<pool_core>& link);
   /// See system::stop_on_signals.
   void stop_on_signals();
   [[nodiscard]] std::stop_token stop_token() const { return stopping_.get_token(); }
   [[nodiscard]] int stop_signal() const noexcept { return stop_signal_; }
+  /// Processes, between their start and their end: they go on without their handles.
+  void add(const std::shared_ptr<process_core>& started);
+  void remove(const process_core* ended);
+  [[nodiscard]] std::vector<std::shared_ptr<process_core>> running();
+  /// How long `shut_down` waits for processes that are no daemons.
+  void limit_join(std::chrono::milliseconds limit) { join_limit_ = limit; }
+  /// How many pools' tasks this process is inside of: 0 in the program itself.
+  static std::uint64_t depth() noexcept;
+  static void set_depth(std::uint64_t depth) noexcept;
+  /// Ends the engine of this process, if there is one.
+  static void end_current() noexcept;
   /// After the last one, memory kept for reuse is freed.
   void pool_ended();
 
  private:
-  std::shared_ptr<pool_core> owner_of(std::uint64_t worker);
+  std::shared_ptr<worker_link> owner_of(std::uint64_t worker);
   void on_stop_signal(int signal, int count);
   std::vector<std::shared_ptr<pool_core>> live_pools();
   void worker_exited(const exit_report& report);
@@ -86,10 +111,12 @@ class engine {
   std::atomic<int> stop_signal_{0};
   std::unique_ptr<stop_signals> signals_;
   std::mutex mutex_;
-  std::map<std::uint64_t, std::weak_ptr<pool_core>> workers_;  // guarded by mutex_
-  std::vector<std::weak_ptr<pool_core>> pools_;                // guarded by mutex_
-  int live_pools_ = 0;                                         // guarded by mutex_
-  bool down_ = false;                                          // guarded by mutex_
+  std::map<std::uint64_t, std::weak_ptr<worker_link>> workers_;  // guarded by mutex_
+  std::vector<std::shared_ptr<process_core>> running_;           // guarded by mutex_
+  std::vector<std::weak_ptr<pool_core>> pools_;                  // guarded by mutex_
+  int live_pools_ = 0;                                           // guarded by mutex_
+  bool down_ = false;                                            // guarded by mutex_
+  std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
 };
 
 /// The run loop of the calling thread.

@@ -7,6 +7,14 @@
 #include <cstring>
 
 namespace troupe::detail {
+namespace {
+
+// Not inside of functions, where a process forked during the first use would wait for the end of
+// it.
+const std::vector<std::shared_ptr<segment>> no_segments;
+const cargo_list no_cargo;
+
+}  // namespace
 
 job_group::~job_group() = default;
 
@@ -35,8 +43,23 @@ job::job(std::shared_ptr<pool_core> owner, const options_ptr& options,
 job::~job() = default;
 
 const std::vector<std::shared_ptr<segment>>& job::segments() const {
-  static const std::vector<std::shared_ptr<segment>> none;
-  return rare_ ? rare_->segments : none;
+  return rare_ ? rare_->segments : no_segments;
+}
+
+const cargo_list& job::cargo() const {
+  return rare_ ? rare_->cargo : no_cargo;
+}
+void job::set_cargo(cargo_list what) {
+  if (!what.empty()) {
+    rare().cargo = std::move(what);
+  }
+}
+const cargo_list& job::result_cargo() const {
+  return rare_ ? rare_->result_cargo : no_cargo;
+}
+void job::add_result_cargo(cargo_list what) {
+  auto& all = rare().result_cargo;
+  all.insert(all.end(), std::make_move_iterator(what.begin()), std::make_move_iterator(what.end()));
 }
 
 void job::prepare() {
@@ -46,6 +69,7 @@ void job::prepare() {
 }
 
 void job::each_value(const std::function<void(std::span<const std::byte>)>& visit) const {
+  const cargo_unloading scope{result_cargo()};
   for (std::uint32_t item = 0; item < count; ++item) {
     visit(value(item));
   }
@@ -106,6 +130,7 @@ bool job::finish_if_complete() {
   std::shared_ptr<const failure> first;
   if (rare_) {
     rare_->segments.clear();
+    rare_->cargo.clear();
     rare_->offsets = {};
     rare_->lost_attempts = {};
     for (std::uint32_t item = 0; item < count && !rare_->failures.empty() && !first; ++item) {

@@ -83,6 +83,11 @@ class job final : public future_state {
   void note_lost_attempt(std::uint32_t item, attempt_end how);
   /// What its parts refer to.
   [[nodiscard]] const std::vector<std::shared_ptr<segment>>& segments() const;
+  [[nodiscard]] const cargo_list& cargo() const;
+  void set_cargo(cargo_list what);
+  /// What its results refer to; stays as long as the job does.
+  [[nodiscard]] const cargo_list& result_cargo() const;
+  void add_result_cargo(cargo_list what);
 
   bool overdue = false;  ///< its deadline has passed
   std::uint64_t run_nanoseconds = 0;
@@ -109,6 +114,8 @@ class job final : public future_state {
   /// What most jobs never need: a million small ones may be on their way.
   struct rarities {
     std::vector<std::shared_ptr<segment>> segments;
+    cargo_list cargo;
+    cargo_list result_cargo;
     std::vector<std::shared_ptr<const foreign_payload>> payloads;
     std::vector<std::shared_ptr<const failure>> failures;
     std::vector<std::pair<std::uint32_t, attempt_end>> lost_attempts;  // in the order of time

@@ -15,12 +15,20 @@ namespace {
 thread_local std::unique_ptr<job_sink> spare_sink;
 }  // namespace
 
+error too_much_cargo(const std::string& what, task_ran ran) {
+  return {errc::payload_too_large, ran,
+          what + " refer to more than " + std::to_string(max_cargo_of_part) +
+              " shared objects: send them in several tasks, or through a queue"};
+}
+
 static_assert(job_sink::part_in_segment == in_segment);
 
-job_builder::job_builder(const pool_ptr& pool)
-    : pool_{pool.get()}, sink_{spare_sink ? std::move(spare_sink) : std::make_unique<job_sink>()} {
-  sink_->begin(pool->owner().segments(), pool->options().max_payload_bytes);
+job_builder::job_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes)
+    : sink_{spare_sink ? std::move(spare_sink) : std::make_unique<job_sink>()} {
+  sink_->begin(std::move(segments), max_part_bytes);
 }
+job_builder::job_builder(const pool_ptr& pool)
+    : job_builder{pool->owner().segments(), pool->options().max_payload_bytes} {}
 job_builder::~job_builder() {
   if (sink_ && sink_->capacity() <= 4 * max_frame_bytes) {
     sink_->begin(nullptr, 0);
@@ -30,9 +38,16 @@ job_builder::~job_builder() {
 job_builder::job_builder(job_builder&&) noexcept = default;
 
 void job_builder::part(encode_ref encode, const char* what) {
+  const std::size_t cargo_before = cargo_.size();
   try {
     sink_->begin_part(what);
-    encode(*sink_);
+    {
+      const cargo_loading scope{cargo_};
+      encode(*sink_);
+    }
+    if (cargo_.size() - cargo_before > max_cargo_of_part) {
+      throw too_much_cargo(std::string{"troupe: "} + what, task_ran::no);
+    }
     std::size_t bytes = 0;
     if (auto segment = sink_->end_part(bytes)) {
       const segment_reference where{segment->id(), bytes, 0};
@@ -40,18 +55,23 @@ void job_builder::part(encode_ref encode, const char* what) {
       sink_->append(&where, sizeof where);
     }
   } catch (const error&) {
-    sink_->abandon_part();
+    abandon_part(cargo_before);
     throw;
   } catch (const std::exception& problem) {
-    sink_->abandon_part();
+    abandon_part(cargo_before);
     std::throw_with_nested(
         error{errc::argument_encode_failed, task_ran::no,
               std::string{"troupe: "} + what + " could not be encoded: " + problem.what()});
   } catch (...) {
-    sink_->abandon_part();
+    abandon_part(cargo_before);
     std::throw_with_nested(error{errc::argument_encode_failed, task_ran::no,
                                  std::string{"troupe: "} + what + " could not be encoded"});
   }
+}
+
+void job_builder::abandon_part(std::size_t cargo_before) noexcept {
+  sink_->abandon_part();
+  cargo_.resize(cargo_before);
 }
 
 std::size_t job_builder::bytes() const noexcept {
@@ -72,6 +92,7 @@ void job_builder::same_callable(const job_builder& other) {
   sink_->append(other.sink_->data(), other.callable_bytes_);
   callable_bytes_ = other.callable_bytes_;
   segments_ = other.segments_;
+  cargo_ = other.cargo_;
 }
 
 }  // namespace troupe::detail

@@ -185,7 +185,8 @@ struct map_session::state {
     built.same_callable(callable);
     const auto begun = std::chrono::steady_clock::now();
     try {
-      while (built.count() < most && (built.bytes() < max_job_bytes || built.count() == 0)) {
+      while (built.count() < most && (built.bytes() < max_job_bytes || built.count() == 0) &&
+             (built.cargo() <= max_cargo_of_part || built.count() == 0)) {
         if (!pull(built)) {
           exhausted = true;
           break;
@@ -295,6 +296,7 @@ const map_session::item* map_session::next(const puller& pull) {
     }
   }
   s.handed_out.failed = s.current->item_failure(s.next_item);
+  s.handed_out.cargo = &s.current->result_cargo();
   s.handed_out.value =
       s.handed_out.failed == nullptr ? s.current->value(s.next_item) : std::span<const std::byte>{};
   ++s.next_item;

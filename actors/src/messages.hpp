@@ -6,6 +6,7 @@
 
 #include "troupe/death.hpp"
 #include "troupe/detail/channel.hpp"
+#include "troupe/error.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -53,6 +54,7 @@ exit_notice decode_notice(const std::string& bytes);
 struct configure_header {
   std::uint64_t max_result_bytes = 0;
   std::uint64_t concurrency = 1;
+  std::uint64_t depth = 1;  ///< pools in tasks of pools: how deep this worker is
 };
 
 /// Payload of a `tasks` frame: this, the callable, then `count` items. The callable and each item
@@ -64,13 +66,15 @@ struct run_header {
   std::uint32_t attempt = 1;
 };
 inline constexpr std::uint32_t in_segment = 0xFFFF'FFFF;
-/// A frame flag: say so when one of its tasks begins.
-inline constexpr std::uint16_t announce_begin = 1;
+/// Frame flags.
+inline constexpr std::uint16_t announce_begin = 1;  ///< say so when one of its tasks begins
+inline constexpr std::uint16_t has_cargo = 2;       ///< shared objects came before it
 
 /// Flags of a `result` frame.
 inline constexpr std::uint16_t result_failed = 1;      ///< the bytes are an encoded failure
 inline constexpr std::uint16_t result_in_segment = 2;  ///< the bytes are a segment_reference
 inline constexpr std::uint16_t result_timed = 4;       ///< the payload begins with a result_timing
+inline constexpr std::uint16_t result_has_cargo = 8;   ///< shared objects came before it
 struct result_timing {
   std::uint64_t nanoseconds = 0;  ///< spent on the items since the last timing
   std::uint64_t items = 0;
@@ -92,6 +96,9 @@ struct hello {
   std::uint8_t build_id_bytes = 0;
   std::uint8_t build_id[23] = {};
 };
+
+/// For more than `max_cargo_of_part` shared objects in one part.
+error too_much_cargo(const std::string& what, task_ran ran);
 
 template <class T>
 std::string to_bytes(const T& value) {

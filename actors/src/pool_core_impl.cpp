@@ -32,6 +32,16 @@ void pool_core::tell(supervisor_message kind, std::uint64_t number, std::string 
   loop.run();
 }
 
+void pool_core::started(std::uint64_t worker, std::int64_t pid, descriptor /*pidfd*/) {
+  tell(supervisor_message::worker_started, worker, to_bytes(pid));
+}
+void pool_core::start_failed(std::uint64_t worker, int code) {
+  tell(supervisor_message::start_failed, worker, to_bytes(code));
+}
+void pool_core::ended(std::uint64_t worker, const exit_notice& notice) {
+  tell(supervisor_message::worker_exited, worker, encode_notice(notice));
+}
+
 bool pool_core::ask(std::function<void(supervisor&)> answer) {
   if (retired_) {
     return false;
@@ -209,6 +219,7 @@ std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr&
     }
   }
   auto made = std::make_shared<job>(shared_from_this(), how, std::move(encoded.segments_));
+  made->set_cargo(std::move(encoded.cargo_));
   made->callable_bytes = static_cast<std::uint32_t>(encoded.callable_bytes_);
   made->count = count;
   made->max_slice = max_slice;

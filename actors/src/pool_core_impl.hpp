@@ -113,10 +113,10 @@ class room_turn {
 };
 
 /// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
-class pool_core : public std::enable_shared_from_this<pool_core> {
+class pool_core final : public worker_link, public std::enable_shared_from_this<pool_core> {
  public:
   pool_core(std::shared_ptr<engine> owner, const pool_options& options);
-  ~pool_core();
+  ~pool_core() override;
   pool_core(const pool_core&) = delete;
   pool_core& operator=(const pool_core&) = delete;
 
@@ -160,6 +160,10 @@ class pool_core : public std::enable_shared_from_this<pool_core> {
   void tell(supervisor_message kind, std::uint64_t number, std::string bytes = {});
   /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone.
   bool ask(std::function<void(supervisor&)> answer);
+
+  void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
+  void start_failed(std::uint64_t worker, int code) override;
+  void ended(std::uint64_t worker, const exit_notice& notice) override;
 
   // Called by the supervisor.
   pool_counts& counts() noexcept { return counts_; }

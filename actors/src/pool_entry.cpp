@@ -2,6 +2,7 @@
 
 // What the templates of pool.hpp call, and what they may ask for.
 
+#include "nested.hpp"
 #include "pool_core_impl.hpp"
 
 #include <stdexcept>
@@ -114,6 +115,11 @@ pool_ptr make_pool(const pool_options& options) {
   }
   if (options.max_payload_bytes == 0) {
     refuse(".max_payload_bytes = 0 lets no task through");
+  }
+  if (engine::depth() >= max_pool_depth) {
+    throw error{errc::would_deadlock, task_ran::no,
+                "troupe: this task is inside of the tasks of " + std::to_string(engine::depth()) +
+                    " pools: deeper they do not nest. Submit to this_task::pool() instead"};
   }
   auto owner = engine::current();
   auto core = std::make_shared<pool_core>(owner, options);

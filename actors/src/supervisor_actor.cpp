@@ -53,10 +53,12 @@ supervisor::supervisor(pool_core& core)
     least_ = most_ = target_ = options_.workers;
   }
   const configure_header header{options_.max_payload_bytes,
-                                static_cast<std::uint64_t>(options_.concurrency)};
+                                static_cast<std::uint64_t>(options_.concurrency),
+                                engine::depth() + 1};
   byte_buffer bytes;
   bytes.append(&header, sizeof header);
   if (options_.initializer) {
+    const cargo_loading scope{configuration_cargo_};
     encode(bytes, options_.initializer);
   }
   configuration_.assign(bytes.bytes().begin(), bytes.bytes().end());
@@ -316,6 +318,7 @@ void supervisor::on_worker_timer(worker_record& of, timer what, std::uint64_t nu
       break;
     case timer::unblock:
       worker->unblock_timer = false;
+      send_outcomes(*worker);
       worker->blocked = false;
       dispatch_due_ = true;
       send_stops(*worker);

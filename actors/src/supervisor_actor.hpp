@@ -4,6 +4,7 @@
 #include "troupe/detail/channel.hpp"
 #include "troupe/policy.hpp"
 
+#include "nested.hpp"
 #include "pool_core_impl.hpp"
 
 #include <chrono>
@@ -87,6 +88,10 @@ struct worker_record {
   std::string kill_note;  ///< why the supervisor killed it, for the error text
   retirement retiring_for = retirement::none;
   steady_time memory_checked{};
+  // Tasks of its own that the task it runs has submitted: supervisor_nested.cpp.
+  std::map<std::uint64_t, std::shared_ptr<job>> children;  // by ticket
+  std::shared_ptr<const cargo> outcomes;                   // the socket for them
+  std::deque<outcome_message> outcomes_due;
   /// Waiting for this worker, because their affinity keys are bound to it.
   std::deque<slice> own;
 
@@ -213,6 +218,19 @@ class supervisor {
               const std::shared_ptr<const failure>& why);
   [[nodiscard]] std::string name_of(const job& work) const;
 
+  // supervisor_nested.cpp: tasks of tasks
+  class nested_group;
+  void on_submit(worker_record& worker, const frame_header& header,
+                 std::span<const std::byte> payload);
+  std::shared_ptr<job> decode_nested(worker_record& worker, const frame_header& header,
+                                     std::span<const std::byte> payload);
+  void begin_nested(worker_record& worker, std::uint64_t ticket, std::shared_ptr<job> child);
+  void on_nested_done(std::uint64_t worker, std::uint64_t ticket, const job& finished);
+  void orphan(worker_record& worker);
+  void send_outcome(worker_record& worker, outcome_message message);
+  void send_outcomes(worker_record& worker);
+  void compensate();
+
   // supervisor_dispatch.cpp: tasks find workers
   void enqueue(slice what);
   void enqueue_front(std::vector<slice> returned);
@@ -255,10 +273,14 @@ class supervisor {
   std::vector<worker_record*> ring_;  // the same, for picking
   std::size_t cursor_ = 0;
   std::vector<std::byte> configuration_;  // every worker's first frame
+  cargo_list configuration_cargo_;        // what it refers to
   restart_history history_;
-  int least_ = 1;   // workers kept when there is nothing to do
-  int most_ = 1;    // workers while there is much to do
-  int target_ = 1;  // workers wanted now
+  int least_ = 1;    // workers kept when there is nothing to do
+  int most_ = 1;     // workers while there is much to do
+  int target_ = 1;   // workers wanted now
+  int parents_ = 0;  // workers whose tasks have tasks of their own
+  int extra_ = 0;    // workers wanted beyond target_ meanwhile
+  bool compensation_due_ = false;
   bool idle_timer_ = false;
   bool some_retire_ = false;
   std::map<std::string, std::uint64_t, std::less<>> bound_;  // affinity keys to workers

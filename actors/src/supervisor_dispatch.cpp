@@ -102,7 +102,8 @@ void supervisor::each_queue(const std::function<void(std::deque<slice>&)>& visit
 }
 
 bool supervisor::has_room(const worker_record& worker) const {
-  if (!worker.usable() || worker.blocked || worker.assigned >= task_limit()) {
+  if (!worker.usable() || worker.blocked || worker.assigned >= task_limit() ||
+      !worker.children.empty()) {
     return false;
   }
   if (concurrency() > 1 && !worker.dooms.empty()) {
@@ -218,6 +219,10 @@ bool supervisor::send(worker_record& worker, slice& what) {
        !announce_segments(worker, work, work.bytes.data() + begin, work.bytes.data() + end))) {
     room = nullptr;
   }
+  if (room != nullptr && !work.cargo().empty() &&
+      !worker.channel->send_cargo(worker.next_number, work.cargo())) {
+    room = nullptr;
+  }
   if (room == nullptr) {
     worker.blocked = true;
     // Its next result unblocks it, but a full socket may belong to a worker that has nothing to do.
@@ -231,9 +236,10 @@ bool supervisor::send(worker_record& worker, slice& what) {
   std::memcpy(room, &header, sizeof header);
   std::memcpy(room + sizeof header, work.bytes.data(), work.callable_bytes);
   std::memcpy(room + head, work.bytes.data() + begin, end - begin);
-  worker.channel->publish({static_cast<std::uint32_t>(bytes), frame_kind::tasks,
-                           work.options().timeout ? announce_begin : std::uint16_t{0},
-                           worker.next_number});
+  const auto flags = static_cast<std::uint16_t>((work.options().timeout ? announce_begin : 0) |
+                                                (work.cargo().empty() ? 0 : has_cargo));
+  worker.channel->publish(
+      {static_cast<std::uint32_t>(bytes), frame_kind::tasks, flags, worker.next_number});
   if (worker.outstanding == 0) {
     worker.last_progress = std::chrono::steady_clock::now();
   }
@@ -279,6 +285,10 @@ void supervisor::dispatch() {
       }
     }
     retire_drained();
+    if (parents_ > 0 || compensation_due_) {
+      compensation_due_ = false;
+      compensate();
+    }
     grow();
     watch_idle();
   }

@@ -28,7 +28,8 @@ void supervisor::maintain() {
   for (const auto& [id, worker] : workers_) {
     have += worker->staying() ? 1 : 0;
   }
-  while (have < target_ && !relaunch_at_ && (state_ == state::open || state_ == state::closing)) {
+  while (have < target_ + extra_ && !relaunch_at_ &&
+         (state_ == state::open || state_ == state::closing)) {
     launch_worker();
     ++have;
   }
@@ -132,7 +133,7 @@ void supervisor::grow() {
 }
 
 void supervisor::shed_surplus() {
-  int surplus = -target_;
+  int surplus = -(target_ + extra_);
   std::vector<worker_record*> ready;
   for (worker_record* worker : ring_) {
     surplus += worker->staying() ? 1 : 0;

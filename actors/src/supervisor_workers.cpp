@@ -53,8 +53,12 @@ void supervisor::launch_worker() {
                       ": pass a file name or a shared object instead"};
     }
     std::memcpy(room, configuration_.data(), configuration_.size());
-    made->channel->publish(
-        {static_cast<std::uint32_t>(configuration_.size()), frame_kind::configure, 0, 0});
+    if (!configuration_cargo_.empty()) {
+      made->channel->send_cargo(0, configuration_cargo_);
+    }
+    made->channel->publish({static_cast<std::uint32_t>(configuration_.size()),
+                            frame_kind::configure,
+                            configuration_cargo_.empty() ? std::uint16_t{0} : has_cargo, 0});
     made->channel->arm();
     core_.owner().loop().watch(made->channel->socket(),
                                [weak = core_.weak_from_this(), id = made->id] {
@@ -217,6 +221,9 @@ void supervisor::on_frame(worker_record& worker, const frame_header& header,
     case frame_kind::progress:
       on_progress(worker, header.number, payload);
       return;
+    case frame_kind::submit:
+      on_submit(worker, header, payload);
+      return;
     default:
       worker.channel->break_channel("it sent a frame of an unknown kind");
       return;
@@ -315,6 +322,15 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
       work->run_items += timing.items;
     }
   }
+  cargo_list cargo;
+  if ((header.flags & result_has_cargo) != 0) {
+    try {
+      cargo = worker.channel->take_cargo(header.number);
+    } catch (const error& problem) {
+      worker.channel->break_channel(problem.what());
+      return;
+    }
+  }
   const auto doomed = worker.dooms.empty() ? worker.dooms.end() : worker.dooms.find(header.number);
   if (doomed != worker.dooms.end() && doomed->second != doom::cancelled) {
     // It ended within the grace time, but the limit had passed: the answer is the same either way.
@@ -331,6 +347,9 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
     }
     try {
       auto value = worker.channel->open_payload(where);
+      if (!cargo.empty()) {
+        work->add_result_cargo(std::move(cargo));
+      }
       work->store_payload(item, std::move(value));
       settle_value(*work);
     } catch (const error& problem) {
@@ -357,6 +376,9 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
       return;
     }
   } else {
+    if (!cargo.empty()) {
+      work->add_result_cargo(std::move(cargo));
+    }
     work->store_value(item, payload);
     settle_value(*work);
   }
@@ -393,6 +415,7 @@ void supervisor::settle_after_death(worker_record& worker, const exit_notice& no
   // begun.
   worker.leaving = true;
   service(worker);
+  orphan(worker);
   unbind(worker);
   take_back(worker);
   if (counts && worker.ended_for == 0) {

@@ -10,6 +10,7 @@
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/segment.hpp"
+#include "troupe/own_pool.hpp"
 #include "troupe/this_process.hpp"
 #include "troupe/this_task.hpp"
 
@@ -18,6 +19,8 @@
 #include "current_task.hpp"
 #include "engine.hpp"
 #include "messages.hpp"
+#include "nested.hpp"
+#include "process_core.hpp"
 #include "thread_core_impl.hpp"
 
 #include <malloc.h>
@@ -116,6 +119,7 @@ struct task_batch {
   std::string copy;                    ///< of the payload, once it has to wait
   std::span<const std::byte> state;
   std::shared_ptr<const mapping> callable_view;
+  cargo_list cargo;                   ///< what its callable and its tasks refer to
   std::shared_ptr<erased_task> task;  ///< coroutines keep it, too
   std::exception_ptr no_callable;
   bool decoded = false;
@@ -133,7 +137,8 @@ class worker {
       : channel_{channel},
         watcher_{channel},
         segments_{std::make_shared<segment_pool>(max_idle_result_bytes)},
-        result_{segments_, UINT64_MAX, "the bytes of the result"} {
+        result_{segments_, UINT64_MAX, "the bytes of the result"},
+        nested_{channel, segments_} {
     current.watcher = &watcher_;
     reporter = this;
   }
@@ -148,11 +153,13 @@ class worker {
       frames = frames.subspan(std::min<std::size_t>(frames.size(), (header.bytes + 7) / 8 * 8));
       switch (header.kind) {
         case frame_kind::configure:
-          configure(payload);
+          configure(header, payload);
           break;
         case frame_kind::tasks:
           run_tasks(header, payload);
           break;
+        case frame_kind::become:
+          run_process(channel_, header, payload);
         case frame_kind::stop_task:
           if (coroutines_) {
             coroutines_->stop(header.number);
@@ -180,6 +187,8 @@ class worker {
          std::as_bytes(std::span{text.data(), text.size()}));
     channel_.ring_bell();
   }
+
+  [[nodiscard]] nested_calls& nested() noexcept { return nested_; }
 
   [[nodiscard]] bool stopping() const { return stopping_ || orphaned_; }
 
@@ -216,14 +225,18 @@ class worker {
     return !coroutines_ || coroutines_->active() < concurrency_;
   }
 
-  void configure(std::span<const std::byte> payload) {
+  void configure(const frame_header& frame, std::span<const std::byte> payload) {
     configure_header header;
     take_front(payload, header);
     result_.limit(header.max_result_bytes);
+    nested_.limit(header.max_result_bytes);
     concurrency_ = header.concurrency;
+    engine::set_depth(header.depth);
     try {
       TROUPE_FAILPOINT("worker.initializer");
       if (!payload.empty()) {
+        const cargo_list cargo = cargo_of(frame);
+        const cargo_unloading scope{cargo};
         decode<bound_call>(payload)();
       }
     } catch (...) {
@@ -241,6 +254,10 @@ class worker {
     channel_.ring_bell();
   }
 
+  [[nodiscard]] cargo_list cargo_of(const frame_header& frame) {
+    return (frame.flags & has_cargo) != 0 ? channel_.take_cargo(frame.number) : cargo_list{};
+  }
+
   void run_tasks(const frame_header& frame, std::span<const std::byte> payload) {
     task_batch batch;
     batch.frame = frame;
@@ -249,6 +266,7 @@ class worker {
       stopping_ = true;
       return;
     }
+    batch.cargo = cargo_of(frame);
     take_part(batch.payload, batch.state, batch.callable_view);
     // Tasks are claimed in order: none may overtake those that wait.
     if (!held_.empty() || !run_batch(batch)) {
@@ -306,11 +324,12 @@ class worker {
       push(frame_kind::began, 0, number, {}, {});
       channel_.ring_bell();
     }
-    result_.clear();
+    begin_result();
     task_stage stage = task_stage::decode_callable;
     std::exception_ptr thrown;
     bool goes_on = false;
     try {
+      const cargo_unloading unloading{batch.cargo};
       if (!batch.decoded) {
         batch.decoded = true;
         try {
@@ -329,7 +348,7 @@ class worker {
         goes_on = true;
       } else {
         batch.task->run(arguments, result_, stage);
-        result_.check_limit();
+        check_result();
       }
     } catch (...) {
       thrown = std::current_exception();
@@ -375,7 +394,7 @@ class worker {
       coroutines_ = std::make_unique<coroutine_loop>(
           channel_.readiness(),
           [this]() -> byte_sink& {
-            result_.clear();
+            begin_result();
             return result_;
           },
           [this](const coroutine_end& how) { on_coroutine_end(how); });
@@ -389,7 +408,7 @@ class worker {
     std::exception_ptr thrown = how.thrown;
     if (!thrown) {
       try {
-        result_.check_limit();
+        check_result();
       } catch (...) {
         thrown = std::current_exception();
       }
@@ -410,6 +429,18 @@ class worker {
     }
     unrung_ = true;
     TROUPE_FAILPOINT("worker.sent");
+  }
+
+  void begin_result() {
+    result_.clear();
+    result_cargo_.clear();
+  }
+
+  void check_result() const {
+    result_.check_limit();
+    if (result_cargo_.size() > max_cargo_of_part) {
+      throw too_much_cargo("troupe: the values of a result", task_ran::yes);
+    }
   }
 
   void take_part(std::span<const std::byte>& payload, std::span<const std::byte>& part,
@@ -478,9 +509,18 @@ class worker {
   }
 
   void send_result(std::uint64_t number, const result_timing& timing) {
+    std::uint16_t flags = 0;
+    if (!result_cargo_.empty()) {
+      flags = result_has_cargo;
+      if (!channel_.send_cargo(number, result_cargo_)) {
+        orphaned_ = true;
+        return;
+      }
+      result_cargo_.clear();  // the supervisor has it now
+    }
     const auto& segment = result_.in_segment();
     if (!segment) {
-      send_inline(number, 0, timing, result_.bytes());
+      send_inline(number, flags, timing, result_.bytes());
       return;
     }
     segment_reference where{segment->id(), result_.size(), result_slots};
@@ -501,7 +541,7 @@ class worker {
       orphaned_ = true;
       return;
     }
-    send_inline(number, result_in_segment, timing, std::as_bytes(std::span{&where, 1}));
+    send_inline(number, flags | result_in_segment, timing, std::as_bytes(std::span{&where, 1}));
     result_.clear();
   }
 
@@ -526,6 +566,9 @@ class worker {
   stop_watcher watcher_;
   std::shared_ptr<segment_pool> segments_;
   payload_sink result_;
+  nested_calls nested_;
+  cargo_list result_cargo_;
+  cargo_loading result_scope_{result_cargo_};  // of the main thread, on which all tasks run
   std::string host_ = host_name();
   std::uint64_t concurrency_ = 1;
   std::unique_ptr<coroutine_loop> coroutines_;  // made for the first one
@@ -628,7 +671,36 @@ void run_worker(worker_boot&& boot) {
 
 }  // namespace troupe::detail
 
+namespace troupe::detail {
+namespace {
+
+nested_calls& calls_of_task() {
+  if (reporter == nullptr || current.number == 0 || local_task::here() != nullptr ||
+      ::getpid() != ::gettid()) {
+    throw error{errc::wrong_state, task_ran::no,
+                "troupe: this_task::pool() is for tasks of a pool of processes, on the thread that "
+                "runs the task: elsewhere use the pool itself, or make another one"};
+  }
+  return reporter->nested();
+}
+
+}  // namespace
+
+job_builder nested_builder() {
+  return calls_of_task().builder();
+}
+std::shared_ptr<future_state> submit_nested(job_builder&& job) {
+  return calls_of_task().submit(std::move(job));
+}
+
+}  // namespace troupe::detail
+
 namespace troupe::this_task {
+
+own_pool pool() {
+  static_cast<void>(detail::calls_of_task());
+  return {};
+}
 
 // A task of a thread pool first: it may be in a worker process, inside of a task there.
 std::stop_token stop_token() {

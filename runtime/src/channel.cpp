@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/channel.hpp"
 
+#include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/spin.hpp"
@@ -75,6 +76,7 @@ constexpr std::size_t frame_bytes(std::size_t payload) {
 // Messages on the socket.
 constexpr std::byte bell{'!'};
 constexpr std::byte segment_message{'S'};
+constexpr std::byte cargo_message{'C'};
 constexpr std::byte hello_message{'H'};
 constexpr std::size_t max_hello_bytes = 256;
 
@@ -94,6 +96,57 @@ sys::send_status announce(int socket, std::uint64_t id, const descriptor& reader
   message.id = id;
   const int number = reader.number();
   return sys::send(socket, std::as_bytes(std::span{&message, 1}), std::span{&number, 1}, block);
+}
+
+/// Shared objects: their ids, in the order of the descriptors.
+struct cargo_announcement {
+  std::byte kind{};
+  std::array<std::byte, 3> padding{};
+  std::uint32_t count = 0;
+  std::uint64_t number = 0;
+  std::array<std::uint64_t, max_cargo> ids{};  // `count` of them are sent
+};
+
+constexpr std::size_t announcement_bytes(std::size_t count) {
+  return offsetof(cargo_announcement, ids) + count * sizeof(std::uint64_t);
+}
+
+sys::send_status announce_cargo(int socket, std::uint64_t number, const cargo_list& what,
+                                bool block) {
+  cargo_announcement message{};
+  message.kind = cargo_message;
+  message.count = static_cast<std::uint32_t>(std::min(what.size(), max_cargo));
+  message.number = number;
+  std::array<int, max_cargo> numbers{};
+  for (std::size_t i = 0; i < message.count; ++i) {
+    message.ids[i] = what[i]->id();
+    numbers[i] = what[i]->number();
+  }
+  return sys::send(socket,
+                   std::as_bytes(std::span{&message, 1}).first(announcement_bytes(message.count)),
+                   std::span{numbers}.first(message.count), block);
+}
+
+/// Puts what arrived where it is looked for; false: it is no such message.
+bool keep_cargo(std::map<std::uint64_t, cargo_list>& kept, const std::byte* bytes,
+                sys::received& message) {
+  cargo_announcement announcement{};
+  if (bytes[0] != cargo_message || message.bytes < announcement_bytes(0)) {
+    return false;
+  }
+  std::memcpy(&announcement, bytes, std::min(message.bytes, sizeof announcement));
+  // Fewer descriptors arrive when this process may have no more: what needs them fails to decode.
+  if (announcement.count > max_cargo || message.bytes != announcement_bytes(announcement.count) ||
+      message.descriptors.size() > announcement.count) {
+    return false;
+  }
+  cargo_list& list = kept[announcement.number];
+  list.clear();
+  for (std::size_t i = 0; i < message.descriptors.size(); ++i) {
+    list.push_back(std::make_shared<const descriptor_cargo>(announcement.ids[i],
+                                                            std::move(message.descriptors[i])));
+  }
+  return true;
 }
 
 /// Finds the mapping of segment `id` among those kept, or makes it from a descriptor that arrived.
@@ -247,11 +300,17 @@ bool supervisor_channel::readable() const noexcept {
   return control_->results_tail.load(std::memory_order_relaxed) != results_head_;
 }
 
+bool supervisor_channel::send_cargo(std::uint64_t number, const cargo_list& what) noexcept {
+  return announce_cargo(socket_.number(), number, what, false) != sys::send_status::full;
+}
+
 void supervisor_channel::read_socket() {
   if (state_ == channel_state::closed) {
     return;
   }
-  std::array<std::byte, max_hello_bytes + 1> buffer;  // not initialised: recv fills what is used
+  // One byte more than any message; not initialised: recv fills what is used.
+  std::array<std::byte, sizeof(cargo_announcement) + 1> buffer;
+  static_assert(sizeof(cargo_announcement) > max_hello_bytes);
   for (;;) {
     sys::received message = sys::receive(socket_.number(), buffer, false);
     if (message.status == sys::receive_status::empty) {
@@ -273,6 +332,9 @@ void supervisor_channel::read_socket() {
       arrived_.emplace_back(announcement.id, std::move(message.descriptors.front()));
       continue;
     }
+    if (cargo_.size() < result_slots && keep_cargo(cargo_, buffer.data(), message)) {
+      continue;
+    }
     if (buffer[0] == hello_message && message.bytes <= max_hello_bytes && hello_.empty() &&
         message.descriptors.empty()) {
       hello_.assign(reinterpret_cast<const char*>(buffer.data()) + 1, message.bytes - 1);
@@ -284,6 +346,21 @@ void supervisor_channel::read_socket() {
                     " bytes that are no message to its channel's descriptor";
     }
   }
+}
+
+cargo_list supervisor_channel::take_cargo(std::uint64_t number) {
+  auto found = cargo_.find(number);
+  if (found == cargo_.end()) {
+    read_socket();  // it was sent before the frame, so it is in the socket at the latest
+    found = cargo_.find(number);
+  }
+  if (found == cargo_.end()) {
+    throw error{errc::protocol_error, task_ran::maybe,
+                "a result refers to shared objects never handed over"};
+  }
+  cargo_list what = std::move(found->second);
+  cargo_.erase(found);
+  return what;
 }
 
 std::shared_ptr<const foreign_payload> supervisor_channel::open_payload(
@@ -381,15 +458,19 @@ bool worker_channel::read_socket(bool wait) {
   // All of it: the kernel keeps only a few unread messages (net.unix.max_dgram_qlen, 10 by
   // default).
   for (;;) {
-    segment_announcement announcement{};
-    sys::received message =
-        sys::receive(socket_.number(), std::as_writable_bytes(std::span{&announcement, 1}), wait);
+    std::array<std::byte, sizeof(cargo_announcement)> buffer;  // not initialised
+    sys::received message = sys::receive(socket_.number(), buffer, wait);
     if (message.status != sys::receive_status::message) {
       return message.status == sys::receive_status::empty;
     }
     wait = false;
-    if (announcement.kind == segment_message && message.descriptors.size() == 1) {
+    if (message.bytes == sizeof(segment_announcement) && buffer[0] == segment_message &&
+        message.descriptors.size() == 1) {
+      segment_announcement announcement{};
+      std::memcpy(&announcement, buffer.data(), sizeof announcement);
       arrived_.emplace_back(announcement.id, std::move(message.descriptors.front()));
+    } else if (!message.descriptors.empty()) {
+      keep_cargo(cargo_, buffer.data(), message);
     }
   }
 }
@@ -522,6 +603,25 @@ bool worker_channel::send_segment(std::uint64_t id, const descriptor& reader) {
 
 std::atomic<std::uint8_t>& worker_channel::result_slot(std::size_t slot) noexcept {
   return control_->result_in_use[slot];
+}
+
+bool worker_channel::send_cargo(std::uint64_t number, const cargo_list& what) {
+  return announce_cargo(socket_.number(), number, what, true) == sys::send_status::sent;
+}
+
+cargo_list worker_channel::take_cargo(std::uint64_t number) {
+  for (bool wait = false;; wait = true) {
+    const bool alive = read_socket(wait);
+    const auto found = cargo_.find(number);
+    if (found != cargo_.end()) {
+      cargo_list what = std::move(found->second);
+      cargo_.erase(found);
+      return what;
+    }
+    if (!alive) {
+      throw error{errc::protocol_error, task_ran::no, "the supervisor is gone"};
+    }
+  }
 }
 
 std::shared_ptr<const mapping> worker_channel::open_payload(const segment_reference& where) {

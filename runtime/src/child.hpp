@@ -49,7 +49,8 @@ enum class op : std::uint32_t {
   launched,
   failed,
   exited,
-  ready
+  ready,
+  launch_with_pidfd  ///< `launched` then comes with a descriptor
 };
 struct message {
   op what{};

@@ -80,6 +80,14 @@ class server {
   }
 
  private:
+  /// What the supervisor is told, with a descriptor if there is one.
+  struct news {
+    message text;
+    descriptor passed;
+  };
+
+  static bool is_launch(op what) { return what == op::launch || what == op::launch_with_pidfd; }
+
   bool serve_request() {
     message request{};
     sys::received got =
@@ -90,7 +98,7 @@ class server {
     if (got.status == sys::receive_status::empty || got.bytes != sizeof request) {
       return true;
     }
-    if (request.what == op::launch) {
+    if (is_launch(request.what)) {
       launch(request, got.descriptors);
     } else {
       carry_out(request);
@@ -131,7 +139,7 @@ class server {
       }
       if (got.status == sys::receive_status::closed) {
         ++ends;
-      } else if (got.bytes == sizeof request && request.what != op::launch) {
+      } else if (got.bytes == sizeof request && !is_launch(request.what)) {
         carry_out(request);
       }
     }
@@ -162,7 +170,11 @@ class server {
     // On both sides, so that the group exists whoever runs first.
     ::setpgid(pid, pid);
     workers_.emplace(pid, request.worker);
-    answer({op::launched, 0, request.worker, pid, {}});
+    // Nobody but us reaps it, so the number is still its own.
+    descriptor pidfd{request.what == op::launch_with_pidfd
+                         ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))
+                         : -1};
+    answer({op::launched, 0, request.worker, pid, {}}, std::move(pidfd));
   }
 
   static void signal_group(pid_t pid, int number) {
@@ -212,15 +224,19 @@ class server {
 
   /// Never blocks: the supervisor may be blocked on a request to us, and we are the one to go on
   /// reading.
-  void answer(const message& text) {
-    outgoing_.push_back(text);
+  void answer(const message& text, descriptor passed = {}) {
+    outgoing_.push_back({text, std::move(passed)});
     flush();
   }
 
   void flush() {
-    while (!outgoing_.empty() &&
-           sys::send(control_.number(), std::as_bytes(std::span{&outgoing_.front(), 1}), {},
-                     false) != sys::send_status::full) {
+    while (!outgoing_.empty()) {
+      const news& next = outgoing_.front();
+      const int number = next.passed.number();
+      if (sys::send(control_.number(), std::as_bytes(std::span{&next.text, 1}),
+                    std::span{&number, next.passed ? 1U : 0U}, false) == sys::send_status::full) {
+        return;
+      }
       outgoing_.pop_front();
     }
   }
@@ -253,7 +269,7 @@ class server {
   pid_t own_pid_;
   descriptor supervisor_;
   descriptor deaths_;
-  std::deque<message> outgoing_;
+  std::deque<news> outgoing_;
   std::map<pid_t, std::uint64_t> workers_;
   std::set<pid_t> guarded_;
   bool sweep_due_ = false;

@@ -2,6 +2,7 @@
 #include "troupe/detail/launcher.hpp"
 
 #include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/fork_safety.hpp"
 
 #include "child.hpp"
 #include "sys.hpp"
@@ -147,7 +148,8 @@ std::int64_t launcher::server_pid() const {
   return server_pid_;
 }
 
-void launcher::launch(std::uint64_t worker, start_method method, channel_ends ends) {
+void launcher::launch(std::uint64_t worker, start_method method, channel_ends ends,
+                      bool with_pidfd) {
   if (method == start_method::fork) {
     // On the reactor's thread, which lives as long as this process has workers: PDEATHSIG follows
     // the thread that forked.
@@ -156,7 +158,8 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
       const std::lock_guard lock{mutex_};
       to_fork_.emplace(worker, false);
     }
-    loop_->post([this, worker, shared] { fork_here(worker, std::move(*shared)); });
+    loop_->post(
+        [this, worker, shared, with_pidfd] { fork_here(worker, std::move(*shared), with_pidfd); });
     return;
   }
   int code = 0;
@@ -168,7 +171,11 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
       code = EAGAIN;
     }
     if (code == 0) {
-      child::message request{child::op::launch, static_cast<std::int32_t>(method), worker, 0, {}};
+      child::message request{with_pidfd ? child::op::launch_with_pidfd : child::op::launch,
+                             static_cast<std::int32_t>(method),
+                             worker,
+                             0,
+                             {}};
       const std::array<int, 3> passed{ends.socket.number(), ends.memory.number(),
                                       ends.errors.number()};
       of_server_[worker] = 0;
@@ -232,7 +239,8 @@ void launcher::server_readable() {
         const std::lock_guard lock{mutex_};
         of_server_[answer.worker] = answer.pid;
       }
-      events_.launched(answer.worker, answer.pid);
+      events_.launched(answer.worker, answer.pid,
+                       got.descriptors.empty() ? descriptor{} : std::move(got.descriptors.front()));
     } else if (answer.what == child::op::failed || answer.what == child::op::exited) {
       {
         const std::lock_guard lock{mutex_};
@@ -268,7 +276,7 @@ void launcher::server_lost() {
   }
 }
 
-void launcher::fork_here(std::uint64_t worker, channel_ends ends) {
+void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidfd) {
   const auto forget_order = [this, worker] {
     const std::lock_guard lock{mutex_};
     to_fork_.erase(worker);
@@ -287,7 +295,11 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends) {
   }
   std::fflush(nullptr);
   code = code != 0 ? code : TROUPE_FAILPOINT_ERRNO("server.fork");
-  const pid_t pid = code != 0 ? -1 : ::fork();
+  pid_t pid = -1;
+  if (code == 0) {
+    const all_locked_for_fork for_the_child;
+    pid = ::fork();
+  }
   if (pid == 0) {
     worker_boot boot;
     boot.id = worker;
@@ -312,6 +324,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends) {
     return;
   }
   const int watched = pidfd.number();
+  descriptor copy{with_pidfd ? ::fcntl(watched, F_DUPFD_CLOEXEC, 3) : -1};
   {
     const std::lock_guard lock{mutex_};
     forked_.emplace(worker, forked_child{pid, std::move(pidfd)});
@@ -321,7 +334,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends) {
     order_guard(true, pid);
   }
   loop_->watch(watched, [this, worker] { reap_forked(worker); });
-  events_.launched(worker, pid);
+  events_.launched(worker, pid, std::move(copy));
 }
 
 void launcher::reap_forked(std::uint64_t worker) {

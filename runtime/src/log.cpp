@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/log.hpp"
 
+#include "troupe/detail/fork_safety.hpp"
+
 #include <unistd.h>
 
 #include <memory>
@@ -12,7 +14,7 @@ namespace troupe {
 namespace {
 
 struct hook_slot {
-  std::mutex mutex;
+  detail::fork_safe_mutex mutex;
   std::shared_ptr<const log_hook> hook;
 };
 
@@ -21,6 +23,7 @@ hook_slot& slot() {
   static auto* const instance = new hook_slot;
   return *instance;
 }
+[[maybe_unused]] const hook_slot& slot_made_before_main = slot();
 
 void to_stderr(log_level level, std::string_view text) {
   if (level < log_level::warning) {

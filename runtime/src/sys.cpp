@@ -46,7 +46,7 @@ std::pair<descriptor, descriptor> socket_pair() {
 received receive(int socket, std::span<std::byte> buffer, bool block) {
   received result;
   iovec part{buffer.data(), buffer.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_descriptors)> control{};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_descriptors)> control;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
@@ -82,7 +82,7 @@ received receive(int socket, std::span<std::byte> buffer, bool block) {
 send_status send(int socket, std::span<const std::byte> message, std::span<const int> descriptors,
                  bool block) {
   iovec part{const_cast<std::byte*>(message.data()), message.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_descriptors)> control{};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * max_descriptors)> control;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;

@@ -30,7 +30,7 @@ std::pair<descriptor, descriptor> socket_pair();
 enum class receive_status : std::uint8_t { message, empty, closed };
 
 /// At most this many descriptors travel with one message.
-inline constexpr std::size_t max_descriptors = 8;
+inline constexpr std::size_t max_descriptors = 128;
 
 struct received {
   receive_status status = receive_status::empty;

@@ -1,27 +1,40 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/this_process.hpp"
 
+#include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/spin.hpp"
 
 #include "identity.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <string_view>
+#include <utility>
 
 namespace troupe {
 namespace {
 
 std::atomic<std::uint64_t> own_worker_id{0};
+
+/// What `become_process` said; never destroyed.
+struct process_identity {
+  std::string name;
+  bool daemon = false;
+  parent_process parent;
+};
+std::atomic<const process_identity*> own_identity{nullptr};
 
 int affinity_cpus() {
   // The kernel refuses a mask smaller than its own; grow until it fits.
@@ -112,6 +125,34 @@ int usable_cpus() {
   return quota > 0 ? std::clamp(static_cast<int>(std::ceil(quota)), 1, affinity) : affinity;
 }
 
+parent_process::parent_process(std::int64_t pid, std::string name,
+                               std::shared_ptr<const detail::descriptor> sentinel)
+    : pid_{pid}, name_{std::move(name)}, sentinel_{std::move(sentinel)} {}
+
+bool parent_process::is_alive() const {
+  return !join_for(std::chrono::nanoseconds{0});
+}
+int parent_process::sentinel() const noexcept {
+  return sentinel_ ? sentinel_->number() : -1;
+}
+bool parent_process::wait(const detail::deadline& until) const {
+  pollfd parent{sentinel(), POLLIN, 0};
+  for (;;) {
+    timespec left{};
+    if (until) {
+      const auto rest = std::max(std::chrono::nanoseconds{0},
+                                 std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                     *until - std::chrono::steady_clock::now()));
+      left.tv_sec = static_cast<time_t>(rest.count() / 1'000'000'000);
+      left.tv_nsec = static_cast<long>(rest.count() % 1'000'000'000);
+    }
+    const int ready = ::ppoll(&parent, 1, until ? &left : nullptr, nullptr);
+    if (ready >= 0 || errno != EINTR) {
+      return ready > 0;
+    }
+  }
+}
+
 namespace this_process {
 
 std::int64_t pid() noexcept {
@@ -121,10 +162,21 @@ std::uint64_t worker_id() noexcept {
   return own_worker_id.load(std::memory_order_relaxed);
 }
 bool is_worker() noexcept {
-  return worker_id() != 0;
+  return worker_id() != 0 && own_identity.load() == nullptr;
 }
 std::string name() {
+  if (const auto* const mine = own_identity.load()) {
+    return mine->name;
+  }
   return is_worker() ? "troupe-w" + std::to_string(worker_id()) : std::string{"main"};
+}
+bool is_daemon() noexcept {
+  const auto* const mine = own_identity.load();
+  return mine != nullptr && mine->daemon;
+}
+std::optional<parent_process> parent() {
+  const auto* const mine = own_identity.load();
+  return mine != nullptr ? std::optional{mine->parent} : std::nullopt;
 }
 
 }  // namespace this_process
@@ -151,9 +203,18 @@ bool spinning_helps() noexcept {
   static const bool several = usable_cpus() > 1;
   return several;
 }
+namespace {
+// A process that is forked during the first use would wait for the end of it.
+[[maybe_unused]] const bool several_made_before_main = spinning_helps();
+}  // namespace
 
 void set_worker_id(std::uint64_t id) noexcept {
   own_worker_id.store(id);
+  own_identity.store(nullptr);  // of the process that this one was forked from
+}
+
+void become_process(std::string name, bool daemon, parent_process parent) {
+  own_identity.store(new process_identity{std::move(name), daemon, std::move(parent)});
 }
 }  // namespace detail
 }  // namespace troupe

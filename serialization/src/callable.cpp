@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/callable.hpp"
 
+#include "troupe/detail/fork_safety.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 
@@ -35,7 +36,7 @@ class name_table {
   }
 
  private:
-  std::mutex mutex_;
+  fork_safe_mutex mutex_;
   std::map<std::string, named_entry, std::less<>> entries_;  // guarded by mutex_
 };
 
@@ -44,6 +45,7 @@ name_table& names() {
   static name_table& table = *new name_table;
   return table;
 }
+[[maybe_unused]] const name_table& names_made_before_main = names();
 
 }  // namespace
 
@@ -120,14 +122,34 @@ any_function find_function(const std::string& name, const std::type_info& type) 
 
 }  // namespace detail
 
-bound_call::bound_call(const detail::byte_buffer& callable, const detail::byte_buffer& arguments)
+bound_call::bound_call(const detail::byte_buffer& callable, const detail::byte_buffer& arguments,
+                       detail::cargo_list cargo)
     : callable_(callable.bytes().begin(), callable.bytes().end()),
-      arguments_(arguments.bytes().begin(), arguments.bytes().end()) {}
+      arguments_(arguments.bytes().begin(), arguments.bytes().end()),
+      cargo_(std::move(cargo)) {}
+
+void bound_call::save(output_archive& ar) const {
+  ar(callable_, arguments_);
+  ar.write_size(cargo_.size());
+  for (const auto& one : cargo_) {
+    detail::save_cargo(ar, one);
+  }
+}
+
+void bound_call::load(input_archive& ar) {
+  ar(callable_, arguments_);
+  cargo_.clear();
+  const std::size_t count = ar.read_exact_size(sizeof(std::uint64_t), typeid(bound_call));
+  for (std::size_t i = 0; i < count; ++i) {
+    cargo_.push_back(detail::load_cargo(ar));
+  }
+}
 
 void bound_call::operator()() const {
   if (!*this) {
     return;
   }
+  const detail::cargo_unloading scope{cargo_};
   const auto task = detail::decode_task_callable(callable_);
   detail::byte_buffer dropped;
   auto stage = detail::task_stage::decode_arguments;

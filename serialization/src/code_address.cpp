@@ -2,6 +2,7 @@
 #include "troupe/detail/code_address.hpp"
 
 #include "troupe/detail/crossing.hpp"
+#include "troupe/detail/fork_safety.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 
@@ -167,7 +168,7 @@ class library_list {
     }
   }
 
-  std::mutex mutex_;
+  fork_safe_mutex mutex_;
   load_counters counted_;          // guarded by mutex_
   std::vector<module> libraries_;  // guarded by mutex_
 };
@@ -176,6 +177,7 @@ library_list& libraries() {
   static library_list& list = *new library_list;  // never destroyed: static destructors may call us
   return list;
 }
+[[maybe_unused]] const library_list& libraries_made_before_main = libraries();
 
 [[noreturn]] void fail(const std::string& text) {
   throw error{errc::unknown_function, task_ran::no, text};
@@ -253,6 +255,9 @@ std::vector<std::byte> stand_in_id() {
   }
   return id;
 }
+namespace {
+[[maybe_unused]] const auto id_made_before_main = program_build_id();
+}  // namespace
 
 }  // namespace
 

@@ -9,7 +9,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 26> code_names{"ok",
+constexpr std::array<std::string_view, 35> code_names{"ok",
                                                       "task_failed",
                                                       "worker_lost",
                                                       "timeout",
@@ -34,8 +34,17 @@ constexpr std::array<std::string_view, 26> code_names{"ok",
                                                       "nesting_too_deep",
                                                       "queue_full",
                                                       "would_deadlock",
-                                                      "broken_barrier"};
-static_assert(code_names.size() == static_cast<std::size_t>(errc::broken_barrier) + 1);
+                                                      "broken_barrier",
+                                                      "end_of_stream",
+                                                      "broken_pipe",
+                                                      "authentication_failed",
+                                                      "address_in_use",
+                                                      "connect_failed",
+                                                      "closed",
+                                                      "buffer_too_short",
+                                                      "queue_closed",
+                                                      "wrong_state"};
+static_assert(code_names.size() == static_cast<std::size_t>(errc::wrong_state) + 1);
 
 std::optional<exit_status> exit_of(const failure& what) noexcept {
   switch (what.exit_kind) {
@@ -71,6 +80,9 @@ std::string text_of_lost_worker(const failure& what) {
 std::string text_of_remote(const failure& what) {
   return what.type_name.empty() ? what.text : what.type_name + ": " + what.text;
 }
+
+const std::string no_text;
+const std::vector<code_location> no_frames;
 
 }  // namespace
 
@@ -112,6 +124,10 @@ pool_closed::~pool_closed() = default;
 pool_broken::~pool_broken() = default;
 broken_barrier::~broken_barrier() = default;
 not_bootstrapped::~not_bootstrapped() = default;
+end_of_stream::~end_of_stream() = default;
+broken_pipe::~broken_pipe() = default;
+authentication_error::~authentication_error() = default;
+queue_closed::~queue_closed() = default;
 
 remote_error_info::remote_error_info(std::shared_ptr<const failure> what) noexcept
     : failure_(std::move(what)) {}
@@ -186,14 +202,12 @@ std::optional<resource_usage> worker_lost::usage() const {
 }
 
 const std::string& worker_lost::stderr_tail() const noexcept {
-  static const std::string none;
-  return failure_->death ? failure_->death->stderr_tail : none;
+  return failure_->death ? failure_->death->stderr_tail : no_text;
 }
 
 const std::vector<code_location>& worker_lost::frames() const noexcept {
-  static const std::vector<code_location> none;
   const crash_details* const crash = crash_of(*failure_);
-  return crash != nullptr ? crash->frames : none;
+  return crash != nullptr ? crash->frames : no_frames;
 }
 
 std::vector<std::string> worker_lost::backtrace() const {

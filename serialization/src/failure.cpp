@@ -60,6 +60,7 @@ const std::vector<known_type>& known_types() {
   };
   return all;
 }
+[[maybe_unused]] const auto& types_made_before_main = known_types();
 
 standard_exception kind_of(const std::string& type) {
   for (const known_type& known : known_types()) {
@@ -437,6 +438,14 @@ std::exception_ptr make_any(const std::shared_ptr<const failure>& what,
       return make_own<broken_barrier>(what, inner);
     case errc::not_bootstrapped:
       return make_own<not_bootstrapped>(what, inner);
+    case errc::end_of_stream:
+      return make_own<end_of_stream>(what, inner);
+    case errc::broken_pipe:
+      return make_own<broken_pipe>(what, inner);
+    case errc::authentication_failed:
+      return make_own<authentication_error>(what, inner);
+    case errc::queue_closed:
+      return make_own<queue_closed>(what, inner);
     default:
       return what->type_name.empty()
                  ? make(failure_access::detailed(error{what->code, what->ran, what->text}, what),
@@ -536,6 +545,14 @@ std::shared_ptr<const error> to_error(const failure& what) {
       return share(broken_barrier{what.text, what.ran});
     case errc::not_bootstrapped:
       return share(not_bootstrapped{what.text});
+    case errc::end_of_stream:
+      return share(end_of_stream{what.text, what.ran});
+    case errc::broken_pipe:
+      return share(broken_pipe{what.text, what.ran});
+    case errc::authentication_failed:
+      return share(authentication_error{what.text, what.ran});
+    case errc::queue_closed:
+      return share(queue_closed{what.text, what.ran});
     default:
       break;
   }

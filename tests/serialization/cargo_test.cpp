@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "troupe/codec.hpp"
 #include "troupe/detail/cargo.hpp"
+
+#include "troupe/codec.hpp"
 #include "troupe/error.hpp"
 
 #include <gtest/gtest.h>

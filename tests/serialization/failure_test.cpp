@@ -325,6 +325,10 @@ TEST(Failure, OwnExceptionsThrownByATaskArriveAsTheSameClass) {
   expect_own(errc::pool_broken, pool_broken{"text"});
   expect_own(errc::broken_barrier, broken_barrier{"text"});
   expect_own(errc::not_bootstrapped, not_bootstrapped{"text"});
+  expect_own(errc::end_of_stream, end_of_stream{"text"});
+  expect_own(errc::broken_pipe, broken_pipe{"text"});
+  expect_own(errc::authentication_failed, authentication_error{"text"});
+  expect_own(errc::queue_closed, queue_closed{"text"});
   expect_own(errc::spawn_failed, error{errc::spawn_failed, task_ran::no, "text"});
   const auto lost = std::make_shared<failure>();
   lost->code = errc::worker_lost;
@@ -346,6 +350,10 @@ TEST(Failure, ThoseThatTheLibraryMadeArriveAsTheirClass) {
   EXPECT_THROW(rethrow(make(errc::pool_closed)), pool_closed);
   EXPECT_THROW(rethrow(make(errc::pool_broken)), pool_broken);
   EXPECT_THROW(rethrow(make(errc::not_bootstrapped)), not_bootstrapped);
+  EXPECT_THROW(rethrow(make(errc::end_of_stream)), end_of_stream);
+  EXPECT_THROW(rethrow(make(errc::broken_pipe)), broken_pipe);
+  EXPECT_THROW(rethrow(make(errc::authentication_failed)), authentication_error);
+  EXPECT_THROW(rethrow(make(errc::queue_closed)), queue_closed);
   EXPECT_TRUE(fails_with(errc::spawn_failed, [&] {
     rethrow(make(errc::spawn_failed));
     return 0;
@@ -403,7 +411,9 @@ TEST(ExitStatus, ReadsLikeAPersonWouldSayIt) {
 TEST(Errc, EveryCodeHasItsName) {
   EXPECT_EQ(to_string(errc::ok), "ok");
   EXPECT_EQ(to_string(errc::would_deadlock), "would_deadlock");
+  EXPECT_EQ(to_string(errc::wrong_state), "wrong_state");
   EXPECT_EQ(to_string(errc::broken_barrier), "broken_barrier");
+  EXPECT_EQ(to_string(errc::queue_closed), "queue_closed");
   EXPECT_EQ(to_string(errc::unknown_function), "unknown_function");
   EXPECT_EQ(to_string(static_cast<errc>(9999)), "unknown error code");
   EXPECT_EQ(to_string(task_ran::maybe), "maybe");

@@ -94,6 +94,7 @@ R take_item(const map_session::item& item) {
   if (item.failed != nullptr) {
     rethrow(*item.failed);
   }
+  const cargo_unloading scope{*item.cargo};
   return decode_result<R>(item.value);
 }
 

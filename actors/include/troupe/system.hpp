@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <stop_token>
 
 namespace troupe {
+
+struct system_options {
+  /// How long the destructor waits for processes (`troupe::process`) that are no daemons; those
+  /// that are left then are ended like daemons, and the log says which.
+  std::chrono::milliseconds join_timeout{std::chrono::minutes{1}};
+};
 
 /// The first line of main: starts what all pools of the program stand on, and ends it.
 ///
@@ -13,12 +20,14 @@ namespace troupe {
 /// program has threads, and then the actor system.
 ///
 /// Threads: construct and destroy it in main's thread.    Crosses: no.
-/// Blocks:  the destructor ends every pool that is left (as `terminate` does), then all processes.
+/// Blocks:  the destructor ends every pool that is left (as `terminate` does), then daemons, waits
+/// for
+///          other processes at most `join_timeout`, and ends what is left.
 /// Throws:  error{already_bootstrapped} if there is one; error{spawn_failed} or
 ///          error{resource_exhausted} if the system refuses.
 class system {
  public:
-  system(int argc, char** argv);
+  system(int argc, char** argv, const system_options& options = {});
   ~system();
   system(const system&) = delete;
   system& operator=(const system&) = delete;

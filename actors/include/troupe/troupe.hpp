@@ -11,9 +11,11 @@
 #include "troupe/future.hpp"        // IWYU pragma: export
 #include "troupe/log.hpp"           // IWYU pragma: export
 #include "troupe/outcome.hpp"       // IWYU pragma: export
+#include "troupe/own_pool.hpp"      // IWYU pragma: export
 #include "troupe/policy.hpp"        // IWYU pragma: export
 #include "troupe/pool.hpp"          // IWYU pragma: export
 #include "troupe/pool_options.hpp"  // IWYU pragma: export
+#include "troupe/process.hpp"       // IWYU pragma: export
 #include "troupe/progress.hpp"      // IWYU pragma: export
 #include "troupe/progress_bar.hpp"  // IWYU pragma: export
 #include "troupe/start_method.hpp"  // IWYU pragma: export

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/futex.hpp"
+
+#include <chrono>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 
 namespace troupe {
@@ -13,24 +18,67 @@ namespace troupe {
 /// Follows: loky's cpu_count; Python's os.process_cpu_count, which ignores the quota.
 [[nodiscard]] int usable_cpus();
 
+namespace detail {
+class descriptor;
+}  // namespace detail
+
+/// The process that started this one.
+///
+/// It is known by a pidfd, so that a number that was given to another process since deceives
+/// nobody. Threads: any.    Crosses: no.    Follows: multiprocessing.parent_process.
+class parent_process {
+ public:
+  parent_process() = default;
+  parent_process(std::int64_t pid, std::string name,
+                 std::shared_ptr<const detail::descriptor> sentinel);
+
+  [[nodiscard]] std::int64_t pid() const noexcept { return pid_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] bool is_alive() const;
+  /// True: it has ended. False: the time was over first; a negative time only looks. A process
+  /// whose parent has ended is soon ended, too.
+  template <class Rep, class Period>
+  bool join_for(std::chrono::duration<Rep, Period> timeout) const {
+    return wait(detail::deadline_after(timeout));
+  }
+  /// Readable once it has ended.
+  [[nodiscard]] int sentinel() const noexcept;
+
+ private:
+  bool wait(const detail::deadline& until) const;
+
+  std::int64_t pid_ = 0;
+  std::string name_;
+  std::shared_ptr<const detail::descriptor> sentinel_;
+};
+
 namespace this_process {
 
 /// The operating system's id of this process.
 [[nodiscard]] std::int64_t pid() noexcept;
 
-/// The id of the worker that this process is, 0 in a process that is none. Ids are never reused
-/// within one program, pids are.
+/// The id of the worker that this process is, 0 in a process that was not started by this library.
+/// Ids are never reused within one program, pids are.
 [[nodiscard]] std::uint64_t worker_id() noexcept;
 
+/// It is a worker of a pool.
 [[nodiscard]] bool is_worker() noexcept;
 
-/// "main", or "troupe-w3" in the worker with the id 3.
+/// "main", "troupe-w3" in the worker with the id 3, or what the `process` was named.
 [[nodiscard]] std::string name();
+
+/// It was started as a `process` that is a daemon.
+[[nodiscard]] bool is_daemon() noexcept;
+
+/// Who started this `process`; nothing in other processes, workers among them.
+[[nodiscard]] std::optional<parent_process> parent();
 
 }  // namespace this_process
 
 namespace detail {
 /// Resident memory of a process in bytes; 0 if that cannot be had.
 [[nodiscard]] std::uint64_t resident_bytes(std::int64_t pid) noexcept;
+/// Makes this process what a `process` object of `parent` runs.
+void become_process(std::string name, bool daemon, parent_process parent);
 }  // namespace detail
 }  // namespace troupe

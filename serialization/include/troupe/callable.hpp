@@ -3,6 +3,7 @@
 
 #include "troupe/codec.hpp"
 #include "troupe/detail/callable.hpp"
+#include "troupe/detail/cargo.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -207,34 +208,38 @@ class bound_call {
   [[nodiscard]] std::span<const std::byte> callable() const noexcept { return callable_; }
   /// For erased_task::run.
   [[nodiscard]] std::span<const std::byte> arguments() const noexcept { return arguments_; }
+  /// What both refer to.
+  [[nodiscard]] const detail::cargo_list& cargo() const noexcept { return cargo_; }
 
   /// Runs it here and drops its result; does nothing if it is empty.
   /// Throws:  whatever the function throws; error{unknown_function}.
   void operator()() const;
 
-  template <class Archive>
-  void serialize(Archive& ar) {
-    ar(callable_, arguments_);
-  }
+  void save(output_archive& ar) const;
+  void load(input_archive& ar);
 
  private:
   template <class F, class... Args>
   friend bound_call call(F&& f, Args&&... args);
-  bound_call(const detail::byte_buffer& callable, const detail::byte_buffer& arguments);
+  bound_call(const detail::byte_buffer& callable, const detail::byte_buffer& arguments,
+             detail::cargo_list cargo);
 
   std::vector<std::byte> callable_;
   std::vector<std::byte> arguments_;
+  detail::cargo_list cargo_;
 };
 
 template <class F, class... Args>
 bound_call call(F&& f, Args&&... args) {
   detail::byte_buffer callable;
   detail::byte_buffer arguments;
+  detail::cargo_list cargo;
   if constexpr (detail::check_task<F, Args...>()) {
+    const detail::cargo_loading scope{cargo};
     detail::encode_task_callable<F, Args...>(callable, f);
     detail::encode_task_arguments<F, Args...>(arguments, args...);
   }
-  return {callable, arguments};
+  return {callable, arguments, std::move(cargo)};
 }
 
 /// Proof that a name was registered; carries nothing else.

@@ -83,7 +83,27 @@ enum class errc : std::uint16_t {
   would_deadlock,
   /// A barrier whose parties will not all come: a timeout, an abort, a reset, or a death in its
   /// action. Ran: no. Retry: after `reset()`. Act: the caller.
-  broken_barrier
+  broken_barrier,
+  /// The peer closed its end or died, and all it sent was read. Ran: no. Retry: no. Act: nobody.
+  end_of_stream,
+  /// Nobody will read what is sent. Ran: no. Retry: on a new connection. Act: nobody.
+  broken_pipe,
+  /// The peer does not have our key, or is another user. Ran: no. Retry: no. Act: the operator.
+  authentication_failed,
+  /// Somebody else listens there. Ran: no. Retry: later, or elsewhere. Act: the operator.
+  address_in_use,
+  /// Nobody listens there, or cannot be reached. Ran: no. Retry: later. Act: the operator.
+  connect_failed,
+  /// The handle was closed before, here. Ran: no. Retry: no. Act: the programmer.
+  closed,
+  /// The message is longer than the room for it, and comes with the error. Ran: no. Retry: no. Act:
+  /// the programmer.
+  buffer_too_short,
+  /// The queue was closed, and for a reader also drained. Ran: no. Retry: no. Act: nobody.
+  queue_closed,
+  /// Not at this time of the object's life: started twice, joined before its start. Ran: no. Retry:
+  /// no. Act: the programmer.
+  wrong_state
 };
 
 /// Did the task run? `maybe` is the honest answer when a worker died holding it.
@@ -185,7 +205,7 @@ struct failure {
 
 // Found by the codec, which refuses bytes that are none of the enumerators.
 [[nodiscard]] constexpr bool is_valid(errc code) noexcept {
-  return code <= errc::broken_barrier;
+  return code <= errc::wrong_state;
 }
 [[nodiscard]] constexpr bool is_valid(task_ran ran) noexcept {
   return ran <= task_ran::maybe;
@@ -378,6 +398,38 @@ class not_bootstrapped : public error {
   explicit not_bootstrapped(const std::string& text)
       : error(errc::not_bootstrapped, task_ran::no, text) {}
   ~not_bootstrapped() override;
+};
+
+/// The other end is closed, and nothing more will come.
+class end_of_stream : public error {
+ public:
+  explicit end_of_stream(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::end_of_stream, ran, text) {}
+  ~end_of_stream() override;
+};
+
+/// The other end is closed, and nobody will read what is sent.
+class broken_pipe : public error {
+ public:
+  explicit broken_pipe(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::broken_pipe, ran, text) {}
+  ~broken_pipe() override;
+};
+
+/// The peer could not prove that it may talk to us, or we could not prove it to the peer.
+class authentication_error : public error {
+ public:
+  explicit authentication_error(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::authentication_failed, ran, text) {}
+  ~authentication_error() override;
+};
+
+/// The queue takes no more items; told a reader, it has none left either.
+class queue_closed : public error {
+ public:
+  explicit queue_closed(const std::string& text, task_ran ran = task_ran::no)
+      : error(errc::queue_closed, ran, text) {}
+  ~queue_closed() override;
 };
 
 /// Turns a caught exception into plain data; never throws and calls nothing but `what()`.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/cargo.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/pool_options.hpp"
@@ -21,6 +22,7 @@ namespace troupe::detail {
 class job_sink;
 class pool_core;
 class segment;
+class segment_pool;
 using pool_ptr = std::shared_ptr<pool_core>;
 
 /// A function to call with a sink, by reference and without a type.
@@ -42,6 +44,7 @@ class encode_ref {
 class job_builder {
  public:
   explicit job_builder(const pool_ptr& pool);
+  job_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes);
   ~job_builder();
   job_builder(job_builder&&) noexcept;
   job_builder& operator=(job_builder&&) = delete;
@@ -55,17 +58,22 @@ class job_builder {
 
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::size_t bytes() const noexcept;
+  /// Shared objects it refers to.
+  [[nodiscard]] std::size_t cargo() const noexcept { return cargo_.size(); }
 
  private:
   friend class pool_core;
   friend class map_session;
+  friend class nested_calls;
+  friend class supervisor;
   void part(encode_ref encode, const char* what);
+  void abandon_part(std::size_t cargo_before) noexcept;
 
-  pool_core* pool_;
   std::unique_ptr<job_sink> sink_;
   std::size_t callable_bytes_ = 0;
   std::size_t count_ = 0;
   std::vector<std::shared_ptr<segment>> segments_;
+  cargo_list cargo_;
 };
 
 pool_ptr make_pool(const pool_options& options);
@@ -140,6 +148,7 @@ class map_session {
   struct item {
     std::span<const std::byte> value;
     const failure* failed = nullptr;
+    const cargo_list* cargo = nullptr;  ///< what the value refers to
   };
   const item* next(const puller& pull);
   /// Begins before the first `next`.

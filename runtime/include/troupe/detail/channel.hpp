@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/cargo.hpp"
 #include "troupe/detail/crash_record.hpp"
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/memory.hpp"
@@ -33,8 +34,10 @@ enum class frame_kind : std::uint16_t {
   began,        ///< number: the claimed task, sent only where it was asked for
   result,       ///< number: the task; flags: result_flag; payload: see result_prefix
   progress,     ///< number: the running task; payload: done, total, text
+  submit,       ///< number: ticket of a task for the same pool; payload: as its job's
   // supervisor -> worker
   stop_task,  ///< number: a task that was begun; ends it if it is a coroutine
+  become,     ///< payload: an encoded process_role; this is no worker but a process of the user's
 };
 
 struct frame_header {
@@ -58,6 +61,11 @@ inline constexpr std::size_t ring_bytes = 128 * 1024;
 /// No frame is larger, so that a ring always holds several.
 inline constexpr std::size_t max_frame_bytes = 48 * 1024;
 inline constexpr std::size_t result_slots = 256;
+
+/// Shared objects that one frame may refer to: they travel in one message.
+inline constexpr std::size_t max_cargo = 128;
+/// The same for one callable, one task's arguments, or one result.
+inline constexpr std::size_t max_cargo_of_part = max_cargo / 2;
 
 /// A payload in another process's segment; its owner may reuse the memory once the last copy goes.
 class foreign_payload {
@@ -112,6 +120,9 @@ class supervisor_channel {
   void ring_bell() noexcept;
   /// Hands a segment's descriptor over, before the frame that refers to it. False: not now.
   bool send_segment(std::uint64_t id, const descriptor& reader) noexcept;
+  /// Hands over what the frame with that number, which comes next, refers to; 0: the configuration.
+  /// At most `max_cargo`. False: not now.
+  bool send_cargo(std::uint64_t number, const cargo_list& what) noexcept;
 
   /// Next published frame, empty when there is none. The payload stays in shared memory, where its
   /// writer may still change it: read each byte once. It is gone after the next call.
@@ -134,6 +145,8 @@ class supervisor_channel {
   [[nodiscard]] std::string take_hello() { return std::exchange(hello_, {}); }
   /// Payload that a result frame refers to. Throws error{protocol_error} or resource_exhausted.
   std::shared_ptr<const foreign_payload> open_payload(const segment_reference& where);
+  /// What the result of task `number` refers to. Throws error{protocol_error}.
+  cargo_list take_cargo(std::uint64_t number);
 
   /// The first task number that is not yet decided: all below were claimed or revoked.
   [[nodiscard]] std::uint64_t undecided() const noexcept;
@@ -161,6 +174,7 @@ class supervisor_channel {
   bool rings_broken_ = false;
   std::string hello_;
   std::deque<std::pair<std::uint64_t, descriptor>> arrived_;  // descriptors not yet asked for
+  std::map<std::uint64_t, cargo_list> cargo_;                 // by task, not yet asked for
   std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;  // newest first
 };
 
@@ -197,10 +211,15 @@ class worker_channel {
   /// The same right after a successful `claim`, without a fence of its own.
   void ring_bell_after_claim() noexcept;
   bool send_segment(std::uint64_t id, const descriptor& reader);
+  /// Hands over what the result of task `number`, which comes next, refers to. At most `max_cargo`.
+  /// False: the supervisor is gone.
+  bool send_cargo(std::uint64_t number, const cargo_list& what);
   /// The byte that says whether the supervisor still reads the result in that slot.
   std::atomic<std::uint8_t>& result_slot(std::size_t slot) noexcept;
   /// Payload that a task frame refers to.
   std::shared_ptr<const mapping> open_payload(const segment_reference& where);
+  /// What the frame with that number refers to. Throws error{protocol_error}.
+  cargo_list take_cargo(std::uint64_t number);
 
   /// For the stop watcher: the word that changes with each request, and the task it asks to stop.
   [[nodiscard]] const std::atomic<std::uint32_t>& stop_word() const noexcept;
@@ -224,6 +243,7 @@ class worker_channel {
   bool short_waits_ = false;     // the last wait for frames ended soon
   std::uint64_t rung_tail_ = 0;  // what was published when the bell was last looked at
   std::deque<std::pair<std::uint64_t, descriptor>> arrived_;
+  std::map<std::uint64_t, cargo_list> cargo_;
   std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;
 };
 

@@ -58,7 +58,8 @@ void take_role(const program& self);
 class launcher {
  public:
   struct events {
-    std::function<void(std::uint64_t worker, std::int64_t pid)> launched;
+    /// `pidfd`: of the process, if it was asked for.
+    std::function<void(std::uint64_t worker, std::int64_t pid, descriptor pidfd)> launched;
     std::function<void(std::uint64_t worker, int code)> failed;  ///< an errno
     std::function<void(const exit_report&)> exited;
   };
@@ -75,7 +76,8 @@ class launcher {
   void detach();
 
   /// Asks for a worker; `launched` or `failed` follows, then one `exited` for each launched.
-  void launch(std::uint64_t worker, start_method method, channel_ends ends);
+  void launch(std::uint64_t worker, start_method method, channel_ends ends,
+              bool with_pidfd = false);
   /// Sends a signal to the worker's whole process group; nothing if it is already gone.
   void kill(std::uint64_t worker, int signal);
   [[nodiscard]] std::int64_t server_pid() const;
@@ -90,7 +92,7 @@ class launcher {
   void start_server();
   void server_readable();
   void server_lost();
-  void fork_here(std::uint64_t worker, channel_ends ends);
+  void fork_here(std::uint64_t worker, channel_ends ends, bool with_pidfd);
   void reap_forked(std::uint64_t worker);
   void order_guard(bool guard, std::int64_t pid);
 

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/callable.hpp"
+#include "troupe/detail/pool_core.hpp"
+#include "troupe/future.hpp"
+
+#include <memory>
+#include <ranges>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+namespace detail {
+/// A submission by the task that this worker runs, to the pool that it belongs to.
+/// Throws error{wrong_state} elsewhere.
+job_builder nested_builder();
+std::shared_ptr<future_state> submit_nested(job_builder&& job);
+}  // namespace detail
+
+/// The pool that the running task belongs to: what `this_task::pool` returns.
+///
+/// A task may wait for tasks of its own pool. While it has some, nothing else is sent to its worker, and
+/// where no worker is left for what waits, the pool starts one more, which goes again when it is not
+/// needed any more: there is no deadlock. At most 64 more are started: then a submission from a worker
+/// that has none yet fails with error{would_deadlock}.
+///
+/// Threads: submit only on the task's own thread; the futures are as any other.    Crosses: no.
+/// Worker dies: what its task had submitted is cancelled if it has not begun; a retry submits again.
+class own_pool {
+ public:
+  /// As pool::apply_async with the pool's default options; never blocks. Whether the pool takes the task
+  /// is known only by its future.
+  template <class F, class... Args>
+  future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
+    detail::job_builder job = detail::nested_builder();
+    if constexpr (detail::check_task<F, Args...>()) {
+      job.callable([&](detail::byte_sink& sink) {
+        detail::encode_task_callable<F, Args...>(sink, function);
+      });
+      job.item([&](detail::byte_sink& sink) {
+        detail::encode_task_arguments<F, Args...>(sink, args...);
+      });
+    }
+    return detail::future_access::one<detail::task_result_t<F, Args...>>(
+        detail::submit_nested(std::move(job)));
+  }
+
+  template <class F, class... Args>
+  detail::task_result_t<F, Args...> apply(F function, const Args&... args) const {
+    return apply_async(std::move(function), args...).get();
+  }
+
+  /// Submits a task for every item, and waits for the results, in input order.
+  /// Throws:  the failure of the first failed item in that order; the others go on.
+  template <class F, std::ranges::input_range Range>
+  auto map(F function, Range&& range) const {
+    using result = detail::task_result_t<F, std::ranges::range_value_t<Range>>;
+    std::vector<future<result>> all;
+    for (auto&& item : range) {
+      all.push_back(apply_async(function, item));
+    }
+    if constexpr (std::is_void_v<result>) {
+      for (const auto& one : all) {
+        one.get();
+      }
+    } else {
+      std::vector<result> results;
+      results.reserve(all.size());
+      for (const auto& one : all) {
+        results.push_back(one.get());
+      }
+      return results;
+    }
+  }
+};
+
+namespace this_task {
+
+/// The pool whose task this is.
+/// Throws:  error{wrong_state} outside of a task of a pool of processes, and on another thread than the
+///          task's.
+[[nodiscard]] own_pool pool();
+
+}  // namespace this_task
+}  // namespace troupe

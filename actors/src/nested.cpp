@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nested.hpp"
+
+#include "troupe/codec.hpp"
+#include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/detail/memory.hpp"
+#include "troupe/detail/message_socket.hpp"
+#include "troupe/own_pool.hpp"
+#include "troupe/this_process.hpp"
+
+#include "current_task.hpp"
+#include "messages.hpp"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+#include <utility>
+
+namespace troupe::detail {
+
+outcome_message make_outcome(std::uint64_t ticket, const job& finished) {
+  outcome_header header;
+  header.ticket = ticket;
+  byte_buffer why;
+  std::span<const std::byte> bytes;
+  outcome_message made;
+  if (const failure* const failed = finished.item_failure(0)) {
+    encode(why, *failed);
+    bytes = why.bytes();
+    header.flags |= outcome_failed;
+  } else {
+    bytes = finished.value(0);
+    made.descriptors = finished.result_cargo();
+  }
+  header.bytes = bytes.size();
+  header.cargo = static_cast<std::uint32_t>(made.descriptors.size());
+  if (bytes.size() > max_inline_outcome) {
+    try {
+      descriptor memory = create_memory("troupe-outcome", bytes.size());
+      std::memcpy(map_memory(memory, 0, bytes.size()).data(), bytes.data(), bytes.size());
+      made.descriptors.insert(made.descriptors.begin(), std::make_shared<const descriptor_cargo>(
+                                                            0, std::move(memory)));
+      header.flags |= outcome_in_memory;
+      bytes = {};
+    } catch (const error&) {
+      made.descriptors.clear();
+      why.clear();
+      encode(why, capture_failure(std::current_exception()));
+      header = {ticket, why.size(), outcome_failed, 0};
+      bytes = why.bytes();
+    }
+  }
+  made.text = to_bytes(header);
+  for (std::size_t i = made.descriptors.size() - header.cargo; i < made.descriptors.size(); ++i) {
+    made.text += to_bytes(made.descriptors[i]->id());
+  }
+  made.text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return made;
+}
+
+/// The future of a task that another worker runs for this one.
+class nested_calls::relayed final : public future_state {
+ public:
+  relayed(nested_calls& owner, std::uint64_t ticket,
+          std::vector<std::shared_ptr<segment>> segments)
+      : owner_{owner}, ticket_{ticket}, segments_{std::move(segments)} {}
+
+  void each_value(
+      const std::function<void(std::span<const std::byte>)>& visit) const override {
+    const cargo_unloading scope{cargo_};
+    visit(view_ ? std::span<const std::byte>{view_.data(), size_}
+                : std::as_bytes(std::span{bytes_}));
+  }
+  bool cancel(bool /*force*/) override {
+    if (!done()) {
+      owner_.cancel(ticket_);
+    }
+    return false;  // whether it had begun, its future will tell
+  }
+  [[nodiscard]] bool running() const override { return false; }
+
+  void fulfil(std::span<const std::byte> bytes, mapping view, std::size_t size, cargo_list cargo) {
+    bytes_.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    view_ = std::move(view);
+    size_ = size;
+    cargo_ = std::move(cargo);
+    segments_.clear();
+    finish(nullptr);
+  }
+  void fail(failure why) {
+    segments_.clear();
+    finish(std::make_shared<const failure>(std::move(why)));
+  }
+
+ protected:
+  // On the thread that reads outcomes: there is no other that is free for it.
+  [[nodiscard]] executor callbacks() const override {
+    return [](const std::function<void()>& call) { call(); };
+  }
+
+ private:
+  nested_calls& owner_;
+  std::uint64_t ticket_;
+  std::vector<std::shared_ptr<segment>> segments_;  // until the supervisor has surely read them
+  std::string bytes_;
+  mapping view_;
+  std::size_t size_ = 0;
+  cargo_list cargo_;
+};
+
+nested_calls::nested_calls(worker_channel& channel, std::shared_ptr<segment_pool> segments)
+    : channel_{channel}, segments_{std::move(segments)} {}
+
+job_builder nested_calls::builder() {
+  return job_builder{segments_, max_bytes_};
+}
+
+void nested_calls::open_socket() {
+  auto [here, there] = message_sockets();
+  socket_ = std::move(here);
+  const cargo_list far{
+      std::make_shared<const descriptor_cargo>(new_cargo_id(), std::move(there))};
+  channel_.send_cargo(ticket_bit, far);
+  channel_.push(frame_kind::submit, submit_has_socket, 0, {}, {});
+  sigset_t all;
+  sigset_t old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  std::thread{[this, socket = socket_.number()] { read_outcomes(socket); }}.detach();
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  open_ = true;
+}
+
+std::shared_ptr<future_state> nested_calls::submit(job_builder&& job) {
+  if (!open_) {
+    open_socket();
+  }
+  const std::uint64_t ticket = next_ticket_++;
+  std::uint16_t flags = 0;
+  for (const auto& segment : job.segments_) {
+    channel_.send_segment(segment->id(), segment->reader());
+  }
+  if (!job.cargo_.empty()) {
+    channel_.send_cargo(ticket | ticket_bit, job.cargo_);
+    flags |= submit_has_cargo;
+  }
+  auto made = std::make_shared<relayed>(*this, ticket, std::move(job.segments_));
+  {
+    const std::lock_guard lock{mutex_};
+    waiting_.emplace(ticket, made);
+  }
+  const std::uint64_t head = job.callable_bytes_;
+  if (!channel_.push(frame_kind::submit, flags, ticket, std::as_bytes(std::span{&head, 1}),
+                     job.sink_->bytes())) {
+    const std::lock_guard lock{mutex_};
+    waiting_.erase(ticket);
+    throw pool_closed{"troupe: the pool of this task is gone"};
+  }
+  channel_.ring_bell();
+  return made;
+}
+
+void nested_calls::cancel(std::uint64_t ticket) {
+  if (::getpid() == ::syscall(SYS_gettid)) {  // the channel is the main thread's
+    channel_.push(frame_kind::submit, submit_cancel, ticket, {}, {});
+    channel_.ring_bell();
+  }
+}
+
+void nested_calls::read_outcomes(int socket) {
+  std::vector<std::byte> buffer(max_inline_outcome + sizeof(outcome_header) +
+                                max_cargo * sizeof(std::uint64_t));
+  while (auto message = receive_message(socket, buffer)) {
+    deliver(std::span{buffer}.first(message->bytes), message->descriptors);
+  }
+  std::map<std::uint64_t, std::shared_ptr<relayed>> left;
+  {
+    const std::lock_guard lock{mutex_};
+    left.swap(waiting_);
+  }
+  for (const auto& [ticket, one] : left) {
+    failure gone;
+    gone.code = errc::pool_closed;
+    gone.text = "troupe: the pool of this task is gone";
+    one->fail(std::move(gone));
+  }
+}
+
+void nested_calls::deliver(std::span<const std::byte> message,
+                           std::vector<descriptor>& descriptors) {
+  outcome_header header;
+  if (!take_front(message, header)) {
+    return;
+  }
+  std::shared_ptr<relayed> to;
+  {
+    const std::lock_guard lock{mutex_};
+    const auto found = waiting_.find(header.ticket);
+    if (found == waiting_.end()) {
+      return;
+    }
+    to = std::move(found->second);
+    waiting_.erase(found);
+  }
+  try {
+    mapping view;
+    auto next = descriptors.begin();
+    if ((header.flags & outcome_in_memory) != 0 && next != descriptors.end()) {
+      view = map_foreign(*next++, header.bytes);
+    }
+    cargo_list cargo;
+    for (std::uint32_t i = 0; i < header.cargo; ++i) {
+      std::uint64_t id = 0;
+      if (take_front(message, id) && next != descriptors.end()) {
+        cargo.push_back(std::make_shared<const descriptor_cargo>(id, std::move(*next++)));
+      }
+    }
+    if ((header.flags & outcome_failed) != 0) {
+      to->fail(decode<failure>(message));
+    } else {
+      to->fulfil(message, std::move(view), header.bytes, std::move(cargo));
+    }
+  } catch (...) {
+    to->fail(capture_failure(std::current_exception()));
+  }
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Processes of the user's own, from the inside.
+
+#include "troupe/codec.hpp"
+#include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/detail/memory.hpp"
+#include "troupe/this_process.hpp"
+
+#include "process_core.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <iostream>
+#include <string>
+#include <utility>
+
+namespace troupe::detail {
+namespace {
+
+/// After the handlers that were registered here, and instead of those of the program that this
+/// process was forked from.
+void leave(int status, void* /*unused*/) {
+  engine::end_current();
+  std::cout.flush();
+  std::cerr.flush();
+  std::fflush(nullptr);
+  ::_exit(status);
+}
+
+/// One write, so that what several processes say is not mixed up.
+void say_why(const failure& why) {
+  std::string text = "troupe: process '" + this_process::name() + "' (pid " +
+                     std::to_string(::getpid()) + ") ended by an uncaught exception\n" +
+                     report(why);
+  if (text.back() != '\n') {
+    text += '\n';
+  }
+  for (std::string_view rest = text; !rest.empty();) {
+    const ssize_t written = ::write(STDERR_FILENO, rest.data(), rest.size());
+    if (written <= 0) {
+      return;
+    }
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+int run_target(const bound_call& target) {
+  try {
+    target();
+    return 0;
+  } catch (...) {
+    failure why = capture_failure(std::current_exception());
+    why.pid = ::getpid();
+    why.stage = "run";
+    std::cout.flush();
+    std::fflush(stdout);
+    say_why(why);
+    return 1;
+  }
+}
+
+}  // namespace
+
+void run_process(worker_channel& channel, const frame_header& frame,
+                 std::span<const std::byte> payload) {
+  int status = 1;
+  try {
+    cargo_list cargo = channel.take_cargo(frame.number);
+    process_role role;
+    parent_process parent;
+    std::shared_ptr<const descriptor> of_parent;
+    if ((frame.flags & role_has_parent) != 0 && !cargo.empty()) {
+      of_parent =
+          std::make_shared<const descriptor>(::fcntl(cargo.back()->number(), F_DUPFD_CLOEXEC, 3));
+      cargo.pop_back();
+    }
+    {
+      const cargo_unloading scope{cargo};
+      std::uint64_t size = 0;
+      if ((frame.flags & role_in_memory) != 0 && take_front(payload, size) && !cargo.empty()) {
+        const descriptor memory{::fcntl(cargo.front()->number(), F_DUPFD_CLOEXEC, 3)};
+        const mapping view = map_foreign(memory, size);
+        role = decode<process_role>({view.data(), size});
+      } else {
+        role = decode<process_role>(payload);
+      }
+    }
+    become_process(role.name, role.daemon,
+                   parent_process{role.parent_pid, role.parent_name, std::move(of_parent)});
+    engine::set_depth(role.depth);
+    ::signal(SIGINT, SIG_DFL);
+    ::on_exit(&leave, nullptr);
+    cargo.clear();  // the call keeps what it refers to
+    status = run_target(role.target);
+  } catch (...) {
+    say_why(capture_failure(std::current_exception()));
+  }
+  engine::end_current();
+  std::cout.flush();
+  ::exit(status);
+}
+
+}  // namespace troupe::detail

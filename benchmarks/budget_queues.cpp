@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// What processes say to each other: queues and pipes between this process and a forked one.
+
+#include "troupe/connection.hpp"
+#include "troupe/queue.hpp"
+
+#include "budgets.hpp"
+#include "plain_child.hpp"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+namespace bench {
+namespace {
+
+/// Runs `body` in a forked process; its end is waited for.
+class forked_child {
+ public:
+  explicit forked_child(const std::function<void()>& body) : pid_{::fork()} {
+    if (pid_ == 0) {
+      body();
+      ::_exit(0);
+    }
+  }
+  ~forked_child() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  forked_child(const forked_child&) = delete;
+  forked_child& operator=(const forked_child&) = delete;
+
+ private:
+  pid_t pid_;
+};
+
+/// From the first put until the other process has the last item; once for each round.
+template <class T>
+std::vector<double> measure_queue(const T& item, int items, std::size_t capacity, int rounds) {
+  troupe::queue<T> queue{capacity};
+  auto [here, there] = troupe::pipe();
+  const forked_child consumer{[&, &there = there] {
+    for (;;) {
+      for (int i = 0; i < items; ++i) {
+        static_cast<void>(queue.get());
+      }
+      there.send(items);
+    }
+  }};
+  std::vector<double> found;
+  for (int round = -1; round < rounds; ++round) {
+    const double taken = seconds_of([&, &here = here] {
+      for (int i = 0; i < items; ++i) {
+        queue.put(item);
+      }
+      static_cast<void>(here.recv<int>());
+    });
+    if (round >= 0) {
+      found.push_back(items / taken);
+    }
+  }
+  return found;
+}
+
+std::vector<double> rates_of_python(python_peer& python, const std::string& what, int items,
+                                    int rounds) {
+  std::vector<double> found;
+  for (int round = 0; python.there() && round < rounds; ++round) {
+    found.push_back(items / python.seconds(what, items));
+  }
+  return found;
+}
+
+}  // namespace
+
+void queues(report& to) {
+  python_peer python;
+  to.add(row_of("queue.ints", unit::per_second, measure_queue(1, 50'000, 0, to.rounds(20)),
+                rates_of_python(python, "queue_ints", 20'000, to.rounds(6)), "Python's Queue",
+                ratio_at_least(10)));
+  auto strings = measure_queue(std::string(std::size_t{1} << 20, 'x'), 100, 8, to.rounds(12));
+  auto peers = rates_of_python(python, "queue_strings", 100, to.rounds(6));
+  for (auto* rates : {&strings, &peers}) {
+    for (double& rate : *rates) {
+      rate *= 1 << 20;
+    }
+  }
+  to.add(row_of("queue.strings_1_mib", unit::bytes_per_second, strings, peers, "Python's Queue",
+                ratio_at_least(3)));
+}
+
+void pipes(report& to) {
+  using message = std::array<char, 64>;
+  auto [here, there] = troupe::pipe();
+  const forked_child ours{[&, &here = here, &there = there] {
+    here.close();
+    for (;;) {
+      there.send(there.recv<message>());
+    }
+  }};
+  const plain_child echo{echo_64};
+  std::vector<double> found;
+  std::vector<double> bare;
+  message text{};
+  for (int round = -1; round < to.rounds(40); ++round) {
+    for (int i = 0; i < 250; ++i) {
+      const double taken = seconds_of([&, &here = here] {
+        here.send(text);
+        text = here.recv<message>();
+      });
+      const double peer = seconds_of([&] {
+        if (::write(echo.socket(), text.data(), text.size()) != 64 ||
+            ::read(echo.socket(), text.data(), text.size()) != 64) {
+          throw std::runtime_error{"the echoing child is gone"};
+        }
+      });
+      if (round >= 0) {
+        found.push_back(taken);
+        bare.push_back(peer);
+      }
+    }
+  }
+  to.add(row_of("pipe.round_trip", unit::seconds, found, bare, "socketpair ping-pong",
+                ratio_at_most(1.5)));
+}
+
+}  // namespace bench

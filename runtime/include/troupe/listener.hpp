@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/connection.hpp"
+#include "troupe/detail/futex.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace troupe {
+
+namespace detail {
+class listener_core;
+}
+
+struct listener_options {
+  /// Both sides must have the same; an empty one is a key too. Without one only processes of the
+  /// same user are let in, which TCP cannot tell: there a key is needed.
+  std::optional<std::string> key = std::nullopt;
+  int backlog = 128;  ///< clients that the system keeps at the door
+  std::chrono::milliseconds handshake_timeout{10'000};  ///< then a client that is silent is dropped
+  bool allow_remote = false;                            ///< TCP addresses other than the loopback's
+  std::uint64_t max_message_bytes = default_max_message_bytes;  ///< of the connections
+};
+
+struct connect_options {
+  std::optional<std::string> key = std::nullopt;  ///< as the listener's
+  std::chrono::milliseconds timeout{10'000};      ///< for all of it
+  std::uint64_t max_message_bytes = default_max_message_bytes;
+};
+
+/// Lets other processes connect under an address.
+///
+/// An address is a path with a slash ("/run/app.sock", "./app.sock"), an abstract name of Linux
+/// ("@app"), or "host:port" for TCP ("127.0.0.1:0", "[::1]:4000"; port 0 picks a free one). A key
+/// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
+/// encrypted: across machines this is for networks one trusts.
+///
+/// Follows: Python's Listener, except that each side always proves itself, that a silent client
+///          holds nobody up, and that the socket file of a listener that died is replaced.
+/// Threads: any.    Crosses: no; send the address.
+/// Worker dies: its socket file stays, until the next listener of that path replaces it.
+class listener {
+ public:
+  /// Throws:  std::invalid_argument for an address or option that cannot be;
+  ///          error{address_in_use} if somebody listens there; error{resource_exhausted}.
+  explicit listener(const std::string& address, listener_options options = {});
+  ~listener();
+  listener(listener&&) noexcept = default;
+  listener& operator=(listener&& other) noexcept;
+  listener(const listener&) = delete;
+  listener& operator=(const listener&) = delete;
+
+  /// Waits for the next client that has proven itself.
+  ///
+  /// Throws:  authentication_error if a client has another key: the listener goes on;
+  ///          error{closed} if it is closed, also meanwhile; error{resource_exhausted} without
+  ///          descriptors: the client stays at the door.
+  [[nodiscard]] connection accept();
+  /// The same for a limited time; nothing if it is over.
+  template <class Rep, class Period>
+  [[nodiscard]] std::optional<connection> accept_for(std::chrono::duration<Rep, Period> timeout) {
+    return accept_until(detail::deadline_after(timeout));
+  }
+
+  /// Where it listens, with the port that was picked.
+  [[nodiscard]] const std::string& address() const noexcept;
+  /// Readable when `accept` has something to do: which may also be a client that is not done.
+  [[nodiscard]] int native_handle() const;
+  [[nodiscard]] bool is_open() const noexcept;
+  /// Lets nobody in any more, and removes its socket file. Connections that were accepted stay.
+  void close() noexcept;
+
+ private:
+  [[nodiscard]] std::optional<connection> accept_until(const detail::deadline& until);
+
+  std::shared_ptr<detail::listener_core> core_;
+};
+
+/// Connects to a listener.
+///
+/// Blocks:  until both sides have proven their keys, at most for `.timeout`.
+/// Throws:  authentication_error; error{connect_failed} if nobody listens there; timeout_error;
+///          error{protocol_error} if no listener of ours does; std::invalid_argument for an address
+///          that cannot be.
+[[nodiscard]] connection connect(const std::string& address, connect_options options = {});
+
+}  // namespace troupe

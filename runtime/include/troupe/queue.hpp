@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/codec.hpp"
+#include "troupe/detail/queue_core.hpp"
+#include "troupe/detail/region.hpp"
+#include "troupe/error.hpp"
+#include "troupe/objects.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+namespace detail {
+
+/// What is the same for all three kinds of queues.
+template <class T, object_kind Kind, queue_before Before>
+class basic_queue {
+ public:
+  using value_type = T;
+  class iterator;
+
+  /// Without a bound.
+  basic_queue() : basic_queue{0} {}
+  explicit basic_queue(object_options options) : basic_queue{0, std::move(options)} {}
+  /// For at most `capacity` items; 0 means without a bound.
+  /// Throws:  std::invalid_argument if negative; error{resource_exhausted}.
+  template <std::integral Count>
+  explicit basic_queue(Count capacity, object_options options = {})
+      : core_{queue_core::create(spec(checked(capacity), std::move(options.name)))} {}
+
+  /// Adds an item. Blocks while the queue is full.
+  ///
+  /// Throws:  queue_closed; what encoding throws, and nothing was put; error{resource_exhausted}
+  ///          if there is no memory left, or too many handles of shared objects wait in the queue;
+  ///          for all of them the queue is as it was.
+  void put(const T& value) { static_cast<void>(put_until(value, std::nullopt)); }
+  /// False if the queue is full; never waits.
+  [[nodiscard]] bool try_put(const T& value) { return put_until(value, now()); }
+  /// False if the queue was full all the time.
+  template <class Rep, class Period>
+  [[nodiscard]] bool put_for(const T& value, std::chrono::duration<Rep, Period> timeout) {
+    return put_until(value, deadline_after(timeout));
+  }
+  /// Adds all of them in order, waiting for room as often as it takes; other producers' items may
+  /// come between.
+  /// Throws:  as put; those before the one that failed, up to 64 less, are in the queue.
+  template <std::ranges::input_range Range>
+    requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
+  void put_range(Range&& values) {
+    std::vector<queue_item> batch;
+    for (const T& value : values) {
+      batch.push_back(encoded(value));
+      if (batch.size() == batch_items) {
+        put_batch(batch, std::nullopt);
+        batch.clear();
+      }
+    }
+    put_batch(batch, std::nullopt);
+  }
+
+  /// Takes the next item. Blocks while the queue is empty.
+  ///
+  /// Throws:  queue_closed once it is closed and drained; error{argument_decode_failed} if the
+  ///          item's bytes are no `T`, and what its `load` throws: the item is then lost, and done;
+  ///          error{resource_exhausted} without descriptors for the item's handles: it stays.
+  [[nodiscard]] T get() { return std::move(*get_until(std::nullopt)); }
+  /// Nothing if there is none; never waits.
+  [[nodiscard]] std::optional<T> try_get() { return get_until(now()); }
+  /// Nothing if there was none all the time.
+  template <class Rep, class Period>
+  [[nodiscard]] std::optional<T> get_for(std::chrono::duration<Rep, Period> timeout) {
+    return get_until(deadline_after(timeout));
+  }
+  /// As get, but nothing once the queue is closed and drained: for loops.
+  [[nodiscard]] std::optional<T> get_optional() {
+    std::vector<queue_item> items;
+    if (core().get(items, 1, std::nullopt) == queue_answer::closed) {
+      return std::nullopt;
+    }
+    return decoded(items.front());
+  }
+  /// Waits for one item, and takes up to `most` that are there. None if `most` is 0.
+  /// Throws:  as get; an item that does not decode loses those taken with it.
+  [[nodiscard]] std::vector<T> get_some(std::size_t most) {
+    std::vector<T> values;
+    if (most != 0) {
+      std::vector<queue_item> items;
+      if (core().get(items, most, std::nullopt) == queue_answer::closed) {
+        fail_queue_closed(core(), true);
+      }
+      values.reserve(items.size());
+      for (queue_item& item : items) {
+        values.push_back(decoded(item));
+      }
+    }
+    return values;
+  }
+
+  /// What was true a moment ago.
+  [[nodiscard]] std::size_t size() const { return core().size(); }
+  [[nodiscard]] bool empty() const { return size() == 0; }
+  [[nodiscard]] bool full() const { return capacity() != 0 && size() >= capacity(); }
+  /// 0: without a bound.
+  [[nodiscard]] std::size_t capacity() const { return core().capacity(); }
+
+  /// Says that an item that was taken is dealt with, by whichever process took it.
+  /// Throws:  std::logic_error if all that were taken are.
+  void task_done() { core().task_done(); }
+  /// Waits till every item that was put is dealt with. One that a process took and did not finish
+  /// before it died counts as dealt with: it is lost.
+  void join() { static_cast<void>(core().join(std::nullopt)); }
+  /// False if that was not so all the time.
+  template <class Rep, class Period>
+  [[nodiscard]] bool join_for(std::chrono::duration<Rep, Period> timeout) {
+    return core().join(deadline_after(timeout));
+  }
+
+  /// No more items, for all processes; again is fine. Waiting puts end with queue_closed.
+  void close() { core().close(); }
+  [[nodiscard]] bool is_closed() const { return core().is_closed(); }
+
+  /// The items as they are taken, till the queue is closed and drained.
+  [[nodiscard]] iterator begin() { return iterator{*this}; }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+  /// No other object has it, in any process.
+  [[nodiscard]] std::uint64_t id() const { return core().id(); }
+  [[nodiscard]] const std::string& name() const { return core().name(); }
+  /// Bytes of memory for items, used or not.
+  [[nodiscard]] std::size_t storage_bytes() const { return core().storage_bytes(); }
+
+  void save(output_archive& ar) const { core().save(ar); }
+  void load(input_archive& ar) { core_ = queue_core::load(ar, spec(0, {})); }
+
+ private:
+  static constexpr std::size_t batch_items = 64;
+
+  static deadline now() { return std::chrono::steady_clock::time_point{}; }
+  static queue_spec spec(std::size_t capacity, std::string name) {
+    static_cast<void>(check_encodable<T>());
+    static_cast<void>(check_decodable<T>());
+    return {Kind, type_tag_of(typeid(T), sizeof(T)), capacity, std::move(name), Before};
+  }
+  template <std::integral Count>
+  static std::size_t checked(Count capacity) {
+    if (std::cmp_less(capacity, 0)) {
+      throw std::invalid_argument{"troupe: a queue's capacity cannot be negative: " +
+                                  std::to_string(capacity)};
+    }
+    return static_cast<std::size_t>(capacity);
+  }
+  [[nodiscard]] queue_core& core() const {
+    if (core_ == nullptr) {
+      throw error{errc::no_state, task_ran::no, "troupe: this queue was moved from"};
+    }
+    return *core_;
+  }
+
+  static queue_item encoded(const T& value) {
+    queue_item item;
+    const cargo_loading scope{item.cargo};
+    encode(item.bytes, value);
+    return item;
+  }
+  bool put_until(const T& value, const deadline& until) {
+    const queue_item item = encoded(value);
+    return put_batch({&item, 1}, until);
+  }
+  bool put_batch(std::span<const queue_item> items, const deadline& until) {
+    std::size_t stored = 0;
+    const queue_answer answer = core().put(items, stored, until);
+    if (answer == queue_answer::closed) {
+      fail_queue_closed(core(), false);
+    }
+    return answer == queue_answer::done;
+  }
+
+  std::optional<T> get_until(const deadline& until) {
+    std::vector<queue_item> items;
+    const queue_answer answer = core().get(items, 1, until);
+    if (answer == queue_answer::closed) {
+      fail_queue_closed(core(), true);
+    }
+    return answer == queue_answer::done ? std::optional<T>{decoded(items.front())} : std::nullopt;
+  }
+  T decoded(const queue_item& item) {
+    const cargo_unloading scope{item.cargo};
+    try {
+      return decode<T>(item.bytes.bytes());
+    } catch (const error& why) {
+      core().task_done();
+      if (why.code() == errc::protocol_error || why.code() == errc::nesting_too_deep) {
+        fail_to_decode_item(typeid(T), item.bytes.size(), why);
+      }
+      throw;
+    } catch (...) {
+      core().task_done();
+      throw;
+    }
+  }
+
+  std::shared_ptr<queue_core> core_;
+};
+
+/// An input iterator that takes the next item when it advances.
+template <class T, object_kind Kind, queue_before Before>
+class basic_queue<T, Kind, Before>::iterator {
+ public:
+  using iterator_concept = std::input_iterator_tag;
+  using difference_type = std::ptrdiff_t;
+  using value_type = T;
+
+  explicit iterator(basic_queue& from) : from_{from}, item_{from_.get_optional()} {}
+  [[nodiscard]] T& operator*() const noexcept { return *item_; }
+  iterator& operator++() {
+    item_ = from_.get_optional();
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  [[nodiscard]] friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept {
+    return !at.item_.has_value();
+  }
+
+ private:
+  basic_queue from_;
+  mutable std::optional<T> item_;
+};
+
+template <class T, class Compare>
+bool item_is_before(std::span<const std::byte> a, std::span<const std::byte> b) {
+  return Compare{}(decode<T>(a), decode<T>(b));
+}
+
+}  // namespace detail
+
+/// Items go in at one end and come out at the other, each once, in whatever processes.
+///
+/// The items are bytes in shared memory: no thread and no message is needed for one, and once `put`
+/// has returned an item depends on its producer no more. Copies of the handle are the same queue.
+///
+/// Follows: Python's Queue, JoinableQueue and SimpleQueue, with the `shutdown` of its queue.Queue
+///          as `close`; what cannot be encoded is told by `put`, and a process may end at once.
+/// Threads: any.
+/// Crosses: as itself: as an argument or result, in another queue, through a pipe.
+/// Worker dies: before `put` returned, its item is in the queue or not, never half; what it took and
+///          did not finish is lost, and `join` does not wait for it. Everything else stays.
+template <class T>
+class queue : public detail::basic_queue<T, object_kind::queue, nullptr> {
+ public:
+  using detail::basic_queue<T, object_kind::queue, nullptr>::basic_queue;
+};
+
+/// The same, but the item that was put last comes out first.
+template <class T>
+class lifo_queue : public detail::basic_queue<T, object_kind::lifo_queue, nullptr> {
+ public:
+  using detail::basic_queue<T, object_kind::lifo_queue, nullptr>::basic_queue;
+};
+
+/// The same, but the least item comes out first: the one for which `Compare{}(it, other)` is true of
+/// all others. Of equal ones the first that was put.
+///
+/// Items are decoded to be compared, about log4 of the size times for a put and four times that for
+/// a get, under the queue's lock: this is for small items. Handles of shared objects cannot be in
+/// them.
+template <class T, class Compare = std::less<T>>
+class priority_queue
+    : public detail::basic_queue<T, object_kind::priority_queue,
+                                 &detail::item_is_before<T, Compare>> {
+ public:
+  using detail::basic_queue<T, object_kind::priority_queue,
+                            &detail::item_is_before<T, Compare>>::basic_queue;
+};
+
+}  // namespace troupe

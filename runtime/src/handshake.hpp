@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace troupe::detail {
+
+/// Proves two processes to each other before the first message; never blocks.
+///
+///     listener                                     client
+///       greeting: magic, mode, challenge L  ---->
+///       <----  answer: magic, mode, challenge C, HMAC(key, "client", mode, L, C)
+///       verdict: accepted, HMAC(key, "listener", mode, L, C)  ---->
+///
+/// Each side's text names its role, so that a proof sent back to whoever made it proves nothing.
+/// docs/protocol.md has the bytes. Without a key the same is done with zeros for the proofs, so
+/// that a side with a key and one without notice each other.
+class handshake {
+ public:
+  enum class side : std::uint8_t { listener, client };
+  enum class state : std::uint8_t {
+    under_way,  ///< call `step` again when the socket is readable
+    done,       ///< both have proven themselves
+    refused,    ///< somebody's key is wrong; `why` tells
+    failed      ///< the peer is gone, or no peer of ours; `why` tells
+  };
+
+  handshake(side role, const std::optional<std::string>& key);
+
+  /// Does what can be done at once: at first the listener's greeting.
+  state step(int socket);
+  [[nodiscard]] const std::string& why() const noexcept { return why_; }
+
+  static constexpr std::size_t challenge_bytes = 32;
+  static constexpr std::size_t proof_bytes = 32;
+
+ private:
+  struct greeting;
+  struct answer;
+  struct verdict;
+  using proof = std::array<std::byte, proof_bytes>;
+
+  state begin(int socket);
+  state check_answer(int socket);
+  state answer_greeting(int socket);
+  state check_verdict();
+  /// Sends it whole, which a fresh socket has room for.
+  template <class Message>
+  [[nodiscard]] bool send(int socket, const Message& message);
+  template <class Message>
+  [[nodiscard]] Message received() const noexcept;
+  [[nodiscard]] proof prove(side by) const;
+  state fail(std::string why);
+  state refuse(std::string why);
+
+  side side_;
+  const std::optional<std::string>& key_;
+  bool begun_ = false;
+  bool answered_ = false;
+  std::array<std::byte, challenge_bytes> listeners_{};
+  std::array<std::byte, challenge_bytes> clients_{};
+  std::array<std::byte, 96> in_{};  // the peer's message; more is never read before it is trusted
+  std::size_t in_bytes_ = 0;
+  std::string why_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "queue_storage.hpp"
+
+#include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/error.hpp"
+
+#include "sys.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+namespace troupe::detail {
+
+queue_storage::queue_storage() {
+  descriptor made{::memfd_create("troupe-queue", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  if (!made ||
+      ::fcntl(made.number(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+    sys::fail(errc::resource_exhausted, "no memory for a queue's items can be made", errno);
+  }
+  memory_ = std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(made));
+}
+
+queue_storage::queue_storage(std::shared_ptr<const cargo> from) : memory_{std::move(from)} {
+  const int seals = ::fcntl(memory_->number(), F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    throw error{errc::protocol_error, task_ran::maybe,
+                "what arrived is not the memory of a queue that it is said to be"};
+  }
+}
+
+void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
+  int code = 0;
+  do {
+    code = ::posix_fallocate(memory_->number(), static_cast<off_t>(offset),
+                             static_cast<off_t>(bytes));
+  } while (code == EINTR);
+  if (code != 0) {
+    sys::fail(errc::resource_exhausted,
+              "no " + std::to_string(bytes) + " bytes of shared memory for a queue's items", code);
+  }
+}
+
+void queue_storage::release(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  if (bytes != 0) {
+    // Failing only keeps memory that nobody needs.
+    ::fallocate(memory_->number(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  }
+}
+
+void queue_storage::map_more(std::uint64_t offset, std::uint64_t bytes) {
+  struct stat info {};
+  if (::fstat(memory_->number(), &info) != 0 || info.st_size <= 0 ||
+      offset > static_cast<std::uint64_t>(info.st_size) ||
+      bytes > static_cast<std::uint64_t>(info.st_size) - offset) {
+    throw error{errc::protocol_error, task_ran::maybe,
+                "a queue says it has items where it has no memory: it was damaged"};
+  }
+  const auto all = static_cast<std::size_t>(info.st_size);
+  void* const mapped =
+      ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_SHARED, memory_->number(), 0);
+  if (mapped == MAP_FAILED) {
+    sys::fail(errc::resource_exhausted, "cannot map a queue's items", errno);
+  }
+  view_ = mapping{static_cast<std::byte*>(mapped), all};
+}
+
+}  // namespace troupe::detail
