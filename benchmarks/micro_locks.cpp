@@ -25,8 +25,7 @@ namespace {
 /// Memory for the peers, as the objects have it.
 template <class T>
 T& shared() {
-  void* at =
-      ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* at = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   return *new (at) T{};
 }
 
