@@ -3,6 +3,7 @@
 
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
+#include "troupe/detail/region.hpp"
 
 #include "identity.hpp"
 #include "sys.hpp"
@@ -125,7 +126,13 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
     keep.push_back(failpoint::table_descriptor());
   }
   handover::of_this_thread().abandon();
-  close_all_but(keep);
+  std::vector<int> stay = keep;
+  if (boot.method == start_method::fork) {
+    // It goes on with the shared objects it finds in its variables, and may pass them on.
+    const std::vector<int> objects = object_descriptors();
+    stay.insert(stay.end(), objects.begin(), objects.end());
+  }
+  close_all_but(std::move(stay));
   TROUPE_FAILPOINT("worker.forked");
   if (boot.method == start_method::spawn) {
     std::string role = "worker:" + std::to_string(boot.id);

@@ -3,8 +3,9 @@
 
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/monitor_step.hpp"
-#include "troupe/detail/spin.hpp"
 #include "troupe/error.hpp"
+
+#include "adaptive_spin.hpp"
 
 #include <algorithm>
 
@@ -89,13 +90,9 @@ bool event::wait_within(const detail::deadline& until) const {
   if (detail::is_over(until)) {
     return false;
   }
-  if (detail::spinning_helps()) {
-    for (const detail::spin_watch watch; watch.worth_going_on();) {
-      if (was_set(word.load(std::memory_order_acquire), first)) {
-        return true;
-      }
-      detail::spin_watch::pause();
-    }
+  thread_local detail::adaptive_spin spin;
+  if (spin([&] { return was_set(word.load(std::memory_order_acquire), first); })) {
+    return true;
   }
   detail::shared_word& asleep = object.own_slot().waiting[0];
   asleep.fetch_add(1);

@@ -2,6 +2,7 @@
 #include "troupe/detail/guarded_memory.hpp"
 
 #include "object_lock.hpp"
+#include "robust_lock_fast.hpp"
 
 #include <cstdint>
 #include <limits>
@@ -18,7 +19,7 @@ data_lock::data_lock(std::shared_ptr<region> object) : object_{std::move(object)
 
 data_lock::~data_lock() {
   if (object_ != nullptr) {
-    static_cast<void>(release(object_->lock()));
+    release_owned(object_->lock());
   }
 }
 

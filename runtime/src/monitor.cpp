@@ -2,8 +2,10 @@
 #include "troupe/detail/monitor.hpp"
 
 #include "troupe/detail/monitor_step.hpp"
-#include "troupe/detail/spin.hpp"
 #include "troupe/error.hpp"
+
+#include "adaptive_spin.hpp"
+#include "robust_lock_fast.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -41,7 +43,10 @@ transaction::~transaction() {
 }
 
 void transaction::lock() {
-  const lock_result result = acquire(object_.lock());
+  lock_result result = try_acquire_fast(object_.lock());
+  if (result == lock_result::busy) {
+    result = acquire(object_.lock());
+  }
   if (result == lock_result::own) {
     throw error{errc::would_deadlock, task_ran::no,
                 "an operation on a shared object was begun from within another one of the same "
@@ -118,7 +123,7 @@ void transaction::unlock() noexcept {
   }
   woken_ = 0;
   locked_ = false;
-  static_cast<void>(release(object_.lock()));
+  release_owned(object_.lock());
   crash_step();
   for (std::size_t i = 0; i < wait_channels; ++i) {
     if ((wakes >> i & 1U) != 0) {
@@ -146,13 +151,9 @@ void transaction::wait_is_over(std::size_t channel) {
 void transaction::sleep(region& object, std::size_t channel, std::uint32_t seen,
                         const deadline& until) {
   const std::atomic<std::uint32_t>& word = object.header().channels[channel].generation;
-  if (spinning_helps()) {
-    for (const spin_watch watch; watch.worth_going_on();) {
-      if (word.load(std::memory_order_acquire) != seen) {
-        return;
-      }
-      spin_watch::pause();
-    }
+  thread_local adaptive_spin spin;
+  if (spin([&] { return word.load(std::memory_order_acquire) != seen; })) {
+    return;
   }
   auto end = std::chrono::steady_clock::now() + slice;
   const bool whole = !until || end < *until;

@@ -4,6 +4,7 @@
 #include "troupe/error.hpp"
 
 #include "object_lock.hpp"
+#include "robust_lock_fast.hpp"
 
 #include <chrono>
 #include <limits>
@@ -43,7 +44,7 @@ class counted_waiter {
 }  // namespace
 
 lock_result acquire_object(region& object, const deadline& until) {
-  const lock_result result = try_acquire(object.lock());
+  const lock_result result = try_acquire_fast(object.lock());
   if (result != lock_result::busy || is_over(until)) {
     return result;
   }
@@ -78,14 +79,14 @@ void lock_handle::recovered() {
 
 void lock_handle::unlock() {
   lock_state& lock = get().lock();
-  if (!owned_by_caller(lock)) {
+  if (!owned_by_caller_fast(lock)) [[unlikely]] {
     throw_not_locked("troupe: unlock() of a mutex that this thread has not locked");
   }
   if (const std::uint32_t depth = lock.depth.load(std::memory_order_relaxed); depth != 0) {
     lock.depth.store(depth - 1, std::memory_order_relaxed);
     return;
   }
-  static_cast<void>(release(lock));
+  release_owned(lock);
 }
 
 bool lock_handle::lock_until(const deadline& until, bool recursive) {
@@ -108,14 +109,16 @@ mutex::mutex(const object_options& options)
     : lock_handle{detail::region::create({.rules = &detail::mutex_rules, .name = options.name})} {}
 
 void mutex::lock() {
+  if (detail::try_acquire_fast(get().lock()) <= detail::lock_result::inherited) [[likely]] {
+    return;
+  }
   if (!lock_until(std::nullopt, false)) {
     detail::throw_locked_already("troupe: lock() of a mutex that this thread has locked already");
   }
 }
 
 bool mutex::try_lock() {
-  const detail::lock_result result = detail::try_acquire(get().lock());
-  return result == detail::lock_result::taken || result == detail::lock_result::inherited;
+  return detail::try_acquire_fast(get().lock()) <= detail::lock_result::inherited;
 }
 
 bool mutex::try_lock_within(const detail::deadline& until) {

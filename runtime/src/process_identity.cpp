@@ -18,19 +18,11 @@
 namespace troupe::detail {
 namespace {
 
-std::atomic<std::uint32_t> generation{0};
-
 struct remembered_process {
   std::atomic<std::uint32_t> generation{0};
   std::atomic<std::uint64_t> identity{0};
   std::atomic<std::uint32_t> pid{0};
 } process;
-
-struct remembered_thread {
-  std::uint32_t generation = 0;
-  std::uint32_t id = 0;
-};
-thread_local remembered_thread thread;
 
 struct process_stat {
   char state = '?';
@@ -69,14 +61,10 @@ void remember() noexcept {
 
 }  // namespace
 
-std::uint32_t fork_generation() noexcept {
-  return generation.load(std::memory_order_relaxed);
-}
-
 void watch_forks() noexcept {
   static const int registered = [] {
-    generation = 1;
-    return ::pthread_atfork(nullptr, nullptr, [] { generation.fetch_add(1); });
+    generation_of_forks = 1;
+    return ::pthread_atfork(nullptr, nullptr, [] { generation_of_forks.fetch_add(1); });
   }();
   static_cast<void>(registered);
 }
@@ -95,12 +83,13 @@ std::uint32_t own_pid() noexcept {
   return process.pid.load(std::memory_order_relaxed);
 }
 
-std::uint32_t own_thread() noexcept {
-  if (thread.generation != fork_generation()) [[unlikely]] {
-    thread.generation = fork_generation();
-    thread.id = static_cast<std::uint32_t>(::gettid());
-  }
-  return thread.id;
+void remember_thread() noexcept {
+  this_thread = {.generation = fork_generation(), .id = static_cast<std::uint32_t>(::gettid())};
+}
+
+bool is_thread_of_this_process(std::uint32_t thread) noexcept {
+  // Signal 0 only asks.
+  return thread != 0 && ::tgkill(::getpid(), static_cast<pid_t>(thread), 0) == 0;
 }
 
 bool is_gone(std::uint64_t identity) noexcept {

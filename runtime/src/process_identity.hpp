@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 // Who a process is, for ledgers that outlive it: its pid, and when it started, as pids are reused.
@@ -12,14 +13,31 @@ namespace troupe::detail {
 /// That process will never execute another instruction. When in doubt, it may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
 
-/// Thread id by the kernel's count, remembered for the thread.
-[[nodiscard]] std::uint32_t own_thread() noexcept;
 [[nodiscard]] std::uint32_t own_pid() noexcept;
+[[nodiscard]] bool is_thread_of_this_process(std::uint32_t thread) noexcept;
 
 /// Raised in every forked child: what was remembered of the parent does not hold there. Counts from
 /// 1, after the first call of watch_forks.
-[[nodiscard]] std::uint32_t fork_generation() noexcept;
+inline std::atomic<std::uint32_t> generation_of_forks{0};
+[[nodiscard]] inline std::uint32_t fork_generation() noexcept {
+  return generation_of_forks.load(std::memory_order_relaxed);
+}
 /// Before the first of the above.
 void watch_forks() noexcept;
+
+struct remembered_thread {
+  std::uint32_t generation = 0;
+  std::uint32_t id = 0;
+};
+inline constinit thread_local remembered_thread this_thread;
+void remember_thread() noexcept;
+
+/// Thread id by the kernel's count, remembered for the thread.
+[[nodiscard]] inline std::uint32_t own_thread() noexcept {
+  if (this_thread.generation != fork_generation()) [[unlikely]] {
+    remember_thread();
+  }
+  return this_thread.id;
+}
 
 }  // namespace troupe::detail

@@ -76,6 +76,7 @@ struct region_registry {
   std::mutex mutex;
   std::unordered_map<std::uint64_t, entry> objects;  // guarded by mutex
   std::vector<std::string> named;                    // guarded by mutex
+  std::vector<mapping> kept;                         // guarded by mutex; locked at their end
 
   /// Never destroyed: handles may be global variables.
   static region_registry& instance() {
@@ -197,10 +198,12 @@ void region_registry::drop(region* object) noexcept {
       all.objects.erase(at);
     }
   }
-  if (object->begin() != nullptr && object->lock().holder.load() == own_pid()) {
+  if (object->begin() != nullptr && is_thread_of_this_process(object->lock().owner.load())) {
     // A thread of this process still has the lock, and the C library's list of its robust locks
     // leads through this memory: it stays mapped, and the lock is found dead when the process ends.
-    static_cast<void>(new mapping{std::move(object->view_)});
+    region_registry& all = instance();
+    const std::lock_guard lock{all.mutex};
+    all.kept.push_back(std::move(object->view_));
   }
   delete object;
 }

@@ -2,10 +2,11 @@
 #include "troupe/detail/robust_lock.hpp"
 
 #include "troupe/detail/monitor_step.hpp"
-#include "troupe/detail/spin.hpp"
 #include "troupe/error.hpp"
 
+#include "adaptive_spin.hpp"
 #include "process_identity.hpp"
+#include "robust_lock_fast.hpp"
 #include "sys.hpp"
 
 #include <pthread.h>
@@ -18,22 +19,11 @@
 namespace troupe::detail {
 namespace {
 
-static_assert(sizeof(pthread_mutex_t) <= sizeof(lock_state::mutex));
-
 using namespace std::chrono_literals;
 
 /// A waiting thread looks this often whether the lock is free after all: the kernel hands a robust
 /// mutex on when its holder dies, but a wake-up may be spent on a waiter that dies at that moment.
 constexpr auto slice = 50ms;
-
-pthread_mutex_t* mutex_of(lock_state& lock) noexcept {
-  return reinterpret_cast<pthread_mutex_t*>(lock.mutex.data());
-}
-
-void mark_taken(lock_state& lock) noexcept {
-  lock.owner.store(own_thread(), std::memory_order_relaxed);
-  lock.holder.store(own_pid(), std::memory_order_relaxed);
-}
 
 lock_result taken_from_the_dead(lock_state& lock) {
   crash_step();
@@ -53,11 +43,12 @@ lock_result taken_from_the_dead(lock_state& lock) {
       "the lock of a shared object does not work", code);
 }
 
-lock_result result_of(lock_state& lock, int code) {
+thread_local adaptive_spin spin;
+
+}  // namespace
+
+lock_result slow_result(lock_state& lock, int code) {
   switch (code) {
-    case 0:
-      mark_taken(lock);
-      return lock_result::taken;
     case EOWNERDEAD:
       return taken_from_the_dead(lock);
     case EDEADLK:
@@ -69,8 +60,6 @@ lock_result result_of(lock_state& lock, int code) {
       fail_lock(code);
   }
 }
-
-}  // namespace
 
 void init_lock(lock_state& lock) {
   pthread_mutexattr_t attributes;
@@ -86,11 +75,11 @@ void init_lock(lock_state& lock) {
 }
 
 bool owned_by_caller(const lock_state& lock) noexcept {
-  return lock.owner.load(std::memory_order_relaxed) == own_thread();
+  return owned_by_caller_fast(lock);
 }
 
 lock_result try_acquire(lock_state& lock) {
-  return result_of(lock, ::pthread_mutex_trylock(mutex_of(lock)));
+  return try_acquire_fast(lock);
 }
 
 lock_result acquire(lock_state& lock, const deadline& until) {
@@ -98,17 +87,16 @@ lock_result acquire(lock_state& lock, const deadline& until) {
   if (result != lock_result::busy || is_over(until)) {
     return result;
   }
-  if (spinning_helps()) {
-    // Most holders are about to leave: waking up again would take longer than their work.
-    for (const spin_watch watch; watch.worth_going_on();) {
-      spin_watch::pause();
-      if (lock.owner.load(std::memory_order_relaxed) == 0) {
-        result = try_acquire(lock);
-        if (result != lock_result::busy) {
-          return result;
-        }
-      }
+  // Most holders are about to leave: waking up again would take longer than their work.
+  const bool came = spin([&] {
+    if (lock.owner.load(std::memory_order_relaxed) != 0) {
+      return false;
     }
+    result = try_acquire_fast(lock);
+    return result != lock_result::busy;
+  });
+  if (came) {
+    return result;
   }
   for (;;) {
     auto end = std::chrono::steady_clock::now() + slice;
@@ -120,8 +108,12 @@ lock_result acquire(lock_state& lock, const deadline& until) {
     absolute.tv_sec = static_cast<time_t>(ns.count() / 1'000'000'000);
     absolute.tv_nsec = static_cast<long>(ns.count() % 1'000'000'000);
     const int code = ::pthread_mutex_clocklock(mutex_of(lock), CLOCK_MONOTONIC, &absolute);
+    if (code == 0) {
+      mark_taken(lock);
+      return lock_result::taken;
+    }
     if (code != ETIMEDOUT) {
-      return result_of(lock, code);
+      return slow_result(lock, code);
     }
     if (is_over(until)) {
       return lock_result::busy;
@@ -133,9 +125,8 @@ bool release(lock_state& lock) noexcept {
   if (!owned_by_caller(lock)) {
     return false;
   }
-  lock.owner.store(0, std::memory_order_relaxed);
-  lock.holder.store(0, std::memory_order_relaxed);
-  return ::pthread_mutex_unlock(mutex_of(lock)) == 0;
+  release_owned(lock);
+  return true;
 }
 
 }  // namespace troupe::detail

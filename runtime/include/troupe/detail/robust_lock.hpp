@@ -17,7 +17,6 @@ struct lock_state {
   std::atomic<std::uint32_t> owner;             ///< thread id of the holder, 0: nobody
   std::atomic<std::uint32_t> depth;             ///< of a recursive lock, beyond the first
   std::atomic<std::uint32_t> inherited;         ///< a holder died since the last `recovered()`
-  std::atomic<std::uint32_t> holder;            ///< process id of the holder, 0: nobody
 };
 static_assert(sizeof(lock_state) == 64);
 
