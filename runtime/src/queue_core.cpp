@@ -130,8 +130,7 @@ namespace {
 /// What one operation does with the lock held.
 class operation {
  public:
-  operation(region& object, queue_storage& storage, const queue_socket& socket,
-            queue_before before)
+  operation(region& object, queue_storage& storage, const queue_socket& socket, queue_before before)
       : tx{object},
         state{object.state<queue_state>()},
         kind_{object.kind()},
@@ -183,7 +182,8 @@ class operation {
   void move_to(std::uint64_t least_records, std::uint64_t index_room);
 
   // Positions count from where the records begin, and wrap.
-  void copy_in(const span_of_area& to, std::uint64_t position, const void* from, std::uint64_t bytes);
+  void copy_in(const span_of_area& to, std::uint64_t position, const void* from,
+               std::uint64_t bytes);
   void copy_out(const span_of_area& from, std::uint64_t position, void* to, std::uint64_t bytes);
   [[nodiscard]] record read_record(const span_of_area& in, std::uint64_t position) {
     record found;
@@ -270,10 +270,9 @@ void operation::make_room(std::uint64_t bytes) {
   }
   const std::uint64_t live = live_bytes();
   // Twice what is needed, so that moving everything is rare.
-  const std::uint64_t index_room =
-      kind_ != object_kind::priority_queue ? 0
-      : index_fits                         ? now.index_room
-                                           : std::max<std::uint64_t>(512, 2 * now.index_room);
+  const std::uint64_t index_room = kind_ != object_kind::priority_queue ? 0
+                                   : index_fits                         ? now.index_room
+                                                : std::max<std::uint64_t>(512, 2 * now.index_room);
   move_to(live + bytes + (now.bytes == 0 ? 0 : std::max(live, bytes)), index_room);
 }
 
@@ -282,8 +281,8 @@ void operation::move_to(std::uint64_t least_records, std::uint64_t index_room) {
   const std::uint64_t index_bytes = index_room * sizeof(std::uint64_t);
   span_of_area made{0, 0, index_room};
   check(least_records < std::uint64_t{1} << 46 && index_room < std::uint64_t{1} << 40);
-  made.bytes = std::max(least_area, std::bit_ceil(least_records)) +
-               (index_bytes + 4095) / 4096 * 4096;
+  made.bytes =
+      std::max(least_area, std::bit_ceil(least_records)) + (index_bytes + 4095) / 4096 * 4096;
   made.at = made.bytes <= old.at ? 0 : old.at + old.bytes;
   storage_.provide(made.at, made.bytes);
   const std::uint64_t count = get(state.count);
@@ -445,8 +444,9 @@ bool operation::take(queue_item& to) {
     crash_step();
   }
   if (lost) {
-    log(log_level::warning, "troupe: an item of a queue was lost: a process that moved its handles "
-                            "died");
+    log(log_level::warning,
+        "troupe: an item of a queue was lost: a process that moved its handles "
+        "died");
     to = queue_item{};
   }
   return !lost;
@@ -642,8 +642,7 @@ queue_answer queue_core::put(std::span<const queue_item> items, std::size_t& sto
   return queue_answer::done;
 }
 
-queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most,
-                             const deadline& until) {
+queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, const deadline& until) {
   parts& p = get_parts();
   operation op{*p.object, p.storage, p.socket, p.before};
   for (;;) {

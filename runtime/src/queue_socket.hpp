@@ -73,8 +73,8 @@ std::optional<cargo_list> queue_socket::peek(std::uint64_t ticket, const IsStale
     if (what.good && what.header.ticket == ticket) {
       cargo_list found;
       for (std::size_t i = 0; i < what.descriptors.size(); ++i) {
-        found.push_back(std::make_shared<descriptor_cargo>(what.header.ids[i],
-                                                           std::move(what.descriptors[i])));
+        found.push_back(
+            std::make_shared<descriptor_cargo>(what.header.ids[i], std::move(what.descriptors[i])));
       }
       return found;
     }

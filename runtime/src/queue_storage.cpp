@@ -18,8 +18,7 @@ namespace troupe::detail {
 
 queue_storage::queue_storage() {
   descriptor made{::memfd_create("troupe-queue", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  if (!made ||
-      ::fcntl(made.number(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+  if (!made || ::fcntl(made.number(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
     sys::fail(errc::resource_exhausted, "no memory for a queue's items can be made", errno);
   }
   memory_ = std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(made));
@@ -36,8 +35,8 @@ queue_storage::queue_storage(std::shared_ptr<const cargo> from) : memory_{std::m
 void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
   int code = 0;
   do {
-    code = ::posix_fallocate(memory_->number(), static_cast<off_t>(offset),
-                             static_cast<off_t>(bytes));
+    code =
+        ::posix_fallocate(memory_->number(), static_cast<off_t>(offset), static_cast<off_t>(bytes));
   } while (code == EINTR);
   if (code != 0) {
     sys::fail(errc::resource_exhausted,
@@ -54,7 +53,7 @@ void queue_storage::release(std::uint64_t offset, std::uint64_t bytes) noexcept 
 }
 
 void queue_storage::map_more(std::uint64_t offset, std::uint64_t bytes) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(memory_->number(), &info) != 0 || info.st_size <= 0 ||
       offset > static_cast<std::uint64_t>(info.st_size) ||
       bytes > static_cast<std::uint64_t>(info.st_size) - offset) {

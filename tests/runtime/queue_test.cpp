@@ -410,7 +410,7 @@ TEST_F(Queue, CrossesThroughAPipe) {
     auto arrived = right.recv<queue<int>>();
     arrived.put(arrived.get() + 1);
     return arrived.name() == "crossing" && arrived.capacity() == 5 && arrived.id() == q.id() ? 0
-                                                                                              : 1;
+                                                                                             : 1;
   }};
   q.put(1);
   left.send(q);
@@ -421,17 +421,14 @@ TEST_F(Queue, CrossesThroughAPipe) {
 TEST_F(Queue, OfAnotherTypeOrKindIsRefused) {
   auto [left, right] = pipe();
   left.send(queue<int>{});
-  EXPECT_TRUE(fails_with(errc::argument_decode_failed, [&, &r = right] {
-    return r.recv<queue<long>>();
-  }));
+  EXPECT_TRUE(
+      fails_with(errc::argument_decode_failed, [&, &r = right] { return r.recv<queue<long>>(); }));
   left.send(queue<int>{});
-  EXPECT_TRUE(fails_with(errc::argument_decode_failed, [&, &r = right] {
-    return r.recv<lifo_queue<int>>();
-  }));
+  EXPECT_TRUE(fails_with(errc::argument_decode_failed,
+                         [&, &r = right] { return r.recv<lifo_queue<int>>(); }));
   left.send(std::string(24, 'x'));
-  EXPECT_TRUE(fails_with(errc::argument_decode_failed, [&, &r = right] {
-    return r.recv<queue<int>>();
-  }));
+  EXPECT_TRUE(
+      fails_with(errc::argument_decode_failed, [&, &r = right] { return r.recv<queue<int>>(); }));
 }
 
 TEST_F(Queue, CarriesQueuesAndConnections) {
@@ -499,9 +496,8 @@ TEST_F(Queue, TooManyHandlesAreAClearErrorAndNothingIsLost) {
 }
 
 TEST_F(Queue, APriorityQueueRefusesHandles) {
-  priority_queue<std::pair<int, std::vector<queue<int>>>, decltype([](const auto& a, const auto& b) {
-                   return a.first < b.first;
-                 })>
+  priority_queue<std::pair<int, std::vector<queue<int>>>,
+                 decltype([](const auto& a, const auto& b) { return a.first < b.first; })>
       q;
   EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] {
     q.put({1, std::vector<queue<int>>(1)});
@@ -539,8 +535,8 @@ void check_totals(Q q, bool keeps_order) {
         sum += i;
         ++count;
         const auto [at, fresh] = last.try_emplace(p, i);
-        ordered = ordered && (fresh || at->second < i) &&
-                  text.size() == static_cast<std::size_t>(i % 50);
+        ordered =
+            ordered && (fresh || at->second < i) && text.size() == static_cast<std::size_t>(i % 50);
         at->second = i;
       }
       totals.put({sum, count, ordered});

@@ -258,7 +258,8 @@ bool item_is_before(std::span<const std::byte> a, std::span<const std::byte> b) 
 ///          as `close`; what cannot be encoded is told by `put`, and a process may end at once.
 /// Threads: any.
 /// Crosses: as itself: as an argument or result, in another queue, through a pipe.
-/// Worker dies: before `put` returned, its item is in the queue or not, never half; what it took and
+/// Worker dies: before `put` returned, its item is in the queue or not, never half; what it took
+/// and
 ///          did not finish is lost, and `join` does not wait for it. Everything else stays.
 template <class T>
 class queue : public detail::basic_queue<T, object_kind::queue, nullptr> {
@@ -273,16 +274,15 @@ class lifo_queue : public detail::basic_queue<T, object_kind::lifo_queue, nullpt
   using detail::basic_queue<T, object_kind::lifo_queue, nullptr>::basic_queue;
 };
 
-/// The same, but the least item comes out first: the one for which `Compare{}(it, other)` is true of
-/// all others. Of equal ones the first that was put.
+/// The same, but the least item comes out first: the one for which `Compare{}(it, other)` is true
+/// of all others. Of equal ones the first that was put.
 ///
 /// Items are decoded to be compared, about log4 of the size times for a put and four times that for
 /// a get, under the queue's lock: this is for small items. Handles of shared objects cannot be in
 /// them.
 template <class T, class Compare = std::less<T>>
-class priority_queue
-    : public detail::basic_queue<T, object_kind::priority_queue,
-                                 &detail::item_is_before<T, Compare>> {
+class priority_queue : public detail::basic_queue<T, object_kind::priority_queue,
+                                                  &detail::item_is_before<T, Compare>> {
  public:
   using detail::basic_queue<T, object_kind::priority_queue,
                             &detail::item_is_before<T, Compare>>::basic_queue;
