@@ -29,7 +29,7 @@ enum : std::size_t { taken_and_not_done };
 constexpr std::uint64_t record_alignment = 16;
 constexpr std::uint64_t least_area = std::uint64_t{1} << 14;
 /// An empty queue gives memory back beyond this.
-constexpr std::uint64_t area_to_keep = std::uint64_t{16} << 20;
+constexpr std::uint64_t area_to_keep = std::uint64_t{64} << 20;
 constexpr std::uint64_t heap_arity = 4;
 
 /// Before each item's bytes in the storage. A lifo_queue's has its own size behind it too.
@@ -96,6 +96,22 @@ constexpr std::uint64_t rounded(std::uint64_t bytes) {
 }
 
 }  // namespace
+
+namespace {
+constexpr std::size_t most_to_spare = std::size_t{8} << 20;
+thread_local byte_buffer spare;
+}  // namespace
+
+byte_buffer take_spare_buffer() noexcept {
+  return std::move(spare);
+}
+
+void keep_spare_buffer(byte_buffer& used) noexcept {
+  if (used.capacity() > spare.capacity() && used.capacity() <= most_to_spare) {
+    used.clear();
+    spare = std::move(used);
+  }
+}
 
 void fail_to_decode_item(const std::type_info& type, std::size_t bytes, const error& why) {
   throw error{errc::argument_decode_failed, task_ran::no,
@@ -269,11 +285,12 @@ void operation::make_room(std::uint64_t bytes) {
     }
   }
   const std::uint64_t live = live_bytes();
-  // Twice what is needed, so that moving everything is rare.
   const std::uint64_t index_room = kind_ != object_kind::priority_queue ? 0
                                    : index_fits                         ? now.index_room
                                                 : std::max<std::uint64_t>(512, 2 * now.index_room);
-  move_to(live + bytes + (now.bytes == 0 ? 0 : std::max(live, bytes)), index_room);
+  // Areas are powers of two, so moving everything is rare. A heap's records have gaps between them,
+  // which are worth moving for only if they are half of the area.
+  move_to(kind_ == object_kind::priority_queue ? 2 * live + bytes : live + bytes, index_room);
 }
 
 void operation::move_to(std::uint64_t least_records, std::uint64_t index_room) {
@@ -415,8 +432,14 @@ bool operation::take(queue_item& to) {
   }
 
   if (kind_ == object_kind::queue) {
-    tx.set(state.head, at + bytes);
     check(get(state.tail) - at >= bytes && (count > 1 || at + bytes == get(state.tail)));
+    if (count > 1) {
+      tx.set(state.head, at + bytes);
+    } else {
+      // From the beginning again, in memory that is still in the caches.
+      tx.set(state.head, 0);
+      tx.set(state.tail, 0);
+    }
   } else if (kind_ == object_kind::lifo_queue) {
     tx.set(state.tail, at);
   } else {
@@ -649,6 +672,9 @@ queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, cons
     to.reserve(std::min(most, op.tx.get(op.state.count)));
     while (to.size() < most && op.tx.get(op.state.count) != 0) {
       queue_item item;
+      if (to.empty()) {
+        item.bytes = take_spare_buffer();
+      }
       try {
         if (!op.take(item)) {
           continue;

@@ -329,12 +329,12 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
     if (here->type_tag() != type_tag) {
       refuse("its elements are of another type");
     }
-    static_cast<void>(here->own_slot());  // a forked child has the region of its parent
     return here;
   };
   if (auto here = std::dynamic_pointer_cast<const region>(from)) {
     auto same = std::const_pointer_cast<region>(here);
     same->ensure();
+    static_cast<void>(same->own_slot());  // in a forked child, of the region that it inherited
     return check(std::move(same));
   }
   region_registry& registry = region_registry::instance();
@@ -343,6 +343,9 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
   if (const auto at = registry.objects.find(from->id()); at != registry.objects.end()) {
     if (auto here = at->second.object.lock()) {
       made = here;
+      if (here->own_generation_.load(std::memory_order_acquire) != fork_generation()) {
+        static_cast<void>(here->claim_slot());
+      }
       return check(std::move(here));
     }
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Shared objects between processes of every start method: handles cross at any time and by every way,
-// and whoever dies holding something leaves it to the others.
+// Shared objects between processes of every start method: handles cross at any time and by every
+// way, and whoever dies holding something leaves it to the others.
 #include "troupe/array.hpp"
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
@@ -296,7 +296,9 @@ TEST_P(SharedObjects, ADeadWaiterDoesNotSwallowANotification) {
   ASSERT_TRUE(eventually([&] { return waiting.load() == 1; }));
   process second = start(wait_for_it, m, changed, waiting, woken);
   ASSERT_TRUE(eventually([&] { return waiting.load() == 2; }));
-  { const std::scoped_lock both_wait{m}; }
+  {
+    const std::scoped_lock both_wait{m};
+  }
   first.kill();
   first.join();
   ASSERT_TRUE(eventually([&] {
@@ -364,8 +366,8 @@ TEST_P(SharedObjects, AreListedWithTheirHolders) {
   EXPECT_EQ(of_it().kind, object_kind::value);
   EXPECT_EQ(of_it().holders, 1U);
   EXPECT_EQ(of_it().creator_pid, ::getpid());
-  process p = start([](value<int> /*held*/, const std::string& gate) { wait_at(gate + "r", gate); }, n,
-                    file("gate"));
+  process p = start([](value<int> /*held*/, const std::string& gate) { wait_at(gate + "r", gate); },
+                    n, file("gate"));
   EXPECT_TRUE(eventually([&] { return of_it().holders == 2; }));
   p.kill();
   p.join();
@@ -395,14 +397,15 @@ TEST_P(SharedObjects, TheNameOfAKilledProcessGoes) {
 TEST_P(SharedObjects, WaitersAreFreedWhenThePoolKillsTheHolder) {
   pool p{options(2)};
   mutex m;
-  auto holder = p.with({.timeout = 50ms, .grace = 0ms}).apply_async(
-      [](mutex lock) {
-        lock.lock();
-        for (;;) {
-          ::pause();
-        }
-      },
-      m);
+  auto holder = p.with({.timeout = 50ms, .grace = 0ms})
+                    .apply_async(
+                        [](mutex lock) {
+                          lock.lock();
+                          for (;;) {
+                            ::pause();
+                          }
+                        },
+                        m);
   EXPECT_THROW(holder.get(), timeout_error);
   EXPECT_TRUE(p.apply(
       [](mutex lock) {

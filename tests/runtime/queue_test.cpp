@@ -342,11 +342,11 @@ TEST_F(Queue, TakesItemsOfAnySize) {
 
 TEST_F(Queue, GivesMemoryBackWhenItIsEmpty) {
   queue<std::string> q;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 8; ++i) {
     q.put(std::string(std::size_t{10} << 20, static_cast<char>('a' + i)));
   }
-  EXPECT_GT(q.storage_bytes(), std::size_t{50} << 20);
-  for (int i = 0; i < 5; ++i) {
+  EXPECT_GT(q.storage_bytes(), std::size_t{64} << 20);
+  for (int i = 0; i < 8; ++i) {
     EXPECT_EQ(q.get().front(), static_cast<char>('a' + i));
   }
   EXPECT_LT(q.storage_bytes(), std::size_t{1} << 20);

@@ -174,13 +174,16 @@ class basic_queue {
 
   static queue_item encoded(const T& value) {
     queue_item item;
+    item.bytes = take_spare_buffer();
     const cargo_loading scope{item.cargo};
     encode(item.bytes, value);
     return item;
   }
   bool put_until(const T& value, const deadline& until) {
-    const queue_item item = encoded(value);
-    return put_batch({&item, 1}, until);
+    queue_item item = encoded(value);
+    const bool done = put_batch({&item, 1}, until);
+    keep_spare_buffer(item.bytes);
+    return done;
   }
   bool put_batch(std::span<const queue_item> items, const deadline& until) {
     std::size_t stored = 0;
@@ -199,10 +202,12 @@ class basic_queue {
     }
     return answer == queue_answer::done ? std::optional<T>{decoded(items.front())} : std::nullopt;
   }
-  T decoded(const queue_item& item) {
+  T decoded(queue_item& item) {
     const cargo_unloading scope{item.cargo};
     try {
-      return decode<T>(item.bytes.bytes());
+      T value = decode<T>(item.bytes.bytes());
+      keep_spare_buffer(item.bytes);
+      return value;
     } catch (const error& why) {
       core().task_done();
       if (why.code() == errc::protocol_error || why.code() == errc::nesting_too_deep) {

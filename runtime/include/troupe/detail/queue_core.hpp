@@ -24,6 +24,11 @@ struct queue_item {
   cargo_list cargo;
 };
 
+/// A buffer that this thread used before, empty; and one for next time. An item of a megabyte costs
+/// less to copy than the pages of a fresh buffer.
+[[nodiscard]] byte_buffer take_spare_buffer() noexcept;
+void keep_spare_buffer(byte_buffer& used) noexcept;
+
 /// Does the first item come out before the second? Both are items' bytes; null unless the kind is
 /// priority_queue.
 using queue_before = bool (*)(std::span<const std::byte> a, std::span<const std::byte> b);
