@@ -5,6 +5,7 @@
 #include "troupe/codec.hpp"
 #include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/memory.hpp"
+#include "troupe/detail/throw_trace.hpp"
 #include "troupe/this_process.hpp"
 
 #include "process_core.hpp"
@@ -53,12 +54,13 @@ void say_why(const failure& why) {
 
 int run_target(const bound_call& target) {
   try {
-    target();
+    watched([&] { target(); });
     return 0;
   } catch (...) {
     failure why = capture_failure(std::current_exception());
     why.pid = ::getpid();
     why.stage = "run";
+    why.frames = take_throw_trace();
     std::cout.flush();
     std::fflush(stdout);
     say_why(why);

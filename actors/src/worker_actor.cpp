@@ -10,6 +10,7 @@
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/segment.hpp"
+#include "troupe/detail/throw_trace.hpp"
 #include "troupe/own_pool.hpp"
 #include "troupe/this_process.hpp"
 #include "troupe/this_task.hpp"
@@ -347,7 +348,7 @@ class worker {
         coroutines().begin(current, batch.task, arguments, std::move(view), stage);
         goes_on = true;
       } else {
-        batch.task->run(arguments, result_, stage);
+        watched([&] { batch.task->run(arguments, result_, stage); });
         check_result();
       }
     } catch (...) {
@@ -475,6 +476,7 @@ class worker {
   void send_failure(std::uint64_t number, const std::exception_ptr& thrown, task_stage stage,
                     const result_timing& timing) {
     failure what;
+    auto frames = take_throw_trace();
     switch (stage) {
       case task_stage::decode_callable:
       case task_stage::decode_arguments:
@@ -483,6 +485,7 @@ class worker {
         break;
       case task_stage::run:
         what = capture_failure(thrown);
+        what.frames = std::move(frames);
         what.stage = "run";
         break;
       case task_stage::encode_result:
@@ -499,7 +502,7 @@ class worker {
     encode(bytes, what);
     if (bytes.size() > inline_limit) {
       what.causes.clear();
-      what.backtrace.clear();
+      what.frames.clear();
       what.text.resize(std::min<std::size_t>(what.text.size(), inline_limit / 4));
       what.type_name.resize(std::min<std::size_t>(what.type_name.size(), inline_limit / 4));
       bytes.clear();

@@ -210,6 +210,10 @@ const std::vector<code_location>& worker_lost::frames() const noexcept {
   return crash != nullptr ? crash->frames : no_frames;
 }
 
+std::vector<std::string> remote_error_info::backtrace() const {
+  return detail::describe_code(frames());
+}
+
 std::vector<std::string> worker_lost::backtrace() const {
   return detail::describe_code(frames());
 }

@@ -182,10 +182,8 @@ void tell_stderr(report_text& out, std::string_view tail) {
 }
 
 void tell_backtrace(report_text& out, const failure& what) {
-  std::vector<std::string> lines = what.backtrace;
-  if (what.death && what.death->crash) {
-    lines = detail::describe_code(what.death->crash->frames);
-  }
+  const std::vector<std::string> lines = detail::describe_code(
+      what.death && what.death->crash ? what.death->crash->frames : what.frames);
   if (lines.empty()) {
     return;
   }

@@ -225,6 +225,44 @@ TEST_P(Death, ANullDereferenceHasItsAddressAndTheFunctionsName) {
   EXPECT_TRUE(contains(lines[0], "death_test+0x")) << lines[0];
 }
 
+int throw_deep_inside(int n) {
+  if (n == 0) {
+    throw std::out_of_range{"too deep"};
+  }
+  return throw_deep_inside(n - 1) + 1;
+}
+int by_throw(int n) {
+  return throw_deep_inside(n) + 1;
+}
+
+TEST_P(Death, AnExceptionTellsWhereItWasThrown) {
+  pool p{options(1)};
+  std::optional<failure> why;
+  try {
+    p.apply(by_throw, 2);
+  } catch (const remote_error_info& info) {
+    why = info.as_failure();
+    EXPECT_TRUE(contains(info.report(), "backtrace, innermost call first:")) << info.report();
+#if TROUPE_TEST_SYMBOLS
+    if (!TROUPE_SANITIZED) {
+      const auto lines = info.backtrace();
+      ASSERT_GE(lines.size(), 4U);
+      EXPECT_TRUE(contains(lines[0], "throw_deep_inside(int)")) << lines[0];
+      EXPECT_TRUE(contains(lines[0], "death_test.cpp:")) << lines[0];
+      EXPECT_TRUE(contains(lines[2], "throw_deep_inside(int)")) << lines[2];
+      EXPECT_TRUE(contains(lines[3], "by_throw(int)")) << lines[3];
+      EXPECT_FALSE(any_contains(lines, "run_worker")) << "of the library only what called the task";
+    }
+#endif
+  }
+  ASSERT_TRUE(why);
+#if defined(__x86_64__) || defined(__aarch64__)
+  EXPECT_FALSE(why->frames.empty());
+  EXPECT_LE(why->frames.size(), 32U);
+#endif
+  EXPECT_THROW(p.apply(by_throw, 100), std::out_of_range) << "longer than what is kept";
+}
+
 TEST_P(Death, FaultsOfTheMachineHaveTheirCodes) {
   if (TROUPE_SANITIZED) {
     GTEST_SKIP() << "the sanitizer reports them";

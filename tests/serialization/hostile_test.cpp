@@ -152,7 +152,7 @@ struct rich {
 std::vector<std::byte> rich_message() {
   rich value;
   value.why.causes = {{"type", "text"}};
-  value.why.backtrace = {"frame"};
+  value.why.frames = {{"module", 1}};
   value.owned = std::make_unique<int>(5);
   return encode(value);
 }

@@ -191,7 +191,7 @@ struct failure {
   std::uint8_t exit_kind = 0;          ///< 0 none, 1 exited, 2 killed by a signal
   std::int32_t exit_value = 0;         ///< exit code or signal number
   std::string stage;                   ///< what the worker was doing
-  std::vector<std::string> backtrace;  ///< one line per frame, may be empty
+  std::vector<code_location> frames;   ///< where it was thrown, innermost call first
   std::optional<death_details> death;  ///< of the worker, if this is about its end
   std::vector<attempt_end> attempts;   ///< those that ended with their workers, oldest first
 
@@ -199,7 +199,7 @@ struct failure {
   template <class Archive>
   void serialize(Archive& ar) {
     ar(code, ran, std_type, type_name, text, causes, error_value, error_category, path1, path2, pid,
-       host, task, attempt, exit_kind, exit_value, stage, backtrace, death, attempts);
+       host, task, attempt, exit_kind, exit_value, stage, frames, death, attempts);
   }
 };
 
@@ -276,10 +276,14 @@ class remote_error_info {
   [[nodiscard]] const std::string& host() const noexcept { return failure_->host; }
   [[nodiscard]] std::uint64_t task() const noexcept { return failure_->task; }
   [[nodiscard]] std::uint32_t attempt() const noexcept { return failure_->attempt; }
-  /// One line per frame; empty when none was taken.
-  [[nodiscard]] const std::vector<std::string>& backtrace() const noexcept {
-    return failure_->backtrace;
+  /// The calls that led to the throw, innermost first, at most 32; empty if it is not known, as for
+  /// coroutines and tasks of thread pools.
+  [[nodiscard]] const std::vector<code_location>& frames() const noexcept {
+    return failure_->frames;
   }
+  /// The same in words, a line per frame: function, file and line as far as the symbols tell.
+  /// Reads the program's debug information: milliseconds at least.
+  [[nodiscard]] std::vector<std::string> backtrace() const;
   /// All of it as plain data.
   [[nodiscard]] const failure& as_failure() const noexcept { return *failure_; }
   /// All of it for a person: see `troupe::report`.
