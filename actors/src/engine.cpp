@@ -134,11 +134,11 @@ void engine::worker_exited(const exit_report& report) {
   }
   // What it held of shared objects goes back before anybody hears of its end.
   recover_objects_of_dead();
-  if (notice.kind != 1) {
-    remove_abandoned_blocks();
-  }
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
+  }
+  if (notice.kind != 1) {
+    remove_abandoned_blocks();
   }
 }
 

@@ -50,8 +50,13 @@ bool pool_core::ask(std::function<void(supervisor&)> answer) {
   // `answered`.
   question asked{std::move(answer)};
   tell(supervisor_message::ask, reinterpret_cast<std::uintptr_t>(&asked));
-  while (asked.answered.load(std::memory_order_acquire) == 0) {
-    futex_wait(asked.answered, 0, std::nullopt);
+  // Mostly this thread itself has run the supervisor and has the answer.
+  std::uint32_t now = question::no;
+  if (asked.answered.compare_exchange_strong(now, question::waited_for,
+                                             std::memory_order_acq_rel)) {
+    while (asked.answered.load(std::memory_order_acquire) != question::yes) {
+      futex_wait(asked.answered, question::waited_for, std::nullopt);
+    }
   }
   return true;
 }

@@ -59,8 +59,12 @@ struct pool_counts {
 
 /// Something asked of the supervisor by a thread that waits for the answer.
 struct question {
+  static constexpr std::uint32_t no = 0;
+  static constexpr std::uint32_t waited_for = 1;  ///< no, and the asker sleeps on the word
+  static constexpr std::uint32_t yes = 2;
+
   std::function<void(supervisor&)> answer;
-  std::atomic<std::uint32_t> answered{0};
+  std::atomic<std::uint32_t> answered{no};
 };
 
 /// Runs a pool's callbacks one after the other on an actor with a thread of its own. Shared with

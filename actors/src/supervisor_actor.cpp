@@ -81,8 +81,10 @@ void supervisor::handle(supervisor_message kind, std::uint64_t number, std::stri
       asked->answer(*this);
       finish_turn();
       // The asker may be gone right after the store; only the address is used then.
-      asked->answered.store(1, std::memory_order_release);
-      futex_wake_all(asked->answered);
+      if (asked->answered.exchange(question::yes, std::memory_order_acq_rel) ==
+          question::waited_for) {
+        futex_wake_all(asked->answered);
+      }
       return;
     }
     case supervisor_message::channel_ready:

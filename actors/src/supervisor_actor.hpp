@@ -296,6 +296,7 @@ class supervisor {
   std::vector<std::shared_ptr<job_group>> sweeps_;
   bool balance_timer_ = false;
   bool dispatch_due_ = false;
+  steady_time turn_begun_{};  // of the last dispatch that had workers with tasks
   std::shared_ptr<const failure> start_failure_;
   std::string broken_because_;
   std::uint64_t next_job_ = 1;

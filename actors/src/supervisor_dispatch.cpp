@@ -110,7 +110,11 @@ bool supervisor::has_room(const worker_record& worker) const {
     return false;  // what began there now could be lost with the one that has to end
   }
   const auto mean = std::chrono::nanoseconds{static_cast<std::int64_t>(worker.mean_task_ns)};
-  return worker.outstanding < concurrency() ||
+  if (worker.outstanding < concurrency()) {
+    return true;
+  }
+  // Behind a task that takes long others would wait for nothing: they stay here until it ends.
+  return turn_begun_ - worker.last_progress < patience &&
          worker.outstanding < window_for(mean, worker.measured);
 }
 
@@ -260,6 +264,9 @@ bool supervisor::send(worker_record& worker, slice& what) {
 void supervisor::dispatch() {
   dispatch_due_ = false;
   if (state_ == state::open || state_ == state::closing) {
+    if (outstanding_ > 0) {
+      turn_begun_ = std::chrono::steady_clock::now();
+    }
     bool sent = send_own();
     while (slice* const what = next_slice()) {
       worker_record* const worker = pick_worker();
@@ -442,7 +449,7 @@ bool supervisor::cancel(job& which, bool force) {
       return true;
     }
   }
-  for (worker_record* worker : std::vector<worker_record*>{ring_}) {
+  for (worker_record* worker : ring_) {
     const bool has =
         std::any_of(worker->sent.begin(), worker->sent.end(),
                     [&](const sent_slice& sent) { return sent.what.work.get() == &which; });
