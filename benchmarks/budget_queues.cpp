@@ -8,37 +8,14 @@
 #include "budgets.hpp"
 #include "plain_child.hpp"
 
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <functional>
 #include <stdexcept>
 #include <string>
 
 namespace bench {
 namespace {
-
-/// Runs `body` in a forked process; its end is waited for.
-class forked_child {
- public:
-  explicit forked_child(const std::function<void()>& body) : pid_{::fork()} {
-    if (pid_ == 0) {
-      body();
-      ::_exit(0);
-    }
-  }
-  ~forked_child() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  forked_child(const forked_child&) = delete;
-  forked_child& operator=(const forked_child&) = delete;
-
- private:
-  pid_t pid_;
-};
 
 /// From the first put until the other process has the last item; once for each round.
 template <class T>

@@ -202,6 +202,8 @@ constexpr std::array groups{
     group{"thousand_workers", thousand_workers},
     group{"queue", queues},
     group{"pipe", pipes},
+    group{"sync", locks},
+    group{"process", start_and_join},
 };
 
 constexpr const char* help =

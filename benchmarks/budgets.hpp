@@ -92,6 +92,8 @@ void compile_time(report& to);
 void thousand_workers(report& to);
 void queues(report& to);
 void pipes(report& to);
+void locks(report& to);
+void start_and_join(report& to);
 
 using clock = std::chrono::steady_clock;
 inline double seconds_since(clock::time_point begin) {

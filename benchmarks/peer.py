@@ -124,6 +124,83 @@ def queue_strings(times):
     return queue_of("x" * (1 << 20), times)
 
 
+def lock(times):
+    one = fork.Lock()
+    begin = time.perf_counter()
+    for _ in range(times):
+        one.acquire()
+        one.release()
+    return time.perf_counter() - begin
+
+
+def by_two(work, times):
+    """Until two processes have done it, each so many times."""
+    here, there = fork.Pipe()
+
+    def other():
+        for _ in range(2):
+            there.recv()
+            work(times)
+            there.send(None)
+
+    process = fork.Process(target=other)
+    process.start()
+    taken = 0
+    for _ in range(2):  # the first is not measured
+        begin = time.perf_counter()
+        here.send(None)
+        work(times)
+        here.recv()
+        taken = time.perf_counter() - begin
+    process.join()
+    return taken
+
+
+def lock_by_two(times):
+    one = fork.Lock()
+
+    def work(times):
+        for _ in range(times):
+            one.acquire()
+            one.release()
+
+    return by_two(work, times)
+
+
+def value_by_two(times):
+    value = fork.Value("l")
+
+    def work(times):
+        for _ in range(times):
+            with value.get_lock():
+                value.value += 1
+
+    taken = by_two(work, times)
+    assert value.value == 4 * times
+    return taken
+
+
+def start_and_join(method, times):
+    context = multiprocessing.get_context(method)
+    taken = 0
+    for count in (1, times):  # the first starts the fork server
+        begin = time.perf_counter()
+        for _ in range(count):
+            process = context.Process(target=nothing)
+            process.start()
+            process.join()
+        taken = time.perf_counter() - begin
+    return taken
+
+
+def process_forkserver(times):
+    return start_and_join("forkserver", times)
+
+
+def process_spawn(times):
+    return start_and_join("spawn", times)
+
+
 def fresh_pool(workers):
     begin = time.perf_counter()
     pool = fork.Pool(workers)

@@ -73,6 +73,22 @@ plain_child::~plain_child() {
   }
 }
 
+forked_child::forked_child(const std::function<void()>& body) : pid_{::fork()} {
+  if (pid_ < 0) {
+    fail("fork");
+  }
+  if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    body();
+    ::_exit(0);
+  }
+}
+
+forked_child::~forked_child() {
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
 double seconds_to_notice_kill() {
   // Executed, not forked: a copy of this process would first have to give back all of its memory.
   std::string name = "sleep";

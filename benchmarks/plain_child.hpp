@@ -26,6 +26,19 @@ class plain_child {
   int socket_ = -1;
 };
 
+/// Runs `body`, which goes on with the shared objects it finds, in a forked process; killed by the
+/// destructor.
+class forked_child {
+ public:
+  explicit forked_child(const std::function<void()>& body);
+  ~forked_child();
+  forked_child(const forked_child&) = delete;
+  forked_child& operator=(const forked_child&) = delete;
+
+ private:
+  pid_t pid_;
+};
+
 /// Sends back every 64 bytes.
 void echo_64(int socket);
 /// From SIGKILL to the pidfd of a small sleeping process being readable: the kernel's own notice.

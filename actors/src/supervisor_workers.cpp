@@ -493,10 +493,20 @@ void supervisor::on_exit(std::uint64_t id, const exit_notice& notice) {
 }
 
 void supervisor::on_start_failed(std::uint64_t id, int code) {
-  if (find(id) == nullptr) {
+  worker_record* const worker = find(id);
+  if (worker == nullptr) {
     return;
   }
+  const bool unwanted = worker->phase == worker_phase::stopping;
+  const bool surplus = worker->retiring_for == retirement::surplus;
   forget_worker(id);
+  if (unwanted) {
+    // Killed before it was forked: not needed any more, which is no failure.
+    stats_.retired += surplus ? 1 : 0;
+    maintain();
+    retire_drained();
+    return;
+  }
   failed_start(plain_failure(errc::spawn_failed, task_ran::no,
                              "cannot start a worker of " + core_.title() + ": " +
                                  std::strerror(code) + " (errno " + std::to_string(code) + ")"),

@@ -12,7 +12,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -168,6 +167,9 @@ descriptor duplicate(int number) {
   }
   return copy;
 }
+
+/// Where shm_open has its names.
+constexpr const char* block_folder = "/dev/shm";
 
 std::string path_of(const std::string& name) {
   return "/" + name;
@@ -368,53 +370,52 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
   region_registry& registry = region_registry::instance();
   auto made = region_registry::own(std::unique_ptr<region>{new region{spec, new_cargo_id()}});
   const std::size_t bytes = total_for(spec.payload_bytes);
-  const std::string path = path_of(spec.name);
-  {
-    // In the list before it exists: a guardian that looks meanwhile unlinks nothing, or it.
-    const std::lock_guard lock{registry.mutex};
-    registry.named.push_back(spec.name);
-  }
-  const auto forget = [&] {
-    const std::lock_guard lock{registry.mutex};
-    std::erase(registry.named, spec.name);
+  const std::string path = block_folder + path_of(spec.name);
+  const auto exists = [&] {
+    throw std::system_error{EEXIST, std::generic_category(),
+                            "shared memory '" + spec.name + "' exists"};
   };
-  made->memory_.reset(::shm_open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  // Before there is much to allocate.
+  if (::access(path.c_str(), F_OK) == 0) {
+    exists();
+  }
+  // It has its name last, when all of it is there, with its first holder in the ledger: who opens
+  // the name finds no half of it, and who is killed meanwhile leaves none for which nobody answers.
+  made->memory_.reset(::open(block_folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
   if (!made->memory_) {
-    const int code = errno;
-    forget();
-    if (code == EEXIST) {
-      throw std::system_error{code, std::generic_category(),
-                              "shared memory '" + spec.name + "' exists"};
-    }
-    sys::fail(errc::resource_exhausted, "cannot create shared memory '" + spec.name + "'", code);
+    sys::fail(errc::resource_exhausted, "cannot create shared memory '" + spec.name + "'", errno);
   }
-  try {
-    int code = TROUPE_FAILPOINT_ERRNO("region.create_named");
-    if (code == 0 && ::ftruncate(made->memory_.number(), static_cast<off_t>(bytes)) != 0) {
-      code = errno;
-    }
-    while (code == 0 || code == EINTR) {
-      code = ::posix_fallocate(made->memory_.number(), 0, static_cast<off_t>(bytes));
-      if (code != EINTR) {
-        break;
-      }
-    }
-    if (code != 0) {
-      sys::fail(errc::resource_exhausted,
-                "cannot allocate " + std::to_string(bytes) + " bytes of shared memory", code);
-    }
-    made->view_ = map_for_children(made->memory_, bytes);
-    made->named_ = true;
-    made->lay_out(named_flag);
-  } catch (...) {
-    // Whatever it was, the name must not stay.
-    ::shm_unlink(path.c_str());
-    forget();
-    throw;
+  int code = TROUPE_FAILPOINT_ERRNO("region.create_named");
+  if (code == 0 && ::ftruncate(made->memory_.number(), static_cast<off_t>(bytes)) != 0) {
+    code = errno;
   }
+  while (code == 0 || code == EINTR) {
+    code = ::posix_fallocate(made->memory_.number(), 0, static_cast<off_t>(bytes));
+    if (code != EINTR) {
+      break;
+    }
+  }
+  if (code != 0) {
+    sys::fail(errc::resource_exhausted,
+              "cannot allocate " + std::to_string(bytes) + " bytes of shared memory", code);
+  }
+  made->view_ = map_for_children(made->memory_, bytes);
+  made->named_ = true;
+  made->lay_out(named_flag);
+  const std::string nameless = "/proc/self/fd/" + std::to_string(made->memory_.number());
+  // Under the lock: another thread that opens the name finds this region, or waits for it.
   const std::lock_guard lock{registry.mutex};
-  registry.add(made);
   static_cast<void>(made->claim_slot());
+  registry.named.push_back(spec.name);
+  if (::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    code = errno;
+    registry.named.pop_back();
+    if (code == EEXIST) {
+      exists();
+    }
+    sys::fail(errc::resource_exhausted, "cannot name shared memory '" + spec.name + "'", code);
+  }
+  registry.add(made);
   return made;
 }
 
@@ -636,7 +637,7 @@ std::vector<std::string> named_blocks() {
 }
 
 void remove_abandoned_blocks() noexcept {
-  DIR* const folder = ::opendir("/dev/shm");
+  DIR* const folder = ::opendir(block_folder);
   if (folder == nullptr) {
     return;
   }
@@ -650,11 +651,10 @@ void remove_abandoned_blocks() noexcept {
       continue;
     }
     const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint64_t)]; };
-    const auto creator = static_cast<pid_t>(at(offsetof(region_header, creator)));
-    if (at(offsetof(region_header, magic)) != magic || creator <= 0 || ::kill(creator, 0) == 0 ||
-        errno != ESRCH) {
+    if (at(offsetof(region_header, magic)) != magic) {
       continue;
     }
+    // Not its creator: one that lives may have dropped it long ago, while others had it.
     bool held = false;
     for (std::size_t slot = 0; slot < region_slots && !held; ++slot) {
       const std::uint64_t owner =

@@ -89,6 +89,17 @@ TEST_P(PoolSizing, ResizeStartsAndEndsWorkersAndLosesNoTask) {
   p.join();
 }
 
+TEST_P(PoolSizing, ClosedWhileWorkersStartItIsClosedAndNotBroken) {
+  for (int i = 0; i < 10; ++i) {
+    pool p{options(1)};
+    p.resize(8);
+    p.close();
+    p.join();
+    EXPECT_THROW(p.apply_async(square, 3), pool_closed);
+    EXPECT_EQ(p.stats().deaths, 0U);
+  }
+}
+
 TEST_P(PoolSizing, ResizeLetsARunningTaskFinish) {
   pool p{options(3)};
   std::vector<future<int>> running;
