@@ -97,7 +97,6 @@ void run_process(worker_channel& channel, const frame_header& frame,
     become_process(role.name, role.daemon,
                    parent_process{role.parent_pid, role.parent_name, std::move(of_parent)});
     engine::set_depth(role.depth);
-    ::signal(SIGINT, SIG_DFL);
     ::on_exit(&leave, nullptr);
     cargo.clear();  // the call keeps what it refers to
     status = run_target(role.target);

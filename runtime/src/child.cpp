@@ -39,9 +39,8 @@ void reset_signals(bool ignore_interrupt) {
     }
   }
   ::signal(SIGCHLD, SIG_DFL);
-  if (ignore_interrupt) {
-    ::signal(SIGINT, SIG_IGN);
-  }
+  // Before it is unblocked, and not first one and then the other: one that came already counts.
+  ::signal(SIGINT, ignore_interrupt ? SIG_IGN : SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -112,7 +111,7 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
     ::_exit(125);  // the parent died before the line above: nobody would ever stop this process
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  reset_signals(true);
+  reset_signals(!boot.is_process);
   move_up(boot.ends.socket);
   move_up(boot.ends.memory);
   move_up(boot.ends.errors);

@@ -17,7 +17,8 @@ namespace troupe::detail::child {
 /// The environment variable through which an executed process learns what it is to be.
 inline constexpr const char* role_variable = "TROUPE_ROLE";
 
-/// Default dispositions for every signal that has a handler, SIGINT ignored, nothing blocked.
+/// Default dispositions for every signal that has a handler, SIGINT ignored or the default too,
+/// nothing blocked.
 void reset_signals(bool ignore_interrupt);
 
 /// Closes every descriptor above 2 that is not in `keep`.

@@ -161,6 +161,7 @@ class server {
       worker_boot boot;
       boot.id = request.worker;
       boot.method = static_cast<start_method>(request.value);
+      boot.is_process = request.what == op::launch_with_pidfd;
       boot.ends.socket = std::move(descriptors[0]);
       boot.ends.memory = std::move(descriptors[1]);
       if (descriptors.size() == 3) {

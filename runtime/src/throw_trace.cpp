@@ -15,8 +15,8 @@
 #include <string>
 
 // An exception is thrown in two phases: first the unwinder asks each frame's personality routine
-// whether it handles the exception, with the stack as it is, and only then it unwinds. This frame has a
-// personality routine that says no, after it has noted down the stack.
+// whether it handles the exception, with the stack as it is, and only then it unwinds. This frame
+// has a personality routine that says no, after it has noted down the stack.
 #if defined(__x86_64__)
 asm(R"(
 .pushsection .text
@@ -175,9 +175,9 @@ std::vector<code_location> take_throw_trace() {
 }  // namespace troupe::detail
 
 #if TROUPE_WATCHED_CALL
-extern "C" __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code troupe_watch_throw(
-    int /*version*/, _Unwind_Action actions, std::uint64_t /*exception_class*/,
-    _Unwind_Exception* /*exception*/, _Unwind_Context* /*frame*/) {
+extern "C" __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code
+troupe_watch_throw(int /*version*/, _Unwind_Action actions, std::uint64_t /*exception_class*/,
+                   _Unwind_Exception* /*exception*/, _Unwind_Context* /*frame*/) {
   if ((actions & _UA_SEARCH_PHASE) != 0) {
     troupe::detail::note_throw();
   }

@@ -202,6 +202,16 @@ TEST_P(Process, TerminateKillAndInterrupt) {
   EXPECT_EQ(end_of(&process::interrupt, "c"), exit_status{killed_by{SIGINT}});
 }
 
+TEST_P(Process, AnInterruptRightAfterTheStartCounts) {
+  for (int i = 0; i < 20; ++i) {
+    process p{how(), wait_for_ever, file("running")};
+    p.start();
+    p.interrupt();
+    p.join();
+    EXPECT_EQ(p.exit_status(), exit_status{killed_by{SIGINT}});
+  }
+}
+
 TEST_P(Process, MisuseIsAnErrorThatSaysSo) {
   process p{how("fresh"), nothing};
   EXPECT_TRUE(fails_with(errc::wrong_state, [&] { return p.join(), 0; }));

@@ -21,6 +21,7 @@ struct worker_boot {
   std::uint64_t id = 0;
   start_method method{};
   channel_ends ends;
+  bool is_process = false;  ///< of the user's own: SIGINT ends it, from its first moment
 };
 
 /// What runs in a worker process; never returns.
