@@ -444,6 +444,9 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
       if (made->kind() != rules.kind) {
         refuse("'" + name + "' is none");
       }
+      if (made->own_generation_.load(std::memory_order_acquire) != fork_generation()) {
+        static_cast<void>(made->claim_slot());  // a forked child, of the region it inherited
+      }
       return made;
     }
   }

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -151,15 +152,19 @@ TEST_F(SharedMemory, ANameStaysWithTheOwnersThatAreLeft) {
 
 TEST_F(SharedMemory, ANameOfADeadCreatorGoesWithTheNextOwner) {
   const std::string name = unique("dead");
-  forked creator{[&]() -> int {
+  signpost made;
+  forked creator{[&] {
     const shared_memory memory{10, {.name = name}};
-    ::_exit(0);
+    made.reached();
+    return test::sleep_until_killed();
   }};
-  EXPECT_EQ(creator.wait(), 0);
-  EXPECT_TRUE(exists(name)) << "nobody was there to remove it: that is the guardian's work";
+  made.await();
   {
+    // While it lives: the guardian of any program would remove the name after that.
     const shared_memory found = shared_memory::open(name);
+    EXPECT_EQ(creator.kill(), 1000 + SIGKILL);
     EXPECT_EQ(found.size(), 10U);
+    EXPECT_TRUE(exists(name));
   }
   EXPECT_FALSE(exists(name));
 }
@@ -205,6 +210,36 @@ TEST_F(SharedMemory, ANameThatGotNoMemoryIsNotLeftBehind) {
       fails_with(errc::resource_exhausted, [&] { return shared_memory{10, {.name = name}}; }));
   EXPECT_FALSE(exists(name));
   EXPECT_TRUE(detail::named_blocks().empty());
+}
+
+TEST_F(SharedMemory, AMakerThatIsKilledHalfWayLeavesNoName) {
+  const std::string name = unique("half");
+  detail::failpoint::arm("region.create_named", detail::failpoint::action::kill);
+  forked maker{[&] {
+    const shared_memory memory{10, {.name = name}};
+    return 0;
+  }};
+  EXPECT_EQ(maker.wait(), 1000 + SIGKILL);
+  EXPECT_FALSE(exists(name)) << "nobody could tell whose it is";
+  detail::failpoint::reset();
+}
+
+TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhoeverMadeIt) {
+  const std::string name = unique("last");
+  auto mine = std::make_unique<shared_memory>(10, shared_memory_options{.name = name});
+  signpost opened;
+  forked other{[&] {
+    const shared_memory found = shared_memory::open(name);
+    opened.reached();
+    return test::sleep_until_killed();
+  }};
+  opened.await();
+  mine.reset();
+  detail::remove_abandoned_blocks();
+  EXPECT_TRUE(exists(name)) << "somebody has it";
+  EXPECT_EQ(other.kill(), 1000 + SIGKILL);
+  detail::remove_abandoned_blocks();
+  EXPECT_FALSE(exists(name)) << "its creator lives, and has dropped it";
 }
 
 TEST_F(SharedMemory, ANamedOneCrosses) {
