@@ -137,9 +137,7 @@ void engine::worker_exited(const exit_report& report) {
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
   }
-  if (notice.kind != 1) {
-    remove_abandoned_blocks();
-  }
+  remove_abandoned_blocks();
 }
 
 // The handles of pools may keep an engine beyond shut_down; by then it is an empty shell.
