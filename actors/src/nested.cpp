@@ -216,7 +216,9 @@ void nested_calls::deliver(std::span<const std::byte> message,
       }
     }
     if ((header.flags & outcome_failed) != 0) {
-      to->fail(decode<failure>(message));
+      to->fail(decode<failure>(
+          view ? std::span<const std::byte>{view.data(), static_cast<std::size_t>(header.bytes)}
+               : message));
     } else {
       to->fulfil(message, std::move(view), header.bytes, std::move(cargo));
     }
