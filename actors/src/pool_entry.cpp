@@ -52,9 +52,6 @@ options_ptr share_thread_options(const task_options& how) {
     throw std::invalid_argument{std::string{"troupe: task options: "} + member +
                                 " is for tasks in processes; a thread pool does not have it"};
   };
-  if (how.deadline) {
-    refuse(".deadline");
-  }
   if (how.retry_if) {
     refuse(".retry_if");
   }

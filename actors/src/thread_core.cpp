@@ -64,15 +64,9 @@ void thread_core::start() {
   std::vector<sleeper> all;
   try {
     for (int i = 0; i < options_.workers; ++i) {
-      auto made = std::make_unique<worker>(*this, i);
-      // The actor keeps the core until it leaves.
-      made->actor = actors_.spawn(
-          [self = shared_from_this(), which = made.get()] { return self->turn(*which); });
       const std::lock_guard lock{mutex_};
-      ++alive_;
-      ++working_;
-      all.push_back({made->actor, nullptr});
-      workers_.push_back(std::move(made));
+      ++wanted_;
+      all.push_back(add_worker());
     }
   } catch (const std::system_error& problem) {
     const std::lock_guard lock{mutex_};
@@ -100,6 +94,55 @@ void thread_core::start() {
   lock.lock();
   life_.wait(lock, [&] { return alive_ == 0; });
   std::rethrow_exception(start_problem_);
+}
+
+thread_core::sleeper thread_core::add_worker() {
+  auto made = std::make_unique<worker>(*this, static_cast<int>(workers_.size()));
+  // The actor keeps the core until it leaves.
+  made->actor =
+      actors_.spawn([self = shared_from_this(), which = made.get()] { return self->turn(*which); });
+  ++alive_;
+  ++working_;
+  ++staying_;
+  workers_.push_back(std::move(made));
+  return {workers_.back()->actor, nullptr};
+}
+
+void thread_core::resize(int workers) {
+  constexpr int most_workers = 4096;
+  if (workers < 1 || workers > most_workers) {
+    throw std::invalid_argument{"troupe::thread_pool: resize(" + std::to_string(workers) +
+                                ") is not between 1 and " + std::to_string(most_workers)};
+  }
+  std::vector<sleeper> to_wake;
+  std::exception_ptr problem;
+  {
+    const std::lock_guard lock{mutex_};
+    check_accepting();
+    wanted_ = workers;
+    try {
+      while (staying_ < wanted_) {
+        to_wake.push_back(add_worker());
+      }
+    } catch (const std::system_error& refused) {
+      wanted_ = staying_;
+      problem = std::make_exception_ptr(
+          error{errc::resource_exhausted, task_ran::no,
+                "cannot start more threads of " + title() + ": " + refused.what()});
+    }
+    if (staying_ > wanted_) {
+      for (worker* const each : idle_) {
+        to_wake.push_back({each->actor, nullptr});  // to see that it is not wanted any more
+      }
+      idle_.clear();
+    }
+  }
+  for (const sleeper& each : to_wake) {
+    wake(each);
+  }
+  if (problem) {
+    std::rethrow_exception(problem);
+  }
 }
 
 namespace {
@@ -296,6 +339,7 @@ thread_core::worker* thread_core::worker_of_this_thread() const noexcept {
 
 bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
   const std::uint32_t count = job->count_;
+  const auto watched = job->options_->deadline ? job : nullptr;
   sleeper whom;
   {
     std::unique_lock lock{mutex_};
@@ -333,6 +377,9 @@ bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
     job->number_ = next_number_++;
     push(std::move(job));
     whom = pick_sleeper();
+  }
+  if (watched) {
+    watch_deadline(watched);
   }
   wake(whom);
   return true;
@@ -452,6 +499,10 @@ void thread_core::pass_on() {
 /// On the worker's thread, for a message that woke it; false: the worker leaves.
 bool thread_core::turn(worker& self) {
   if (!std::exchange(self.began, true) && !begin(self)) {
+    {
+      const std::lock_guard lock{mutex_};
+      --staying_;
+    }
     leave(self);
     return false;
   }
@@ -471,7 +522,12 @@ bool thread_core::turn(worker& self) {
       if (finished.job) {
         self.running.pop_back();
       }
-      if (take(work, buried)) {
+      if (!closing_ && staying_ > wanted_) {
+        --staying_;
+        if (anything_queued()) {
+          next = pick_sleeper();  // it may have been woken for that
+        }
+      } else if (take(work, buried)) {
         self.running.push_back(work.job.get());
         if (anything_queued()) {
           next = pick_sleeper();
@@ -493,6 +549,7 @@ bool thread_core::turn(worker& self) {
       continue;
     }
     if (!work.job) {
+      wake(next);
       leave(self);
       return false;
     }
@@ -663,6 +720,9 @@ void thread_core::settle(thread_job& job, std::uint32_t items) {
     }
   }
   const std::shared_ptr<thread_group> group = job.group;
+  if (job.options_->deadline) {
+    end_limit(job, every_item);
+  }
   job.finish(std::move(first));
   if (group) {
     group->job_done(job);
@@ -702,7 +762,7 @@ std::shared_ptr<const failure> thread_core::plain(errc code, task_ran ran, const
   return what;
 }
 
-std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why) {
+std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why, errc code) {
   const std::uint32_t count = which.count_;
   const std::uint32_t first = which.next_.exchange(count);
   if (first >= count) {
@@ -710,7 +770,7 @@ std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why
   }
   note_claimed(count - first, false);
   which.drop(first, count);
-  const auto what = plain(errc::cancelled, task_ran::no, why, which);
+  const auto what = plain(code, task_ran::no, why, which);
   std::uint32_t ended = 0;
   {
     const std::lock_guard lock{control_};
@@ -721,7 +781,7 @@ std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why
       }
     }
   }
-  cancelled_.fetch_add(ended, std::memory_order_relaxed);
+  (code == errc::cancelled ? cancelled_ : failed_).fetch_add(ended, std::memory_order_relaxed);
   if (ended > 0) {
     settle(which, ended);
   }
@@ -798,6 +858,9 @@ void join(const thread_core_ptr& pool) {
 }
 void terminate(const thread_core_ptr& pool) {
   pool->terminate(pool->options().grace);
+}
+void resize(const thread_core_ptr& pool, int workers) {
+  pool->resize(workers);
 }
 void end_pool(const thread_core_ptr& pool) noexcept {
   if (pool) {

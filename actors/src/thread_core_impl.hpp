@@ -72,6 +72,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   void terminate(std::chrono::milliseconds grace);
   void end() noexcept;
   void cancel_waiting(const char* because);
+  void resize(int workers);
   void ask_all_to_stop();
   bool cancel(thread_job& which, bool force);
   std::vector<worker_info> workers();
@@ -87,7 +88,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   [[nodiscard]] bool in_own_task() const noexcept { return worker_of_this_thread() != nullptr; }
   std::stop_token stop_token_of(thread_job& job, std::uint32_t item);
   /// Cancels the items of `which` that nobody has claimed; how many that were.
-  std::uint32_t cancel_rest(thread_job& which, const std::string& why);
+  std::uint32_t cancel_rest(thread_job& which, const std::string& why, errc code = errc::cancelled);
   /// True: its time is over, and that is its outcome now.
   bool late(thread_job& job, std::uint32_t item);
 
@@ -106,7 +107,12 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   struct limit {
     std::shared_ptr<thread_job> job;
     std::uint32_t item = 0;
-    enum class step : std::uint8_t { ask_to_stop, time_out, give_up } what = step::ask_to_stop;
+    enum class step : std::uint8_t {
+      ask_to_stop,
+      time_out,
+      give_up,
+      overdue
+    } what = step::ask_to_stop;
   };
   static constexpr std::uint32_t every_item = UINT32_MAX;
 
@@ -148,9 +154,13 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
                                                      const std::string& text,
                                                      const thread_job& job) const;
   [[nodiscard]] std::shared_ptr<const failure> timed_out(const thread_job& job) const;
+  [[nodiscard]] std::string overdue_text(const thread_job& job) const;
+  /// Starts one more; with `mutex_` held.
+  sleeper add_worker();
 
   // Limits; see the timekeeper in thread_limits.cpp.
   void begin_limit(thread_job& job, std::uint32_t item);
+  void watch_deadline(const std::shared_ptr<thread_job>& job);
   void end_limit(const thread_job& job, std::uint32_t item);
   void add_limit(std::chrono::steady_clock::time_point when, limit what);
   void ask_to_stop(thread_job& job, std::uint32_t item, thread_job::doom why);
@@ -177,6 +187,8 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   bool terminated_ = false;            // guarded by mutex_
   int alive_ = 0;                      // guarded by mutex_; workers that may still touch this
   int working_ = 0;                    // guarded by mutex_; workers that have not begun to leave
+  int staying_ = 0;                    // guarded by mutex_; those of them that will not soon
+  int wanted_ = 0;                     // guarded by mutex_; how many should stay
   int initialized_ = 0;                // guarded by mutex_
   std::exception_ptr start_problem_;   // guarded by mutex_
   std::uint64_t submitted_ = 0;        // guarded by mutex_

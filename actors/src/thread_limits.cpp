@@ -92,6 +92,17 @@ thread_job::doom thread_core::doom_of(const thread_job& job, std::uint32_t item)
 }
 
 bool thread_core::late(thread_job& job, std::uint32_t item) {
+  bool overdue = false;
+  {
+    const std::lock_guard lock{control_};
+    overdue = job.rare_ && job.rare_->overdue;
+  }
+  if (overdue) {
+    if (job.claim_outcome(item)) {
+      fail(job, item, nullptr, plain(errc::timeout, task_ran::yes, overdue_text(job), job));
+    }
+    return true;
+  }
   if (doom_of(job, item) != thread_job::doom::timeout) {
     return false;
   }
@@ -127,6 +138,21 @@ void thread_core::begin_limit(thread_job& job, std::uint32_t item) {
                                                                 std::chrono::hours{24 * 365})),
             {std::static_pointer_cast<thread_job>(job.shared_from_this()), item,
              limit::step::ask_to_stop});
+}
+
+void thread_core::watch_deadline(const std::shared_ptr<thread_job>& job) {
+  add_limit(*deadline_after(std::min<std::chrono::milliseconds>(*job->options_->deadline,
+                                                                std::chrono::hours{24 * 365})),
+            {job, every_item, limit::step::overdue});
+  if (job->done()) {
+    end_limit(*job, every_item);  // which was looked for before it was there
+  }
+}
+
+std::string thread_core::overdue_text(const thread_job& job) const {
+  return "task #" + std::to_string(job.number_) + " of " + title() +
+         " was not done by its deadline, " + std::to_string(job.options_->deadline->count()) +
+         " ms after its submission";
 }
 
 void thread_core::end_limit(const thread_job& job, std::uint32_t item) {
@@ -202,12 +228,33 @@ void thread_core::reach(limit& due) {
         fail(job, due.item, nullptr, timed_out(job));
       }
       break;
+    case limit::step::overdue: {
+      {
+        const std::lock_guard lock{control_};
+        job.rare().overdue = true;
+      }
+      cancel_rest(job, overdue_text(job) + ", and had not begun", errc::timeout);
+      if (!job.done()) {
+        ask_to_stop(job, every_item, thread_job::doom::overdue);
+        add_limit(std::chrono::steady_clock::now() + grace_of(job),
+                  {due.job, every_item, limit::step::give_up});
+      }
+      break;
+    }
     case limit::step::give_up: {
-      const auto what = plain(errc::cancelled, task_ran::maybe,
-                              "task #" + std::to_string(job.number_) + " of " + title() +
-                                  " was cancelled and did not stop within the grace time: it "
-                                  "goes on in its thread, and its outcome is dropped",
-                              job);
+      bool overdue = false;
+      {
+        const std::lock_guard lock{control_};
+        overdue = job.rare().overdue;
+      }
+      const auto what =
+          overdue ? plain(errc::timeout, task_ran::maybe,
+                          overdue_text(job) + ": it goes on in its thread", job)
+                  : plain(errc::cancelled, task_ran::maybe,
+                          "task #" + std::to_string(job.number_) + " of " + title() +
+                              " was cancelled and did not stop within the grace time: it goes on "
+                              "in its thread, and its outcome is dropped",
+                          job);
       for (std::uint32_t item = 0; item < job.count_ && !job.done(); ++item) {
         if (job.claim_outcome(item)) {
           fail(job, item, nullptr, what);

@@ -499,5 +499,92 @@ TEST_F(ThreadPool, ManyThreadsSubmitManyTasks) {
   EXPECT_EQ(p.stats().succeeded, 8000U);
 }
 
+// ---- deadlines and size
+// --------------------------------------------------------------------------------
+
+TEST_F(ThreadPool, ADeadlineEndsWhatHasNotBegun) {
+  thread_pool p{{.workers = 1}};
+  std::latch gate{1};
+  auto running = p.apply_async([&] { gate.wait(); });
+  auto late = p.with({.deadline = 1ms}).apply_async(square, 3);
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return late.get(); }));
+  gate.count_down();
+  running.get();
+  EXPECT_EQ(p.apply(square, 4), 16) << "nothing else is harmed";
+}
+
+TEST_F(ThreadPool, ADeadlineAsksWhatRunsToStopAndGivesItUpAfterTheGraceTime) {
+  thread_pool p{{.workers = 2}};
+  auto polite = p.with({.deadline = 5ms}).apply_async([] {
+    const std::stop_token stop = this_task::stop_token();
+    while (!stop.stop_requested()) {
+      std::this_thread::yield();
+    }
+  });
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return polite.get(), 0; }))
+      << "late is late, even if it stops";
+  std::latch gate{1};
+  auto deaf = p.with({.deadline = 5ms, .grace = 1ms}).apply_async([&] { gate.wait(); });
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return deaf.get(), 0; }));
+  gate.count_down();
+}
+
+TEST_F(ThreadPool, ADeadlineThatIsKeptChangesNothing) {
+  thread_pool p{{.workers = 2}};
+  const auto kept = p.with({.deadline = 1h}).map(square, std::views::iota(0, 100));
+  EXPECT_EQ(kept.at(9), 81);
+  EXPECT_EQ(p.with({.deadline = 1h}).apply(square, 5), 25);
+}
+
+TEST_F(ThreadPool, ResizeGrowsAndShrinks) {
+  thread_pool p{{.workers = 1}};
+  for (const int size : {4, 1, 8, 2, 3, 1}) {
+    p.resize(size);
+    EXPECT_TRUE(eventually([&] { return p.workers().size() == static_cast<std::size_t>(size); }))
+        << p.workers().size() << " instead of " << size;
+    EXPECT_EQ(p.map(square, std::views::iota(0, 50)).at(7), 49);
+  }
+  EXPECT_EQ(p.stats().succeeded, 300U);
+  EXPECT_THROW(p.resize(0), std::invalid_argument);
+  EXPECT_THROW(p.resize(10'000), std::invalid_argument);
+  p.close();
+  EXPECT_THROW(p.resize(2), pool_closed);
+  p.join();
+}
+
+TEST_F(ThreadPool, ResizeUnderLoadLosesNothing) {
+  thread_pool p{{.workers = 3}};
+  std::atomic<int> ran{0};
+  std::vector<future<void>> all;
+  for (int round = 0; round < 40; ++round) {
+    for (int i = 0; i < 50; ++i) {
+      all.push_back(p.apply_async([&] { ++ran; }));
+    }
+    p.resize(1 + round % 5);
+  }
+  for (const auto& f : all) {
+    f.get();
+  }
+  EXPECT_EQ(ran, 2000);
+}
+
+TEST_F(ThreadPool, ManyWaitingTasksAndAShrinkingPoolStillFinish) {
+  thread_pool p{{.workers = 4}};
+  std::latch gate{1};
+  std::vector<future<int>> all;
+  for (int i = 0; i < 100; ++i) {
+    all.push_back(p.apply_async([&gate, i] {
+      gate.wait();
+      return i;
+    }));
+  }
+  p.resize(1);
+  gate.count_down();
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(all[static_cast<std::size_t>(i)].get(), i);
+  }
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
+}
+
 }  // namespace
 }  // namespace troupe::test

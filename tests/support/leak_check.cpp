@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -140,8 +141,14 @@ void compare(std::ostream& out, const std::string& what, const std::map<std::str
 }  // namespace
 
 leak_check::leak_check() {
-  // With the first thread of a process ThreadSanitizer starts one of its own, which stays.
-  std::thread{[] {}}.join();
+#if defined(__SANITIZE_THREAD__)
+  // With the first thread of a process ThreadSanitizer starts one of its own, which stays. Joining
+  // a thread does not wait until the kernel lists it no more.
+  const std::string here = "/proc/self/task/";
+  std::atomic<int> first{0};
+  std::thread{[&] { first = ::gettid(); }}.join();
+  eventually([&] { return !fs::exists(here + std::to_string(first)); });
+#endif
   before_ = look();
 }
 

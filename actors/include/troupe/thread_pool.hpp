@@ -371,6 +371,11 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// the grace time the futures of what still runs end with cancelled_error too. Does not wait.
   void terminate() { detail::terminate(core_); }
 
+  /// From now on `workers` worker threads: starts what is missing, or lets some finish their task
+  /// and go. Does not wait. A new worker whose initializer throws goes again. Throws:
+  /// std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
+  void resize(int workers) { detail::resize(core_, workers); }
+
   /// The worker threads; `pid` is the thread's id for the kernel.
   [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
   /// `running` counts tasks on workers, also those whose future has ended already.

@@ -114,7 +114,7 @@ class thread_job : public future_state {
     std::exception_ptr thrown;
     std::shared_ptr<const failure> what;
   };
-  enum class doom : std::uint8_t { none, timeout, cancelled };
+  enum class doom : std::uint8_t { none, timeout, overdue, cancelled };
   struct stop_entry {
     std::uint32_t item = 0;
     doom why = doom::none;
@@ -125,6 +125,7 @@ class thread_job : public future_state {
     std::vector<item_end> ends;
     std::vector<stop_entry> stops;
     bool stop_all = false;
+    bool overdue = false;  ///< its deadline has passed
   };
 
   /// True, once for each item.
@@ -153,6 +154,7 @@ bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool m
 void close(const thread_core_ptr& pool);
 void join(const thread_core_ptr& pool);
 void terminate(const thread_core_ptr& pool);
+void resize(const thread_core_ptr& pool, int workers);
 /// For destructors: terminate unless closed and joined; waits for the running tasks.
 void end_pool(const thread_core_ptr& pool) noexcept;
 const options_ptr& defaults_of(const thread_core_ptr& pool);
