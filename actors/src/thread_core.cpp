@@ -340,6 +340,11 @@ thread_core::worker* thread_core::worker_of_this_thread() const noexcept {
 bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
   const std::uint32_t count = job->count_;
   const auto watched = job->options_->deadline ? job : nullptr;
+  if (watched) {
+    // While nobody else knows it.
+    job->rare().due = *deadline_after(std::min<std::chrono::milliseconds>(
+        *job->options_->deadline, std::chrono::hours{24 * 365}));
+  }
   sleeper whom;
   {
     std::unique_lock lock{mutex_};
@@ -721,7 +726,7 @@ void thread_core::settle(thread_job& job, std::uint32_t items) {
   }
   const std::shared_ptr<thread_group> group = job.group;
   if (job.options_->deadline) {
-    end_limit(job, every_item);
+    forget_deadline(job);
   }
   job.finish(std::move(first));
   if (group) {

@@ -161,6 +161,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   // Limits; see the timekeeper in thread_limits.cpp.
   void begin_limit(thread_job& job, std::uint32_t item);
   void watch_deadline(const std::shared_ptr<thread_job>& job);
+  void forget_deadline(const thread_job& job);
   void end_limit(const thread_job& job, std::uint32_t item);
   void add_limit(std::chrono::steady_clock::time_point when, limit what);
   void ask_to_stop(thread_job& job, std::uint32_t item, thread_job::doom why);

@@ -141,11 +141,22 @@ void thread_core::begin_limit(thread_job& job, std::uint32_t item) {
 }
 
 void thread_core::watch_deadline(const std::shared_ptr<thread_job>& job) {
-  add_limit(*deadline_after(std::min<std::chrono::milliseconds>(*job->options_->deadline,
-                                                                std::chrono::hours{24 * 365})),
-            {job, every_item, limit::step::overdue});
+  add_limit(job->rare_->due, {job, every_item, limit::step::overdue});
   if (job->done()) {
-    end_limit(*job, every_item);  // which was looked for before it was there
+    forget_deadline(*job);  // it was looked for before it was there
+  }
+}
+
+void thread_core::forget_deadline(const thread_job& job) {
+  const std::lock_guard lock{control_};
+  // There may be one for each of very many waiting tasks.
+  const auto [first, last] =
+      job.rare_ ? limits_.equal_range(job.rare_->due) : std::pair{limits_.end(), limits_.end()};
+  const auto found = std::find_if(first, last, [&](const auto& each) {
+    return each.second.job.get() == &job && each.second.what == limit::step::overdue;
+  });
+  if (found != last) {
+    limits_.erase(found);
   }
 }
 

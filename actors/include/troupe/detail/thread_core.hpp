@@ -125,7 +125,8 @@ class thread_job : public future_state {
     std::vector<item_end> ends;
     std::vector<stop_entry> stops;
     bool stop_all = false;
-    bool overdue = false;  ///< its deadline has passed
+    bool overdue = false;                         ///< its deadline has passed
+    std::chrono::steady_clock::time_point due{};  ///< its deadline, if it has one
   };
 
   /// True, once for each item.
