@@ -263,6 +263,7 @@ class supervisor {
   }
 
   pool_core& core_;
+  const std::string title_;
   const pool_options& options_;
   start_method method_;
   pool_counts& stats_;

@@ -12,11 +12,19 @@
 namespace troupe::detail {
 
 std::string supervisor::name_of(const job& work) const {
-  std::string name = "task #" + std::to_string(work.number);
+  // With room for what callers append: of a hundred thousand cancelled tasks each has its text.
+  std::string name;
+  name.reserve(96 + work.options().label.size() + title_.size());
+  name += "task #";
+  name += std::to_string(work.number);
   if (!work.options().label.empty()) {
-    name += " '" + work.options().label + "'";
+    name += " '";
+    name += work.options().label;
+    name += '\'';
   }
-  return name + " of " + core_.title();
+  name += " of ";
+  name += title_;
+  return name;
 }
 
 void supervisor::conclude(const slice& what, std::uint32_t item,
