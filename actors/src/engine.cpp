@@ -134,10 +134,10 @@ void engine::worker_exited(const exit_report& report) {
   }
   // What it held of shared objects goes back before anybody hears of its end.
   recover_objects_of_dead();
+  remove_abandoned_blocks();
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
   }
-  remove_abandoned_blocks();
 }
 
 // The handles of pools may keep an engine beyond shut_down; by then it is an empty shell.
