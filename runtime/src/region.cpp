@@ -74,7 +74,6 @@ struct region_registry {
   };
   std::mutex mutex;
   std::unordered_map<std::uint64_t, entry> objects;  // guarded by mutex
-  std::vector<std::string> named;                    // guarded by mutex
   std::vector<mapping> kept;                         // guarded by mutex; locked at their end
 
   /// Never destroyed: handles may be global variables.
@@ -360,9 +359,6 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
   }
   registry.add(made);
   static_cast<void>(made->claim_slot());
-  if (made->named_) {
-    registry.named.push_back(made->name());
-  }
   return made;
 }
 
@@ -406,10 +402,8 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
   // Under the lock: another thread that opens the name finds this region, or waits for it.
   const std::lock_guard lock{registry.mutex};
   static_cast<void>(made->claim_slot());
-  registry.named.push_back(spec.name);
   if (::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     code = errno;
-    registry.named.pop_back();
     if (code == EEXIST) {
       exists();
     }
@@ -458,9 +452,6 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   static_cast<void>(made->claim_slot());
   if (made->header().closed.load() != 0) {
     missing(ENOENT);  // its last owner is about to remove the name
-  }
-  if (std::find(registry.named.begin(), registry.named.end(), name) == registry.named.end()) {
-    registry.named.push_back(name);
   }
   return made;
 }
@@ -526,7 +517,6 @@ void region::free_slot() noexcept {
     } else if (names(spec_.name, memory_)) {
       ::shm_unlink(path_of(spec_.name).c_str());
     }
-    std::erase(region_registry::instance().named, spec_.name);
   }
   if (ledger_is_empty(*mine)) {
     std::uint64_t me = own_identity();
@@ -631,12 +621,6 @@ std::vector<int> object_descriptors() {
     found.push_back(object->number());
   }
   return found;
-}
-
-std::vector<std::string> named_blocks() {
-  region_registry& registry = region_registry::instance();
-  const std::lock_guard lock{registry.mutex};
-  return registry.named;
 }
 
 void remove_abandoned_blocks() noexcept {

@@ -32,20 +32,15 @@ std::string bare(const code_location& where) {
 #if TROUPE_SYMBOLS
 
 /// The functions of libdw that are used here.
+#define TROUPE_DW_FUNCTIONS(apply)                                                                 \
+  apply(dwfl_begin) apply(dwfl_end) apply(dwfl_report_begin) apply(dwfl_report_end)                \
+      apply(dwfl_report_offline) apply(dwfl_build_id_find_elf) apply(dwfl_build_id_find_debuginfo) \
+          apply(dwfl_offline_section_address) apply(dwfl_module_getelf)                            \
+              apply(dwfl_module_addrinfo) apply(dwfl_module_getsrc) apply(dwfl_lineinfo)
+
 struct dw_library {
-#define TROUPE_DW(name) decltype(&::name) name = nullptr
-  TROUPE_DW(dwfl_begin);
-  TROUPE_DW(dwfl_end);
-  TROUPE_DW(dwfl_report_begin);
-  TROUPE_DW(dwfl_report_end);
-  TROUPE_DW(dwfl_report_offline);
-  TROUPE_DW(dwfl_build_id_find_elf);
-  TROUPE_DW(dwfl_build_id_find_debuginfo);
-  TROUPE_DW(dwfl_offline_section_address);
-  TROUPE_DW(dwfl_module_getelf);
-  TROUPE_DW(dwfl_module_addrinfo);
-  TROUPE_DW(dwfl_module_getsrc);
-  TROUPE_DW(dwfl_lineinfo);
+#define TROUPE_DW(name) decltype(&::name) name = nullptr;
+  TROUPE_DW_FUNCTIONS(TROUPE_DW)
 #undef TROUPE_DW
   bool whole = false;
 
@@ -60,19 +55,8 @@ struct dw_library {
           reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(handle, name));
       whole = whole && function != nullptr;
     };
-#define TROUPE_DW(name) find(name, #name)
-    TROUPE_DW(dwfl_begin);
-    TROUPE_DW(dwfl_end);
-    TROUPE_DW(dwfl_report_begin);
-    TROUPE_DW(dwfl_report_end);
-    TROUPE_DW(dwfl_report_offline);
-    TROUPE_DW(dwfl_build_id_find_elf);
-    TROUPE_DW(dwfl_build_id_find_debuginfo);
-    TROUPE_DW(dwfl_offline_section_address);
-    TROUPE_DW(dwfl_module_getelf);
-    TROUPE_DW(dwfl_module_addrinfo);
-    TROUPE_DW(dwfl_module_getsrc);
-    TROUPE_DW(dwfl_lineinfo);
+#define TROUPE_DW(name) find(name, #name);
+    TROUPE_DW_FUNCTIONS(TROUPE_DW)
 #undef TROUPE_DW
   }
 };

@@ -41,6 +41,15 @@ int fail(int x) {
   throw std::out_of_range{"no " + std::to_string(x)};
 }
 
+/// Lets the loop run until `happened`: a look every millisecond keeps its thread free meanwhile,
+/// and the test's watchdog bounds it.
+template <class Condition>
+task<void> until(Condition happened) {
+  while (!happened()) {
+    co_await sleep_for(1ms);
+  }
+}
+
 task<int> wait_for_ever(std::string running) {
   mark(running);
   co_await sleep_for(1h);  // never: its test cancels it
@@ -138,9 +147,7 @@ TEST_F(CoroutineAwaitHere, CancellationTravelsBothWays) {
   asio::co_spawn(
       loop,
       [&]() -> task<void> {
-        while (marks(file("running")) < 2) {
-          co_await sleep_for(1ms);
-        }
+        co_await until([&] { return marks(file("running")) >= 2; });
         stop.emit(asio::cancellation_type::terminal);  // the coroutine's, so its future's
         other.cancel();                                // the future's, so its coroutine's
       },
@@ -197,6 +204,7 @@ TEST_F(CoroutineAwaitHere, AFullQueueHoldsTheCoroutineAndNotTheThread) {
   asio::co_spawn(
       loop,
       [&]() -> task<void> {
+        // Timers are what shows that the thread is free; the order is the loop's, not the clock's.
         for (; turns < 20; ++turns) {
           co_await sleep_for(1ms);
         }
@@ -235,9 +243,7 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
   asio::co_spawn(
       loop,
       [&]() -> task<void> {
-        while (in_line < 20) {
-          co_await sleep_for(1ms);
-        }
+        co_await until([&] { return in_line >= 20; });
         for (std::size_t i = 3; i < 20; i += 2) {
           stops[i]->emit(asio::cancellation_type::terminal);
         }
@@ -277,9 +283,7 @@ TEST_F(CoroutineAwaitHere, ThoseInLineHearThatThePoolIsClosed) {
   asio::co_spawn(
       loop,
       [&]() -> task<void> {
-        while (in_line < 10) {
-          co_await sleep_for(1ms);
-        }
+        co_await until([&] { return in_line >= 10; });
         p.close();
       },
       [](std::exception_ptr) {});

@@ -42,7 +42,8 @@ struct CoroutineOptions : pool_test {};
 
 // ---- tasks -------------------------------------------------------------------------------------
 
-/// Says that it runs, and waits for the gate without keeping its worker.
+/// Says that it runs, and waits for the gate without keeping its worker: files tell between
+/// processes and have nothing to await, so it looks every millisecond.
 task<int> wait_without_a_thread(std::string running, std::string gate, int result) {
   mark(running);
   const auto until = std::chrono::steady_clock::now() + eventually_deadline;

@@ -11,7 +11,8 @@ int square(int x) {
 }
 
 troupe::task<int> square_later(int x) {
-  co_await troupe::sleep_for(std::chrono::milliseconds{1});
+  co_await troupe::sleep_for(
+      std::chrono::milliseconds{1});  // waits for nothing: it must link and run
   co_return x* x;
 }
 
