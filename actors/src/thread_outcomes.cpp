@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// How tasks of a thread pool end: each item once, by whoever comes first.
+
+#include "thread_core_impl.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace troupe::detail {
+
+void thread_core::settle(thread_job& job, std::uint32_t items) {
+  if (job.left_.fetch_sub(items) != items) {
+    return;
+  }
+  std::shared_ptr<const failure> first;
+  if (job.rare_) {
+    auto& ends = job.rare_->ends;
+    std::sort(ends.begin(), ends.end(),
+              [](const auto& a, const auto& b) { return a.item < b.item; });
+    if (!ends.empty()) {
+      first = ends.front().what;
+    }
+  }
+  const std::shared_ptr<thread_group> group = job.group;
+  if (job.options_->deadline) {
+    forget_deadline(job);
+  }
+  job.finish(std::move(first));
+  if (group) {
+    group->job_done(job);
+  }
+}
+
+void thread_core::fail(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
+                       std::shared_ptr<const failure> what) {
+  const bool was_cancelled = what->code == errc::cancelled && !thrown;
+  (was_cancelled ? cancelled_ : failed_).fetch_add(1, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock{control_};
+    job.rare().ends.push_back({item, thrown, std::move(what)});
+  }
+  if (job.group && job.group->all_or_nothing && !was_cancelled) {
+    job.group->cut_after(job.first_item + item);
+  }
+  settle(job, 1);
+}
+
+void thread_core::fail_thrown(thread_job& job, std::uint32_t item,
+                              const std::exception_ptr& thrown) {
+  failure what = capture_failure(thrown);
+  what.task = job.number_;
+  what.attempt = 1;
+  fail(job, item, thrown, std::make_shared<const failure>(std::move(what)));
+}
+
+std::shared_ptr<const failure> thread_core::plain(errc code, task_ran ran, const std::string& text,
+                                                  const thread_job& job) const {
+  auto what = std::make_shared<failure>();
+  what->code = code;
+  what->ran = ran;
+  what->text = text;
+  what->task = job.number_;
+  what->attempt = ran == task_ran::no ? 0 : 1;
+  return what;
+}
+
+std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why, errc code) {
+  const std::uint32_t count = which.count_;
+  const std::uint32_t first = which.next_.exchange(count);
+  if (first >= count) {
+    return 0;
+  }
+  note_claimed(count - first, false);
+  which.drop(first, count);
+  const auto what = plain(code, task_ran::no, why, which);
+  std::uint32_t ended = 0;
+  {
+    const std::lock_guard lock{control_};
+    for (std::uint32_t item = first; item < count; ++item) {
+      if (which.claim_outcome(item)) {
+        which.rare().ends.push_back({item, nullptr, what});
+        ++ended;
+      }
+    }
+  }
+  (code == errc::cancelled ? cancelled_ : failed_).fetch_add(ended, std::memory_order_relaxed);
+  if (ended > 0) {
+    settle(which, ended);
+  }
+  return ended;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// The workers of a thread pool: their turns, the tasks they run, and the hand they lend while they
+// wait.
+
+#include "thread_core_impl.hpp"
+
+#include <sched.h>
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace troupe::detail {
+
+namespace {
+/// A worker without work lets others run this often before it sleeps: who submits small tasks one
+/// by one finds it awake more often than not, which saves both of them the kernel (a round trip
+/// costs 7 us instead of 14, and twice as many tasks go through).
+constexpr int looks_before_sleep = 16;
+}  // namespace
+
+const local_task*& local_task::here() noexcept {
+  constinit thread_local const local_task* now = nullptr;
+  return now;
+}
+
+void local_task::report(std::uint64_t done, std::uint64_t total, std::string_view text) const {
+  // As seldom as from a worker process.
+  constexpr std::chrono::milliseconds interval{20};
+  thread_local std::uint64_t reported_for = 0;
+  thread_local std::chrono::steady_clock::time_point reported_at;
+  const auto now = std::chrono::steady_clock::now();
+  if (reported_for == number && now - reported_at < interval && (total == 0 || done < total)) {
+    return;
+  }
+  reported_for = number;
+  reported_at = now;
+  job->report({done, total, std::string{text.substr(0, max_progress_text)}});
+}
+
+std::stop_token local_task::stop_token() const {
+  return core->stop_token_of(*job, item);
+}
+
+/// On the worker's thread, for a message that woke it; false: the worker leaves.
+bool thread_core::turn(worker& self) {
+  if (!std::exchange(self.began, true) && !begin(self)) {
+    {
+      const std::lock_guard lock{mutex_};
+      --staying_;
+    }
+    leave(self);
+    return false;
+  }
+  claimed work;
+  int patience = 0;
+  for (;;) {
+    bool looks_again = false;
+    const claimed finished = std::move(work);  // destroyed without the lock, as are the buried
+    work = {};
+    buried_jobs buried;
+    sleeper next;
+    {
+      const std::lock_guard lock{mutex_};
+      if (std::exchange(self.expected, false)) {
+        waking_ = false;
+      }
+      if (finished.job) {
+        self.running.pop_back();
+      }
+      if (!closing_ && staying_ > wanted_) {
+        --staying_;
+        if (anything_queued()) {
+          next = pick_sleeper();  // it may have been woken for that
+        }
+      } else if (take(work, buried)) {
+        self.running.push_back(work.job.get());
+        if (anything_queued()) {
+          next = pick_sleeper();
+        }
+      } else if (closing_) {
+        // Leaves, see below.
+      } else if (patience > 0) {
+        looks_again = true;
+      } else {
+        idle_.push_back(&self);
+        return true;
+      }
+    }
+    if (looks_again) {
+      while (patience > 0 && queued_.load(std::memory_order_relaxed) == 0) {
+        --patience;
+        ::sched_yield();
+      }
+      continue;
+    }
+    if (!work.job) {
+      wake(next);
+      leave(self);
+      return false;
+    }
+    patience = looks_before_sleep;
+    wake(next);
+    run_claimed(self, work, nullptr);
+  }
+}
+
+bool thread_core::lend_a_hand(worker& self, const std::shared_ptr<thread_job>& wanted,
+                              const future_state* awaited) {
+  claimed work;
+  buried_jobs buried;
+  sleeper next;
+  {
+    const std::lock_guard lock{mutex_};
+    if (!(wanted && take_from(wanted, work)) && !take(work, buried)) {
+      return false;
+    }
+    self.running.push_back(work.job.get());
+    if (anything_queued()) {
+      next = pick_sleeper();
+    }
+  }
+  wake(next);
+  run_claimed(self, work, awaited);
+  const std::lock_guard lock{mutex_};
+  self.running.pop_back();
+  return true;
+}
+
+void thread_core::run_claimed(worker& self, claimed& work, const future_state* awaited) {
+  thread_job& job = *work.job;
+  const std::shared_ptr<thread_group> group = job.group;  // may let go of its jobs when all is done
+  if (!group) {
+    run_item(self, job, work.first);
+    return;
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  std::int64_t items = 0;
+  for (;;) {
+    for (std::uint32_t i = 0; i < work.count; ++i) {
+      run_item(self, job, work.first + i);
+    }
+    items += work.count;
+    // What is left of the job is still in the queue, for others too. No lock to take the next.
+    if (urgency_.load(std::memory_order_relaxed) > job.options_->priority ||
+        (awaited != nullptr && awaited->done())) {
+      break;
+    }
+    work.first = job.next_.fetch_add(job.slice);
+    if (work.first >= job.count_) {
+      break;
+    }
+    work.count = std::min(job.slice, job.count_ - work.first);
+    note_claimed(work.count, false);
+  }
+  const auto taken = std::chrono::steady_clock::now() - begun;
+  group->mean_ns.store(
+      std::max<std::int64_t>(
+          1, std::chrono::duration_cast<std::chrono::nanoseconds>(taken).count() / items),
+      std::memory_order_relaxed);
+}
+
+void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item) {
+  if (job.group && job.group->cuts(job.first_item + item)) {
+    job.drop(item, item + 1);
+    if (job.claim_outcome(item)) {
+      fail(job, item, nullptr,
+           plain(errc::cancelled, task_ran::no,
+                 "cancelled before it began: another item of its map failed, or the map was given "
+                 "up",
+                 job));
+    }
+    return;
+  }
+  const local_task now{job.number_, this, &job, item};
+  const local_task* const before = std::exchange(local_task::here(), &now);
+  ++self.depth;
+  self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
+  const bool limited = job.options_->timeout.has_value();
+  if (limited) {
+    begin_limit(job, item);
+  }
+  bool stored = false;
+  std::exception_ptr thrown;
+  try {
+    stored = job.run(item);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (limited) {
+    end_limit(job, item);
+  }
+  local_task::here() = before;
+  --self.depth;
+  self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
+  if (stored) {
+    // One writer, hence no read-modify-write.
+    self.succeeded.store(self.succeeded.load(std::memory_order_relaxed) + 1,
+                         std::memory_order_relaxed);
+    settle(job, 1);
+  } else if (thrown && job.decide(item)) {
+    fail_thrown(job, item, thrown);
+  }
+}
+
+void thread_core::worker::wait_for(const future_state& awaited) {
+  const auto* const one = dynamic_cast<const thread_job*>(&awaited);
+  std::shared_ptr<thread_job> wanted;
+  if (one != nullptr && one->owner() == &core) {
+    wanted = std::const_pointer_cast<thread_job>(
+        std::static_pointer_cast<const thread_job>(awaited.shared_from_this()));
+  }
+  const bool of_this_pool = wanted || owner_of(awaited) == &core;
+  bool observed = false;
+  while (!awaited.done()) {
+    const bool may_lend = depth < max_lending_depth;
+    if (may_lend) {
+      if (core.lend_a_hand(*this, wanted, &awaited)) {
+        continue;
+      }
+    } else if (of_this_pool && !awaited.running() && !awaited.done()) {
+      throw error{errc::would_deadlock, task_ran::no,
+                  "tasks of " + core.title() + " wait for each other " + std::to_string(depth) +
+                      " deep in one thread, which is the limit: let the outer ones submit and "
+                      "return, or wait outside of the pool"};
+    }
+    if (!std::exchange(observed, true)) {
+      awaited.observe([bell = bell](future_state&) { bell->wake(); });
+    }
+    const std::uint32_t seen = bell->word.load();
+    if (awaited.done()) {
+      break;
+    }
+    if (may_lend) {
+      const std::lock_guard lock{core.mutex_};
+      if (core.anything_queued()) {
+        continue;
+      }
+      core.lenders_.push_back(this);
+    }
+    // At the limit nobody rings when what is awaited goes back to waiting in the queue.
+    constexpr auto look_again = std::chrono::milliseconds{10};
+    futex_wait(bell->word, seen, may_lend ? deadline{} : deadline_after(look_again));
+    if (may_lend) {
+      const std::lock_guard lock{core.mutex_};
+      std::erase(core.lenders_, this);
+    }
+  }
+  // The bell may have rung for a task that this thread has no time for now.
+  core.pass_on();
+}
+
+}  // namespace troupe::detail
