@@ -55,9 +55,6 @@ options_ptr share_thread_options(const task_options& how) {
   if (how.retry_if) {
     refuse(".retry_if");
   }
-  if (!how.affinity.empty()) {
-    refuse(".affinity");
-  }
   return share_options(how);
 }
 

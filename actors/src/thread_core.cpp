@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
 #include <system_error>
 #include <typeinfo>
@@ -24,7 +25,14 @@ thread_core::thread_core(const thread_pool_options& options)
     : options_{options},
       task_defaults_{share_thread_options(options.task_defaults)},
       actors_{thread_actors::get()},
-      callbacks_{std::make_shared<callback_runner>(actors_.system())} {}
+      callbacks_{std::make_shared<callback_runner>(actors_.system())},
+      least_{options.workers},
+      most_{options.workers} {
+  if (elastic()) {
+    least_ = options.min_workers.value_or(1);
+    most_ = options.max_workers.value_or(options.workers);
+  }
+}
 
 thread_core::~thread_core() {
   callbacks_->stop();
@@ -33,7 +41,7 @@ thread_core::~thread_core() {
 void thread_core::start() {
   std::vector<sleeper> all;
   try {
-    for (int i = 0; i < options_.workers; ++i) {
+    for (int i = 0; i < least_; ++i) {
       const std::lock_guard lock{mutex_};
       ++wanted_;
       all.push_back(add_worker());
@@ -67,7 +75,7 @@ void thread_core::start() {
 }
 
 thread_core::sleeper thread_core::add_worker() {
-  auto made = std::make_unique<worker>(*this, static_cast<int>(workers_.size()));
+  auto made = std::make_unique<worker>(*this, take_place(), next_worker_++);
   // The actor keeps the core until it leaves.
   made->actor =
       actors_.spawn([self = shared_from_this(), which = made.get()] { return self->turn(*which); });
@@ -76,6 +84,17 @@ thread_core::sleeper thread_core::add_worker() {
   ++staying_;
   workers_.push_back(std::move(made));
   return {workers_.back()->actor, nullptr};
+}
+
+int thread_core::take_place() {
+  const auto free = std::find(places_.begin(), places_.end(), false);
+  const auto place = free - places_.begin();
+  if (free == places_.end()) {
+    places_.push_back(true);
+  } else {
+    *free = true;
+  }
+  return static_cast<int>(place);
 }
 
 void thread_core::resize(int workers) {
@@ -89,13 +108,13 @@ void thread_core::resize(int workers) {
   {
     const std::lock_guard lock{mutex_};
     check_accepting();
-    wanted_ = workers;
+    least_ = most_ = wanted_ = workers;
     try {
       while (staying_ < wanted_) {
         to_wake.push_back(add_worker());
       }
     } catch (const std::system_error& refused) {
-      wanted_ = staying_;
+      least_ = most_ = wanted_ = staying_;
       problem = std::make_exception_ptr(
           error{errc::resource_exhausted, task_ran::no,
                 "cannot start more threads of " + title() + ": " + refused.what()});
@@ -156,8 +175,13 @@ bool thread_core::begin(worker& self) {
   const std::lock_guard lock{mutex_};
   ++initialized_;
   self.present = !problem;
-  if (problem && !start_problem_) {
-    start_problem_ = problem;
+  ready_ += problem ? 0 : 1;
+  if (problem) {
+    most_ = std::max(1, staying_ - 1);  // the next would fare no better
+    least_ = std::min(least_, most_);
+    if (!start_problem_) {
+      start_problem_ = problem;
+    }
   }
   life_.notify_all();
   return !problem;
@@ -166,11 +190,15 @@ bool thread_core::begin(worker& self) {
 void thread_core::leave(worker& self) {
   wait_helper::of_this_thread() = nullptr;
   bool last = false;
+  std::unique_ptr<worker> gone;
   {
     const std::lock_guard lock{mutex_};
-    self.present = false;
-    // Its thread stays until nobody holds the actor.
-    self.actor = {};
+    past_succeeded_ += self.succeeded.load(std::memory_order_relaxed);
+    const auto place = std::find_if(workers_.begin(), workers_.end(),
+                                    [&self](const auto& each) { return each.get() == &self; });
+    places_[static_cast<std::size_t>(self.index)] = false;
+    gone = std::move(*place);  // its thread stays until nobody holds the actor
+    workers_.erase(place);
     last = --working_ == 0;
   }
   if (last) {
@@ -215,6 +243,11 @@ void thread_core::cancel_waiting(const char* because) {
     const std::lock_guard lock{mutex_};
     waiting.swap(lanes_);
     urgency_ = INT_MIN;
+    for (const auto& each : workers_) {
+      std::move(each->own.begin(), each->own.end(), std::back_inserter(waiting));
+      each->own.clear();
+      each->urgency = INT_MIN;
+    }
   }
   for (const lane& each : waiting) {
     for (const auto& job : each.jobs) {
@@ -300,7 +333,7 @@ std::vector<worker_info> thread_core::workers() {
   const std::lock_guard lock{mutex_};
   for (const auto& each : workers_) {
     if (each->present) {
-      found.push_back({static_cast<std::uint64_t>(each->index) + 1, each->thread_id.load()});
+      found.push_back({each->id, each->thread_id.load()});
     }
   }
   return found;
@@ -313,6 +346,7 @@ pool_stats thread_core::stats() {
   found.queued = queued_.load();
   found.failed = failed_.load();
   found.cancelled = cancelled_.load();
+  found.succeeded = past_succeeded_;
   for (const auto& each : workers_) {
     found.succeeded += each->succeeded.load(std::memory_order_relaxed);
     found.running += each->busy.load(std::memory_order_relaxed);
@@ -343,6 +377,17 @@ thread_core_ptr make_thread_pool(const thread_pool_options& options) {
   if (options.workers < 1 || options.workers > most_workers) {
     refuse(".workers = " + std::to_string(options.workers) + " is not between 1 and " +
            std::to_string(most_workers) + " (leave it out for usable_cpus())");
+  }
+  if (options.min_workers || options.max_workers) {
+    const int most = options.max_workers.value_or(options.workers);
+    const int least = options.min_workers.value_or(1);
+    if (least < 1 || most > most_workers || least > most) {
+      refuse(".min_workers = " + std::to_string(least) + " and .max_workers = " +
+             std::to_string(most) + " are not 1 <= min <= max <= " + std::to_string(most_workers));
+    }
+  }
+  if (options.idle_timeout.count() < 0) {
+    refuse(".idle_timeout = " + std::to_string(options.idle_timeout.count()) + " ms is negative");
   }
   if (options.grace.count() < 0) {
     refuse(".grace = " + std::to_string(options.grace.count()) + " ms is negative");

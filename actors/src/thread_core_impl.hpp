@@ -73,6 +73,9 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   void end() noexcept;
   void cancel_waiting(const char* because);
   void resize(int workers);
+  [[nodiscard]] bool elastic() const noexcept {
+    return options_.min_workers.has_value() || options_.max_workers.has_value();
+  }
   void ask_all_to_stop();
   bool cancel(thread_job& which, bool force);
   std::vector<worker_info> workers();
@@ -105,13 +108,14 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
     std::deque<std::shared_ptr<thread_job>> jobs;
   };
   struct limit {
-    std::shared_ptr<thread_job> job;
+    std::shared_ptr<thread_job> job;  ///< none for `let_idle_go`
     std::uint32_t item = 0;
     enum class step : std::uint8_t {
       ask_to_stop,
       time_out,
       give_up,
-      overdue
+      overdue,
+      let_idle_go
     } what = step::ask_to_stop;
   };
   static constexpr std::uint32_t every_item = UINT32_MAX;
@@ -125,11 +129,20 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   using buried_jobs = std::vector<std::shared_ptr<thread_job>>;
 
   // The queue; these need the lock.
-  void push(std::shared_ptr<thread_job> job);
-  bool take(claimed& into, buried_jobs& buried);
-  bool take_from(const std::shared_ptr<thread_job>& wanted, claimed& into);
+  sleeper push(std::shared_ptr<thread_job> job);
+  sleeper push_bound(std::shared_ptr<thread_job> job);
+  [[nodiscard]] worker& home_of(const std::string& key);
+  /// Gives what waits for a worker that leaves to others.
+  void rehome(worker& from, std::vector<sleeper>& to_wake);
+  bool take(worker& self, claimed& into, buried_jobs& buried);
+  bool take_front(lane& from, claimed& into, buried_jobs& buried);
+  bool take_from(const worker& self, const std::shared_ptr<thread_job>& wanted, claimed& into);
+  /// For any worker; what waits for a certain one does not count.
   [[nodiscard]] bool anything_queued() const;
   sleeper pick_sleeper();
+  sleeper call(worker& which);
+  /// Starts one more if all are busy and there may be more.
+  sleeper grow();
   std::vector<sleeper> begin_closing();
   void check_accepting() const;
 
@@ -139,6 +152,10 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   [[nodiscard]] worker* worker_of_this_thread() const noexcept;
 
   bool turn(worker& self);
+  /// Leaves, and gives what waited for it alone to others.
+  void withdraw(worker& self, std::vector<sleeper>& to_wake);
+  void watch_idle();
+  void let_idle_go();
   bool begin(worker& self);
   void leave(worker& self);
   void run_claimed(worker& self, claimed& work, const future_state* awaited);
@@ -157,6 +174,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   [[nodiscard]] std::string overdue_text(const thread_job& job) const;
   /// Starts one more; with `mutex_` held.
   sleeper add_worker();
+  [[nodiscard]] int take_place();
 
   // Limits; see the timekeeper in thread_limits.cpp.
   void begin_limit(thread_job& job, std::uint32_t item);
@@ -175,9 +193,11 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   options_ptr task_defaults_;
   thread_actors& actors_;
   std::shared_ptr<callback_runner> callbacks_;
-  std::vector<std::unique_ptr<worker>> workers_;
 
   alignas(64) std::mutex mutex_;
+  std::vector<std::unique_ptr<worker>> workers_;  // guarded by mutex_
+  std::vector<bool> places_;                      // guarded by mutex_; numbers in names
+  std::map<std::string, worker*> bound_;          // guarded by mutex_; affinity keys
   std::condition_variable room_;       // with mutex_: the queue got shorter, or the pool closed
   std::condition_variable life_;       // with mutex_: a worker came up or left
   std::vector<lane> lanes_;            // guarded by mutex_; the highest priority first
@@ -189,7 +209,13 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   int alive_ = 0;                      // guarded by mutex_; workers that may still touch this
   int working_ = 0;                    // guarded by mutex_; workers that have not begun to leave
   int staying_ = 0;                    // guarded by mutex_; those of them that will not soon
+  int ready_ = 0;                      // guarded by mutex_; those of them that are initialized
   int wanted_ = 0;                     // guarded by mutex_; how many should stay
+  int least_ = 0;                      // guarded by mutex_; bounds for wanted_
+  int most_ = 0;                       // guarded by mutex_
+  bool idle_watched_ = false;          // guarded by mutex_; the timekeeper will look at them
+  std::uint64_t next_worker_ = 1;      // guarded by mutex_
+  std::uint64_t past_succeeded_ = 0;   // guarded by mutex_; by workers that have left
   int initialized_ = 0;                // guarded by mutex_
   std::exception_ptr start_problem_;   // guarded by mutex_
   std::uint64_t submitted_ = 0;        // guarded by mutex_
@@ -216,21 +242,30 @@ const thread_core* owner_of(const future_state& state) noexcept;
 /// A worker as its core knows it, and the help its thread gives while it waits.
 class thread_core::worker final : public wait_helper {
  public:
-  worker(thread_core& owner, int place) : core{owner}, index{place} {}
+  worker(thread_core& owner, int place, std::uint64_t number)
+      : core{owner}, index{place}, id{number} {}
   void wait_for(const future_state& awaited) override;
+  /// With the core's mutex_ held: something waits that only this one may take.
+  [[nodiscard]] bool anything_for_me() const;
 
   thread_core& core;
-  int index;
+  int index;              ///< in its thread's name; may be used again
+  std::uint64_t id;       ///< never used again
+  std::vector<lane> own;  // guarded by the core's mutex_: only it may take these
+  std::chrono::steady_clock::time_point idle_since{};  // guarded by the core's mutex_
   caf::actor actor;  // guarded by the core's mutex_; reset when it leaves
   std::atomic<std::int64_t> thread_id{0};
   std::vector<thread_job*> running;  // guarded by the core's mutex_; the innermost last
   bool expected = false;  // guarded by the core's mutex_: it was woken and is not there yet
   bool began = false;     // its own
+  bool leaving = false;   // guarded by the core's mutex_: takes nothing more
   bool present = false;   // guarded by the core's mutex_: initialized, and not gone
   int depth = 0;          // its own: tasks on its stack
   std::shared_ptr<nudge> bell = std::make_shared<nudge>();
   alignas(64) std::atomic<std::uint64_t> succeeded{0};
   std::atomic<std::uint32_t> busy{0};
+  std::atomic<bool> free{true};       // would take another task at once; set false by who takes
+  std::atomic<int> urgency{INT_MIN};  // the priority of what is first in `own`
 };
 
 }  // namespace troupe::detail

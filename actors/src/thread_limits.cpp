@@ -227,6 +227,10 @@ bool thread_core::keep_time() {
 }
 
 void thread_core::reach(limit& due) {
+  if (due.what == limit::step::let_idle_go) {
+    let_idle_go();
+    return;
+  }
   thread_job& job = *due.job;
   switch (due.what) {
     case limit::step::ask_to_stop:
@@ -238,6 +242,8 @@ void thread_core::reach(limit& due) {
       if (job.claim_outcome(due.item)) {
         fail(job, due.item, nullptr, timed_out(job));
       }
+      break;
+    case limit::step::let_idle_go:
       break;
     case limit::step::overdue: {
       {

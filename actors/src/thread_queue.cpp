@@ -2,9 +2,13 @@
 
 // The queue of a thread pool: submissions go in, workers take them out.
 
+#include "troupe/log.hpp"
+
 #include "thread_core_impl.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <system_error>
 #include <utility>
 
 namespace troupe::detail {
@@ -64,8 +68,7 @@ bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
     submitted_ += count;
     queued_.fetch_add(count, std::memory_order_relaxed);
     job->number_ = next_number_++;
-    push(std::move(job));
-    whom = pick_sleeper();
+    whom = push(std::move(job));
   }
   if (watched) {
     watch_deadline(watched);
@@ -74,25 +77,105 @@ bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
   return true;
 }
 
-void thread_core::push(std::shared_ptr<thread_job> job) {
-  const int priority = job->options_->priority;
-  auto found = std::find_if(lanes_.begin(), lanes_.end(),
-                            [priority](const lane& each) { return each.priority <= priority; });
-  if (found == lanes_.end() || found->priority != priority) {
-    found = lanes_.insert(found, lane{priority, {}});
+namespace {
+
+/// The place for this priority; made if there is none.
+template <class Lanes>
+auto& lane_for(Lanes& lanes, int priority) {
+  auto found = std::find_if(lanes.begin(), lanes.end(),
+                            [priority](const auto& each) { return each.priority <= priority; });
+  if (found == lanes.end() || found->priority != priority) {
+    found = lanes.insert(found, {priority, {}});
   }
-  found->jobs.push_back(std::move(job));
-  if (priority > urgency_.load(std::memory_order_relaxed)) {
-    urgency_.store(priority, std::memory_order_relaxed);
+  return *found;
+}
+
+template <class Lanes>
+auto* first_of(Lanes& lanes) {
+  const auto found =
+      std::find_if(lanes.begin(), lanes.end(), [](const auto& each) { return !each.jobs.empty(); });
+  return found == lanes.end() ? nullptr : &*found;
+}
+
+template <class Lane>
+void note_first(std::atomic<int>& urgency, const Lane* first) {
+  const int now = first == nullptr ? INT_MIN : first->priority;
+  if (urgency.load(std::memory_order_relaxed) != now) {
+    urgency.store(now, std::memory_order_relaxed);  // no write where none is needed: all read it
+  }
+}
+
+void raise(std::atomic<int>& urgency, int priority) {
+  if (priority > urgency.load(std::memory_order_relaxed)) {
+    urgency.store(priority, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
+
+thread_core::sleeper thread_core::push(std::shared_ptr<thread_job> job) {
+  if (!job->options_->affinity.empty()) {
+    return push_bound(std::move(job));
+  }
+  const int priority = job->options_->priority;
+  lane_for(lanes_, priority).jobs.push_back(std::move(job));
+  raise(urgency_, priority);
+  return pick_sleeper();
+}
+
+thread_core::sleeper thread_core::push_bound(std::shared_ptr<thread_job> job) {
+  worker& home = home_of(job->options_->affinity);
+  const int priority = job->options_->priority;
+  job->home_ = &home;
+  lane_for(home.own, priority).jobs.push_back(std::move(job));
+  raise(home.urgency, priority);
+  return call(home);
+}
+
+thread_core::worker& thread_core::home_of(const std::string& key) {
+  worker*& home = bound_[key];
+  if (home == nullptr) {
+    // The one with the least to do that only it may do.
+    const auto burden = [](const worker& each) {
+      std::size_t jobs = each.free.load() ? 0 : 1;
+      for (const lane& some : each.own) {
+        jobs += some.jobs.size();
+      }
+      return jobs;
+    };
+    for (const auto& each : workers_) {
+      if (!each->leaving && (home == nullptr || burden(*each) < burden(*home))) {
+        home = each.get();
+      }
+    }
+  }
+  return *home;
+}
+
+void thread_core::rehome(worker& from, std::vector<sleeper>& to_wake) {
+  std::erase_if(bound_, [&from](const auto& each) { return each.second == &from; });
+  std::vector<lane> waiting;
+  waiting.swap(from.own);
+  for (lane& each : waiting) {
+    for (auto& job : each.jobs) {
+      to_wake.push_back(push_bound(std::move(job)));
+    }
   }
 }
 
 bool thread_core::anything_queued() const {
-  return std::any_of(lanes_.begin(), lanes_.end(),
-                     [](const lane& each) { return !each.jobs.empty(); });
+  return first_of(lanes_) != nullptr;
 }
 
-bool thread_core::take_from(const std::shared_ptr<thread_job>& wanted, claimed& into) {
+bool thread_core::worker::anything_for_me() const {
+  return first_of(own) != nullptr;
+}
+
+bool thread_core::take_from(const worker& self, const std::shared_ptr<thread_job>& wanted,
+                            claimed& into) {
+  if (wanted->home_ != nullptr && wanted->home_ != &self) {
+    return false;
+  }
   const std::uint32_t first = wanted->next_.fetch_add(wanted->slice);
   if (first >= wanted->count_) {
     return false;  // whoever finds it in the queue removes it there
@@ -102,35 +185,47 @@ bool thread_core::take_from(const std::shared_ptr<thread_job>& wanted, claimed& 
   return true;
 }
 
-bool thread_core::take(claimed& into, buried_jobs& buried) {
-  for (lane& each : lanes_) {
-    while (!each.jobs.empty()) {
-      std::shared_ptr<thread_job>& front = each.jobs.front();
-      const std::uint32_t count = front->count_;
-      const std::uint32_t slice = front->slice;
-      const std::uint32_t first = front->next_.fetch_add(slice);
-      const bool used_up = first >= count || count - first <= slice;
-      if (first < count) {
-        into.first = first;
-        into.count = std::min(slice, count - first);
-        into.job = used_up ? std::move(front) : front;
-      } else {
-        buried.push_back(std::move(front));
-      }
-      if (used_up) {
-        each.jobs.pop_front();
-      }
-      if (first < count) {
-        note_claimed(into.count, true);
-        if (urgency_.load(std::memory_order_relaxed) != each.priority) {
-          urgency_.store(each.priority, std::memory_order_relaxed);
-        }
-        return true;
+bool thread_core::take(worker& self, claimed& into, buried_jobs& buried) {
+  for (;;) {
+    lane* from = first_of(lanes_);
+    note_first(urgency_, from);
+    if (!self.own.empty()) {
+      lane* const own = first_of(self.own);
+      note_first(self.urgency, own);
+      if (own != nullptr && (from == nullptr || own->priority >= from->priority)) {
+        from = own;
       }
     }
+    if (from == nullptr) {
+      return false;
+    }
+    if (take_front(*from, into, buried)) {
+      return true;
+    }
   }
-  urgency_.store(INT_MIN, std::memory_order_relaxed);
-  return false;
+}
+
+bool thread_core::take_front(lane& from, claimed& into, buried_jobs& buried) {
+  std::shared_ptr<thread_job>& front = from.jobs.front();
+  const std::uint32_t count = front->count_;
+  const std::uint32_t slice = front->slice;
+  const std::uint32_t first = front->next_.fetch_add(slice);
+  const bool used_up = first >= count || count - first <= slice;
+  if (first < count) {
+    into.first = first;
+    into.count = std::min(slice, count - first);
+    into.job = used_up ? std::move(front) : front;
+  } else {
+    buried.push_back(std::move(front));
+  }
+  if (used_up) {
+    from.jobs.pop_front();
+  }
+  if (first >= count) {
+    return false;
+  }
+  note_claimed(into.count, true);
+  return true;
 }
 
 void thread_core::note_claimed(std::uint64_t items, bool locked) {
@@ -150,18 +245,45 @@ thread_core::sleeper thread_core::pick_sleeper() {
     if (waking_) {
       return {};  // it will see this too, and call the next
     }
-    worker* const who = idle_.back();
-    idle_.pop_back();
-    who->expected = true;
-    waking_ = true;
-    return {who->actor, nullptr};
+    return call(*idle_.back());
   }
   if (!lenders_.empty()) {
-    worker* const who = lenders_.back();
-    lenders_.pop_back();
-    return {{}, who->bell};
+    return call(*lenders_.back());
   }
-  return {};
+  return grow();
+}
+
+thread_core::sleeper thread_core::call(worker& which) {
+  if (const auto idle = std::find(idle_.rbegin(), idle_.rend(), &which); idle != idle_.rend()) {
+    idle_.erase(std::next(idle).base());
+    which.expected = true;
+    waking_ = true;
+    return {which.actor, nullptr};
+  }
+  if (const auto lends = std::find(lenders_.rbegin(), lenders_.rend(), &which);
+      lends != lenders_.rend()) {
+    lenders_.erase(std::next(lends).base());
+    return {{}, which.bell};
+  }
+  return {};  // it will look when it has time
+}
+
+thread_core::sleeper thread_core::grow() {
+  if (staying_ >= most_ || closing_ ||
+      std::any_of(workers_.begin(), workers_.end(),
+                  [](const auto& each) { return !each->leaving && each->free.load(); })) {
+    return {};
+  }
+  try {
+    const sleeper made = add_worker();
+    wanted_ = staying_;
+    return made;
+  } catch (const std::system_error& refused) {
+    most_ = std::max(least_, staying_);
+    log(log_level::warning, title() + " stays at " + std::to_string(staying_) +
+                                " workers, no further thread can be started: " + refused.what());
+    return {};
+  }
 }
 
 void thread_core::wake(const sleeper& whom) {

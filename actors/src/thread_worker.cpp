@@ -6,6 +6,7 @@
 #include "thread_core_impl.hpp"
 
 #include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -45,9 +46,13 @@ std::stop_token local_task::stop_token() const {
 /// On the worker's thread, for a message that woke it; false: the worker leaves.
 bool thread_core::turn(worker& self) {
   if (!std::exchange(self.began, true) && !begin(self)) {
+    std::vector<sleeper> to_wake;
     {
       const std::lock_guard lock{mutex_};
-      --staying_;
+      withdraw(self, to_wake);
+    }
+    for (const sleeper& each : to_wake) {
+      wake(each);
     }
     leave(self);
     return false;
@@ -55,10 +60,12 @@ bool thread_core::turn(worker& self) {
   claimed work;
   int patience = 0;
   for (;;) {
-    bool looks_again = false;
+    enum class next_step : std::uint8_t { run, look_again, sleep, leave } next_step{};
+    bool idle_unwatched = false;
     const claimed finished = std::move(work);  // destroyed without the lock, as are the buried
     work = {};
     buried_jobs buried;
+    std::vector<sleeper> to_wake;
     sleeper next;
     {
       const std::lock_guard lock{mutex_};
@@ -68,40 +75,95 @@ bool thread_core::turn(worker& self) {
       if (finished.job) {
         self.running.pop_back();
       }
-      if (!closing_ && staying_ > wanted_) {
-        --staying_;
+      self.free.store(true);
+      // The last that could begin stays: one that is starting may fail to.
+      if (!closing_ && staying_ > wanted_ && ready_ > 1) {
+        withdraw(self, to_wake);
         if (anything_queued()) {
           next = pick_sleeper();  // it may have been woken for that
         }
-      } else if (take(work, buried)) {
+        next_step = next_step::leave;
+      } else if (take(self, work, buried)) {
+        self.free.store(false);
         self.running.push_back(work.job.get());
         if (anything_queued()) {
           next = pick_sleeper();
         }
+        next_step = next_step::run;
       } else if (closing_) {
-        // Leaves, see below.
+        next_step = next_step::leave;
       } else if (patience > 0) {
-        looks_again = true;
+        next_step = next_step::look_again;
       } else {
         idle_.push_back(&self);
-        return true;
+        if (wanted_ > least_) {
+          self.idle_since = std::chrono::steady_clock::now();
+          idle_unwatched = !std::exchange(idle_watched_, true);
+        }
+        next_step = next_step::sleep;
       }
     }
-    if (looks_again) {
-      while (patience > 0 && queued_.load(std::memory_order_relaxed) == 0) {
-        --patience;
-        ::sched_yield();
-      }
-      continue;
+    for (const sleeper& each : to_wake) {
+      wake(each);
     }
-    if (!work.job) {
-      wake(next);
-      leave(self);
-      return false;
-    }
-    patience = looks_before_sleep;
     wake(next);
-    run_claimed(self, work, nullptr);
+    switch (next_step) {
+      case next_step::look_again:
+        do {
+          --patience;
+          ::sched_yield();
+        } while (patience > 0 && queued_.load(std::memory_order_relaxed) == 0);
+        break;
+      case next_step::sleep:
+        if (idle_unwatched) {
+          watch_idle();
+        }
+        return true;
+      case next_step::leave:
+        leave(self);
+        return false;
+      case next_step::run:
+        patience = looks_before_sleep;
+        run_claimed(self, work, nullptr);
+        break;
+    }
+  }
+}
+
+void thread_core::withdraw(worker& self, std::vector<sleeper>& to_wake) {
+  --staying_;
+  ready_ -= self.present ? 1 : 0;
+  self.leaving = true;
+  rehome(self, to_wake);
+}
+
+void thread_core::watch_idle() {
+  add_limit(std::chrono::steady_clock::now() + options_.idle_timeout,
+            {nullptr, 0, limit::step::let_idle_go});
+}
+
+void thread_core::let_idle_go() {
+  std::vector<sleeper> to_wake;
+  bool some_stay = false;
+  {
+    const std::lock_guard lock{mutex_};
+    const auto now = std::chrono::steady_clock::now();
+    std::erase_if(idle_, [&](worker* each) {
+      if (wanted_ <= least_ || each->idle_since + options_.idle_timeout > now) {
+        return false;
+      }
+      --wanted_;
+      to_wake.push_back({each->actor, nullptr});
+      return true;
+    });
+    some_stay = !closing_ && wanted_ > least_ && !idle_.empty();
+    idle_watched_ = some_stay;
+  }
+  for (const sleeper& each : to_wake) {
+    wake(each);
+  }
+  if (some_stay) {
+    watch_idle();
   }
 }
 
@@ -112,7 +174,7 @@ bool thread_core::lend_a_hand(worker& self, const std::shared_ptr<thread_job>& w
   sleeper next;
   {
     const std::lock_guard lock{mutex_};
-    if (!(wanted && take_from(wanted, work)) && !take(work, buried)) {
+    if (!(wanted && take_from(self, wanted, work)) && !take(self, work, buried)) {
       return false;
     }
     self.running.push_back(work.job.get());
@@ -142,7 +204,8 @@ void thread_core::run_claimed(worker& self, claimed& work, const future_state* a
     }
     items += work.count;
     // What is left of the job is still in the queue, for others too. No lock to take the next.
-    if (urgency_.load(std::memory_order_relaxed) > job.options_->priority ||
+    if (std::max(urgency_.load(std::memory_order_relaxed),
+                 self.urgency.load(std::memory_order_relaxed)) > job.options_->priority ||
         (awaited != nullptr && awaited->done())) {
       break;
     }
@@ -193,6 +256,9 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item) {
   local_task::here() = before;
   --self.depth;
   self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
+  if (self.depth == 0 && !job.group) {
+    self.free.store(true);  // before anybody hears of the outcome, and submits the next
+  }
   if (stored) {
     // One writer, hence no read-modify-write.
     self.succeeded.store(self.succeeded.load(std::memory_order_relaxed) + 1,
@@ -233,7 +299,7 @@ void thread_core::worker::wait_for(const future_state& awaited) {
     }
     if (may_lend) {
       const std::lock_guard lock{core.mutex_};
-      if (core.anything_queued()) {
+      if (core.anything_queued() || anything_for_me()) {
         continue;
       }
       core.lenders_.push_back(this);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// For programs that test thread pools: what the first one of a process starts for good is there
-// before any test looks at what it leaves behind.
+// For programs that test thread pools.
 #pragma once
 
 #include "troupe/thread_pool.hpp"
@@ -10,12 +9,42 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <string>
 
 namespace troupe::test {
 
+/// Tasks wait here until the test opens it; both are threads of one process.
+class thread_gate {
+ public:
+  void open() {
+    const std::lock_guard lock{mutex_};
+    open_ = true;
+    moved_.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock{mutex_};
+    ++waiting_;
+    moved_.notify_all();
+    moved_.wait(lock, [&] { return open_; });
+  }
+  void wait_for_waiters(int count) {
+    std::unique_lock lock{mutex_};
+    moved_.wait(lock, [&] { return waiting_ >= count; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable moved_;
+  bool open_ = false;
+  int waiting_ = 0;
+};
+
+/// What the first thread pool of a process starts for good is there before any test looks at what
+/// it leaves behind.
 class thread_actors_first final : public testing::Environment {
  public:
   void SetUp() override {

@@ -22,32 +22,6 @@
 namespace troupe::test {
 namespace {
 
-/// Tasks wait here until the test opens it; both are threads of one process.
-class thread_gate {
- public:
-  void open() {
-    const std::lock_guard lock{mutex_};
-    open_ = true;
-    moved_.notify_all();
-  }
-  void wait() {
-    std::unique_lock lock{mutex_};
-    ++waiting_;
-    moved_.notify_all();
-    moved_.wait(lock, [&] { return open_; });
-  }
-  void wait_for_waiters(int count) {
-    std::unique_lock lock{mutex_};
-    moved_.wait(lock, [&] { return waiting_ >= count; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable moved_;
-  bool open_ = false;
-  int waiting_ = 0;
-};
-
 struct ThreadPool : pool_test {};
 
 struct own_exception {
@@ -499,7 +473,7 @@ TEST_F(ThreadPool, ManyThreadsSubmitManyTasks) {
   EXPECT_EQ(p.stats().succeeded, 8000U);
 }
 
-// ---- deadlines and size
+// ---- deadlines
 // --------------------------------------------------------------------------------
 
 TEST_F(ThreadPool, ADeadlineEndsWhatHasNotBegun) {
@@ -534,56 +508,6 @@ TEST_F(ThreadPool, ADeadlineThatIsKeptChangesNothing) {
   const auto kept = p.with({.deadline = 1h}).map(square, std::views::iota(0, 100));
   EXPECT_EQ(kept.at(9), 81);
   EXPECT_EQ(p.with({.deadline = 1h}).apply(square, 5), 25);
-}
-
-TEST_F(ThreadPool, ResizeGrowsAndShrinks) {
-  thread_pool p{{.workers = 1}};
-  for (const int size : {4, 1, 8, 2, 3, 1}) {
-    p.resize(size);
-    EXPECT_TRUE(eventually([&] { return p.workers().size() == static_cast<std::size_t>(size); }))
-        << p.workers().size() << " instead of " << size;
-    EXPECT_EQ(p.map(square, std::views::iota(0, 50)).at(7), 49);
-  }
-  EXPECT_EQ(p.stats().succeeded, 300U);
-  EXPECT_THROW(p.resize(0), std::invalid_argument);
-  EXPECT_THROW(p.resize(10'000), std::invalid_argument);
-  p.close();
-  EXPECT_THROW(p.resize(2), pool_closed);
-  p.join();
-}
-
-TEST_F(ThreadPool, ResizeUnderLoadLosesNothing) {
-  thread_pool p{{.workers = 3}};
-  std::atomic<int> ran{0};
-  std::vector<future<void>> all;
-  for (int round = 0; round < 40; ++round) {
-    for (int i = 0; i < 50; ++i) {
-      all.push_back(p.apply_async([&] { ++ran; }));
-    }
-    p.resize(1 + round % 5);
-  }
-  for (const auto& f : all) {
-    f.get();
-  }
-  EXPECT_EQ(ran, 2000);
-}
-
-TEST_F(ThreadPool, ManyWaitingTasksAndAShrinkingPoolStillFinish) {
-  thread_pool p{{.workers = 4}};
-  std::latch gate{1};
-  std::vector<future<int>> all;
-  for (int i = 0; i < 100; ++i) {
-    all.push_back(p.apply_async([&gate, i] {
-      gate.wait();
-      return i;
-    }));
-  }
-  p.resize(1);
-  gate.count_down();
-  for (int i = 0; i < 100; ++i) {
-    EXPECT_EQ(all[static_cast<std::size_t>(i)].get(), i);
-  }
-  EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
 }
 
 }  // namespace

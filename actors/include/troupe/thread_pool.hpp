@@ -22,11 +22,17 @@
 namespace troupe {
 
 struct thread_pool_options {
-  /// Worker threads, 1 to 4096.
+  /// Worker threads, 1 to 4096; unless `min_workers` or `max_workers` is given.
   int workers = usable_cpus();
   /// Runs once in every worker thread before its first task; may capture. If it throws, the pool's
   /// constructor throws that exception.
   std::function<void()> initializer{};
+  /// With one of these the pool is elastic, as pool_options has it: it starts with `min_workers`
+  /// (unset: 1), starts more up to `max_workers` (unset: `workers`) while tasks wait and all are
+  /// busy, and lets go of those that had nothing to do for `idle_timeout`.
+  std::optional<int> min_workers{};
+  std::optional<int> max_workers{};
+  std::chrono::milliseconds idle_timeout{10'000};
   /// Tasks waiting in the pool before a submission blocks; 0: no bound.
   std::size_t max_queued = 0;
   /// What `with({...})` starts from.
@@ -371,9 +377,9 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// the grace time the futures of what still runs end with cancelled_error too. Does not wait.
   void terminate() { detail::terminate(core_); }
 
-  /// From now on `workers` worker threads: starts what is missing, or lets some finish their task
-  /// and go. Does not wait. A new worker whose initializer throws goes again. Throws:
-  /// std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
+  /// From now on `workers` worker threads, no longer elastic: starts what is missing, or lets some
+  /// finish their task and go. Does not wait. A new worker whose initializer throws goes again.
+  /// Throws: std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
   void resize(int workers) { detail::resize(core_, workers); }
 
   /// The worker threads; `pid` is the thread's id for the kernel.

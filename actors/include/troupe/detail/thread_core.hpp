@@ -139,6 +139,7 @@ class thread_job : public future_state {
   options_ptr kept_options_;
   std::uint64_t number_ = 0;  // set by the core when it is submitted
   std::uint32_t count_ = 1;
+  const void* home_ = nullptr;  // guarded by the core's mutex_; the only worker that may run it
   std::atomic<std::uint32_t> next_{0};
   std::atomic<std::uint32_t> left_{1};
   std::atomic<bool> decided_one_{false};
