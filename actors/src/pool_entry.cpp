@@ -47,17 +47,6 @@ options_ptr share_options(const task_options& how) {
   return std::make_shared<const task_options>(how);
 }
 
-options_ptr share_thread_options(const task_options& how) {
-  const auto refuse = [](const char* member) {
-    throw std::invalid_argument{std::string{"troupe: task options: "} + member +
-                                " is for tasks in processes; a thread pool does not have it"};
-  };
-  if (how.retry_if) {
-    refuse(".retry_if");
-  }
-  return share_options(how);
-}
-
 namespace {
 constexpr int most_workers = 4096;
 constexpr int most_concurrency = 65'536;

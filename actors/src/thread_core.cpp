@@ -23,7 +23,7 @@ namespace troupe::detail {
 
 thread_core::thread_core(const thread_pool_options& options)
     : options_{options},
-      task_defaults_{share_thread_options(options.task_defaults)},
+      task_defaults_{share_options(options.task_defaults)},
       actors_{thread_actors::get()},
       callbacks_{std::make_shared<callback_runner>(actors_.system())},
       least_{options.workers},
@@ -253,6 +253,12 @@ void thread_core::cancel_waiting(const char* because) {
     for (const auto& job : each.jobs) {
       cancel_rest(*job, "cancelled: " + title() + because);
     }
+    if (!each.again.empty()) {
+      note_claimed(each.again.size(), false);  // these are parked, see below
+    }
+  }
+  for (const auto& job : parked_jobs()) {
+    cancel_rest(*job, "cancelled: " + title() + because);
   }
 }
 
@@ -265,6 +271,9 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
   }
   cancel_waiting(" was terminated before it began");
   ask_all_to_stop();
+  for (const auto& job : parked_jobs()) {  // those since; from now on there are no more
+    cancel_rest(*job, "cancelled: " + title() + " was terminated between two attempts");
+  }
   for (auto& job : running_jobs()) {
     limit last{std::move(job), every_item, limit::step::give_up};
     if (grace.count() > 0) {
@@ -346,6 +355,7 @@ pool_stats thread_core::stats() {
   found.queued = queued_.load();
   found.failed = failed_.load();
   found.cancelled = cancelled_.load();
+  found.retried = retried_.load();
   found.succeeded = past_succeeded_;
   for (const auto& each : workers_) {
     found.succeeded += each->succeeded.load(std::memory_order_relaxed);

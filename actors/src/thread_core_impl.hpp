@@ -17,6 +17,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +34,7 @@ struct local_task {
   thread_core* core = nullptr;
   thread_job* job = nullptr;
   std::uint32_t item = 0;
+  std::uint32_t attempt = 1;
   /// The calling thread's; null outside of such tasks.
   static const local_task*& here() noexcept;
   void report(std::uint64_t done, std::uint64_t total, std::string_view text) const;
@@ -102,10 +105,13 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
     std::shared_ptr<thread_job> job;
     std::uint32_t first = 0;
     std::uint32_t count = 0;
+    bool again = false;  ///< one item that was parked
   };
   struct lane {
     int priority = 0;
-    std::deque<std::shared_ptr<thread_job>> jobs;
+    std::deque<std::shared_ptr<thread_job>> jobs{};
+    std::deque<claimed> again{};  ///< before all others; may have been cancelled meanwhile
+    [[nodiscard]] bool empty() const noexcept { return jobs.empty() && again.empty(); }
   };
   struct limit {
     std::shared_ptr<thread_job> job;  ///< none for `let_idle_go`
@@ -115,6 +121,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
       time_out,
       give_up,
       overdue,
+      try_again,
       let_idle_go
     } what = step::ask_to_stop;
   };
@@ -131,6 +138,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   // The queue; these need the lock.
   sleeper push(std::shared_ptr<thread_job> job);
   sleeper push_bound(std::shared_ptr<thread_job> job);
+  sleeper push_again(claimed item);
   [[nodiscard]] worker& home_of(const std::string& key);
   /// Gives what waits for a worker that leaves to others.
   void rehome(worker& from, std::vector<sleeper>& to_wake);
@@ -159,10 +167,24 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   bool begin(worker& self);
   void leave(worker& self);
   void run_claimed(worker& self, claimed& work, const future_state* awaited);
-  void run_item(worker& self, thread_job& job, std::uint32_t item);
+  void run_item(worker& self, thread_job& job, std::uint32_t item, bool again);
   /// Runs one claim if there is any, of `wanted` rather than of another; false: nothing.
   bool lend_a_hand(worker& self, const std::shared_ptr<thread_job>& wanted,
                    const future_state* awaited);
+  // Attempts after the first; see thread_retry.cpp.
+  bool park(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
+            std::shared_ptr<const failure> what);
+  void ask_whether_again(const std::shared_ptr<thread_job>& job, std::uint32_t item,
+                         const std::shared_ptr<const failure>& what);
+  void try_again(const std::shared_ptr<thread_job>& job, std::uint32_t item);
+  void give_up(thread_job& job, std::uint32_t item);
+  /// The attempt that now begins; none if somebody has said meanwhile how the item ends.
+  std::optional<std::uint32_t> begin_again(thread_job& job, std::uint32_t item);
+  /// That many items of the job are no longer between two attempts.
+  void unpark(thread_job& job, std::size_t items);
+  std::vector<std::shared_ptr<thread_job>> parked_jobs();
+  [[nodiscard]] std::uint32_t attempt_of(const thread_job& job, std::uint32_t item);
+
   void settle(thread_job& job, std::uint32_t items);
   void fail(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
             std::shared_ptr<const failure> what);
@@ -198,21 +220,22 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   std::vector<std::unique_ptr<worker>> workers_;  // guarded by mutex_
   std::vector<bool> places_;                      // guarded by mutex_; numbers in names
   std::map<std::string, worker*> bound_;          // guarded by mutex_; affinity keys
-  std::condition_variable room_;       // with mutex_: the queue got shorter, or the pool closed
-  std::condition_variable life_;       // with mutex_: a worker came up or left
-  std::vector<lane> lanes_;            // guarded by mutex_; the highest priority first
-  std::vector<worker*> idle_;          // guarded by mutex_; their actors sleep
-  std::vector<worker*> lenders_;       // guarded by mutex_; wait in a task, and nothing was queued
-  bool waking_ = false;                // guarded by mutex_; an idle worker is on its way
-  bool closing_ = false;               // guarded by mutex_
-  bool terminated_ = false;            // guarded by mutex_
-  int alive_ = 0;                      // guarded by mutex_; workers that may still touch this
-  int working_ = 0;                    // guarded by mutex_; workers that have not begun to leave
-  int staying_ = 0;                    // guarded by mutex_; those of them that will not soon
-  int ready_ = 0;                      // guarded by mutex_; those of them that are initialized
-  int wanted_ = 0;                     // guarded by mutex_; how many should stay
-  int least_ = 0;                      // guarded by mutex_; bounds for wanted_
-  int most_ = 0;                       // guarded by mutex_
+  std::condition_variable room_;  // with mutex_: the queue got shorter, or the pool closed
+  std::condition_variable life_;  // with mutex_: a worker came up or left
+  std::vector<lane> lanes_;       // guarded by mutex_; the highest priority first
+  std::vector<worker*> idle_;     // guarded by mutex_; their actors sleep
+  std::vector<worker*> lenders_;  // guarded by mutex_; wait in a task, and nothing was queued
+  bool waking_ = false;           // guarded by mutex_; an idle worker is on its way
+  bool closing_ = false;          // guarded by mutex_
+  bool terminated_ = false;       // guarded by mutex_
+  int alive_ = 0;                 // guarded by mutex_; workers that may still touch this
+  int working_ = 0;               // guarded by mutex_; workers that have not begun to leave
+  int staying_ = 0;               // guarded by mutex_; those of them that will not soon
+  int ready_ = 0;                 // guarded by mutex_; those of them that are initialized
+  int wanted_ = 0;                // guarded by mutex_; how many should stay
+  int least_ = 0;                 // guarded by mutex_; bounds for wanted_
+  int most_ = 0;                  // guarded by mutex_
+  std::multiset<std::shared_ptr<thread_job>> parked_;  // guarded by mutex_; one for each item
   bool idle_watched_ = false;          // guarded by mutex_; the timekeeper will look at them
   std::uint64_t next_worker_ = 1;      // guarded by mutex_
   std::uint64_t past_succeeded_ = 0;   // guarded by mutex_; by workers that have left
@@ -226,6 +249,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   alignas(64) std::atomic<std::uint64_t> queued_{0};
   std::atomic<std::uint64_t> failed_{0};
   std::atomic<std::uint64_t> cancelled_{0};
+  std::atomic<std::uint64_t> retried_{0};
 
   std::mutex control_;
   std::condition_variable time_;                                        // with control_
@@ -258,6 +282,7 @@ class thread_core::worker final : public wait_helper {
   std::vector<thread_job*> running;  // guarded by the core's mutex_; the innermost last
   bool expected = false;  // guarded by the core's mutex_: it was woken and is not there yet
   bool began = false;     // its own
+  bool parked = false;    // its own: the item it ran will be tried again
   bool leaving = false;   // guarded by the core's mutex_: takes nothing more
   bool present = false;   // guarded by the core's mutex_: initialized, and not gone
   int depth = 0;          // its own: tasks on its stack

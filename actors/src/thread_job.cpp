@@ -48,6 +48,10 @@ bool thread_job::claim_outcome(std::uint32_t item) noexcept {
   return !(decided_many_ ? decided_many_[item] : decided_one_).exchange(true);
 }
 
+bool thread_job::decided(std::uint32_t item) const noexcept {
+  return (decided_many_ ? decided_many_[item] : decided_one_).load();
+}
+
 bool thread_job::decide(std::uint32_t item) {
   if (doomed_.load() && owner_->late(*this, item)) {
     return false;

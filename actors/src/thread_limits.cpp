@@ -107,6 +107,12 @@ bool thread_core::late(thread_job& job, std::uint32_t item) {
     return false;
   }
   // It ended within the grace time, but the limit had passed: the answer is the same either way.
+  if (job.repeats()) {
+    end_limit(job, item);  // the next attempt has one of its own
+    if (park(job, item, nullptr, timed_out(job))) {
+      return true;
+    }
+  }
   if (job.claim_outcome(item)) {
     fail(job, item, nullptr, timed_out(job));
   }
@@ -170,7 +176,8 @@ void thread_core::end_limit(const thread_job& job, std::uint32_t item) {
   const std::lock_guard lock{control_};
   // As many as tasks run with a limit: no more than there are workers, most of the time.
   const auto found = std::find_if(limits_.begin(), limits_.end(), [&](const auto& each) {
-    return each.second.job.get() == &job && each.second.item == item;
+    return each.second.job.get() == &job && each.second.item == item &&
+           each.second.what != limit::step::try_again;
   });
   if (found != limits_.end()) {
     limits_.erase(found);  // the worker holds the job too: nothing of the user's is destroyed
@@ -242,6 +249,9 @@ void thread_core::reach(limit& due) {
       if (job.claim_outcome(due.item)) {
         fail(job, due.item, nullptr, timed_out(job));
       }
+      break;
+    case limit::step::try_again:
+      try_again(due.job, due.item);
       break;
     case limit::step::let_idle_go:
       break;

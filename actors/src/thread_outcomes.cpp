@@ -50,7 +50,7 @@ void thread_core::fail_thrown(thread_job& job, std::uint32_t item,
                               const std::exception_ptr& thrown) {
   failure what = capture_failure(thrown);
   what.task = job.number_;
-  what.attempt = 1;
+  what.attempt = attempt_of(job, item);
   fail(job, item, thrown, std::make_shared<const failure>(std::move(what)));
 }
 
@@ -67,22 +67,39 @@ std::shared_ptr<const failure> thread_core::plain(errc code, task_ran ran, const
 
 std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why, errc code) {
   const std::uint32_t count = which.count_;
-  const std::uint32_t first = which.next_.exchange(count);
-  if (first >= count) {
+  const std::uint32_t first = std::min(which.next_.exchange(count), count);
+  if (first < count) {
+    note_claimed(count - first, false);
+    which.drop(first, count);
+  } else if (!which.repeats()) {
     return 0;
   }
-  note_claimed(count - first, false);
-  which.drop(first, count);
   const auto what = plain(code, task_ran::no, why, which);
   std::uint32_t ended = 0;
+  std::vector<thread_job::item_end> parked;
   {
     const std::lock_guard lock{control_};
-    for (std::uint32_t item = first; item < count; ++item) {
+    if (which.rare_) {
+      parked.swap(which.rare_->parked);
+    }
+    const auto end = [&](std::uint32_t item) {
       if (which.claim_outcome(item)) {
         which.rare().ends.push_back({item, nullptr, what});
         ++ended;
       }
+    };
+    for (std::uint32_t item = first; item < count; ++item) {
+      end(item);
     }
+    for (const auto& each : parked) {
+      end(each.item);
+    }
+  }
+  if (!parked.empty()) {
+    for (const auto& each : parked) {
+      which.drop(each.item, each.item + 1);
+    }
+    unpark(which, parked.size());
   }
   (code == errc::cancelled ? cancelled_ : failed_).fetch_add(ended, std::memory_order_relaxed);
   if (ended > 0) {

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <stdexcept>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -27,6 +29,15 @@ thread_core::worker* thread_core::worker_of_this_thread() const noexcept {
 
 bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
   const std::uint32_t count = job->count_;
+  if (job->repeats()) {
+    if (const std::string type = job->unrepeatable(); !type.empty()) {
+      throw std::invalid_argument{
+          "troupe: task options: .retry_if: " + title() +
+          " moves arguments into the function, and cannot keep one of type " + type +
+          " for another attempt: pass it by std::ref or std::shared_ptr, or, if it can be copied, "
+          "specialize troupe::enable_repeat for it"};
+    }
+  }
   const auto watched = job->options_->deadline ? job : nullptr;
   if (watched) {
     // While nobody else knows it.
@@ -85,7 +96,7 @@ auto& lane_for(Lanes& lanes, int priority) {
   auto found = std::find_if(lanes.begin(), lanes.end(),
                             [priority](const auto& each) { return each.priority <= priority; });
   if (found == lanes.end() || found->priority != priority) {
-    found = lanes.insert(found, {priority, {}});
+    found = lanes.insert(found, {priority});
   }
   return *found;
 }
@@ -93,7 +104,7 @@ auto& lane_for(Lanes& lanes, int priority) {
 template <class Lanes>
 auto* first_of(Lanes& lanes) {
   const auto found =
-      std::find_if(lanes.begin(), lanes.end(), [](const auto& each) { return !each.jobs.empty(); });
+      std::find_if(lanes.begin(), lanes.end(), [](const auto& each) { return !each.empty(); });
   return found == lanes.end() ? nullptr : &*found;
 }
 
@@ -132,6 +143,16 @@ thread_core::sleeper thread_core::push_bound(std::shared_ptr<thread_job> job) {
   return call(home);
 }
 
+thread_core::sleeper thread_core::push_again(claimed item) {
+  const std::string& key = item.job->options_->affinity;
+  const int priority = item.job->options_->priority;
+  worker* const home = key.empty() ? nullptr : &home_of(key);
+  item.job->home_ = home;
+  lane_for(home != nullptr ? home->own : lanes_, priority).again.push_back(std::move(item));
+  raise(home != nullptr ? home->urgency : urgency_, priority);
+  return home != nullptr ? call(*home) : pick_sleeper();
+}
+
 thread_core::worker& thread_core::home_of(const std::string& key) {
   worker*& home = bound_[key];
   if (home == nullptr) {
@@ -139,7 +160,7 @@ thread_core::worker& thread_core::home_of(const std::string& key) {
     const auto burden = [](const worker& each) {
       std::size_t jobs = each.free.load() ? 0 : 1;
       for (const lane& some : each.own) {
-        jobs += some.jobs.size();
+        jobs += some.jobs.size() + some.again.size();
       }
       return jobs;
     };
@@ -159,6 +180,9 @@ void thread_core::rehome(worker& from, std::vector<sleeper>& to_wake) {
   for (lane& each : waiting) {
     for (auto& job : each.jobs) {
       to_wake.push_back(push_bound(std::move(job)));
+    }
+    for (claimed& item : each.again) {
+      to_wake.push_back(push_again(std::move(item)));
     }
   }
 }
@@ -180,7 +204,7 @@ bool thread_core::take_from(const worker& self, const std::shared_ptr<thread_job
   if (first >= wanted->count_) {
     return false;  // whoever finds it in the queue removes it there
   }
-  into = {wanted, first, std::min(wanted->slice, wanted->count_ - first)};
+  into = {wanted, first, std::min(wanted->slice, wanted->count_ - first), false};
   note_claimed(into.count, true);
   return true;
 }
@@ -206,14 +230,19 @@ bool thread_core::take(worker& self, claimed& into, buried_jobs& buried) {
 }
 
 bool thread_core::take_front(lane& from, claimed& into, buried_jobs& buried) {
+  if (!from.again.empty()) {
+    into = std::move(from.again.front());
+    from.again.pop_front();
+    note_claimed(1, true);
+    return true;
+  }
   std::shared_ptr<thread_job>& front = from.jobs.front();
   const std::uint32_t count = front->count_;
   const std::uint32_t slice = front->slice;
   const std::uint32_t first = front->next_.fetch_add(slice);
   const bool used_up = first >= count || count - first <= slice;
   if (first < count) {
-    into.first = first;
-    into.count = std::min(slice, count - first);
+    into = {nullptr, first, std::min(slice, count - first), false};
     into.job = used_up ? std::move(front) : front;
   } else {
     buried.push_back(std::move(front));

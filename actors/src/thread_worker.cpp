@@ -90,7 +90,7 @@ bool thread_core::turn(worker& self) {
           next = pick_sleeper();
         }
         next_step = next_step::run;
-      } else if (closing_) {
+      } else if (closing_ && parked_.empty()) {
         next_step = next_step::leave;
       } else if (patience > 0) {
         next_step = next_step::look_again;
@@ -193,15 +193,16 @@ void thread_core::run_claimed(worker& self, claimed& work, const future_state* a
   thread_job& job = *work.job;
   const std::shared_ptr<thread_group> group = job.group;  // may let go of its jobs when all is done
   if (!group) {
-    run_item(self, job, work.first);
+    run_item(self, job, work.first, work.again);
     return;
   }
   const auto begun = std::chrono::steady_clock::now();
   std::int64_t items = 0;
   for (;;) {
     for (std::uint32_t i = 0; i < work.count; ++i) {
-      run_item(self, job, work.first + i);
+      run_item(self, job, work.first + i, work.again);
     }
+    work.again = false;
     items += work.count;
     // What is left of the job is still in the queue, for others too. No lock to take the next.
     if (std::max(urgency_.load(std::memory_order_relaxed),
@@ -223,7 +224,15 @@ void thread_core::run_claimed(worker& self, claimed& work, const future_state* a
       std::memory_order_relaxed);
 }
 
-void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item) {
+void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bool again) {
+  std::uint32_t attempt = 1;
+  if (again) {
+    const auto which = begin_again(job, item);
+    if (!which) {
+      return;
+    }
+    attempt = *which;
+  }
   if (job.group && job.group->cuts(job.first_item + item)) {
     job.drop(item, item + 1);
     if (job.claim_outcome(item)) {
@@ -235,7 +244,7 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item) {
     }
     return;
   }
-  const local_task now{job.number_, this, &job, item};
+  const local_task now{job.number_, this, &job, item, attempt};
   const local_task* const before = std::exchange(local_task::here(), &now);
   ++self.depth;
   self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
@@ -245,17 +254,27 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item) {
   }
   bool stored = false;
   std::exception_ptr thrown;
+  const bool outer_parked = std::exchange(self.parked, false);
   try {
     stored = job.run(item);
   } catch (...) {
     thrown = std::current_exception();
   }
-  if (limited) {
+  if (limited && !self.parked) {
     end_limit(job, item);
   }
   local_task::here() = before;
   --self.depth;
   self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
+  if (job.repeats()) {
+    if (thrown && (!job.doomed_.load() || doom_of(job, item) == thread_job::doom::none)) {
+      park(job, item, thrown, nullptr);
+    }
+    if (std::exchange(self.parked, outer_parked)) {
+      return;  // it may be running elsewhere by now
+    }
+    job.drop(item, item + 1);  // before anybody hears of the outcome
+  }
   if (self.depth == 0 && !job.group) {
     self.free.store(true);  // before anybody hears of the outcome, and submits the next
   }

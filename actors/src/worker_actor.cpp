@@ -729,7 +729,8 @@ std::uint64_t id() noexcept {
   return local != nullptr ? local->number : detail::current.task;
 }
 std::uint32_t attempt() noexcept {
-  return detail::local_task::here() != nullptr ? 1 : detail::current.attempt;
+  const auto* const local = detail::local_task::here();
+  return local != nullptr ? local->attempt : detail::current.attempt;
 }
 
 }  // namespace troupe::this_task

@@ -215,7 +215,8 @@ TEST_F(ThreadAffinity, ATaskThatWaitsForOneOfItsOwnKeyRunsIt) {
   for (int round = 0; round < 50; ++round) {
     const bool same = p.with(keyed).apply([&] {
       const auto outer = here();
-      return p.with(keyed).apply(here) == outer && p.with({.affinity = "other"}).apply_async(here).get() != std::thread::id{};
+      return p.with(keyed).apply(here) == outer &&
+             p.with({.affinity = "other"}).apply_async(here).get() != std::thread::id{};
     });
     EXPECT_TRUE(same);
   }

@@ -131,8 +131,6 @@ namespace detail {
 using options_ptr = std::shared_ptr<const task_options>;
 /// Throws std::invalid_argument that names the member and its value.
 options_ptr share_options(const task_options& how);
-/// The same for tasks that are threads of this process: refuses what only processes have.
-options_ptr share_thread_options(const task_options& how);
 }  // namespace detail
 
 }  // namespace troupe

@@ -327,7 +327,7 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
   friend class thread_pool;
   friend class detail::local_submissions<thread_pool_with>;
   thread_pool_with(detail::thread_core_ptr core, const task_options& options)
-      : core_{std::move(core)}, options_{detail::share_thread_options(options)} {}
+      : core_{std::move(core)}, options_{detail::share_options(options)} {}
   [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
 
   detail::thread_core_ptr core_;
@@ -343,7 +343,10 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 /// Limits:  a thread cannot be killed. `cancel()`, `.timeout` and `terminate` ask by
 ///          `this_task::stop_token()`; after the grace time a `.timeout` or `cancel(force)` ends
 ///          the future (timeout_error, cancelled_error) while the task goes on, keeps its worker
-///          busy, and its outcome is dropped. `.retries` have no effect: no worker dies.
+///          busy, and its outcome is dropped. `.retries`: no worker dies, so they need a
+///          `.retry_if`; arguments are then kept for the next attempt, and if one cannot be
+///          (troupe/repeatable.hpp) the submission throws std::invalid_argument. What does not stop
+///          in time is not tried again.
 /// Waiting in a task for a future (get, wait without a time) runs other tasks of the task's own
 ///          pool meanwhile, the awaited one first, so tasks may submit to their own pool and wait.
 ///          64 tasks deep in one thread that ends with error{would_deadlock}. Do not wait while

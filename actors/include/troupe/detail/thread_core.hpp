@@ -5,7 +5,9 @@
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/detail/local_value.hpp"
+#include "troupe/detail/type_name.hpp"
 #include "troupe/pool_options.hpp"
+#include "troupe/repeatable.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -17,8 +19,10 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <string>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -101,7 +105,13 @@ class thread_job : public future_state {
   /// Runs an item: calls the function, then `decide`, and if that is true stores the value. What
   /// `decide` said.
   virtual bool run(std::uint32_t item) = 0;
-  /// Destroys what was given for items that never begin.
+  /// Empty if items can run more than once; else the type of the argument that cannot be kept.
+  [[nodiscard]] virtual std::string unrepeatable() const = 0;
+  /// Items may have to run again: arguments are kept until their last attempt.
+  [[nodiscard]] bool repeats() const noexcept {
+    return options_->retries > 0 && options_->retry_if != nullptr;
+  }
+  /// Destroys what was given for items that do not begin, or not again.
   virtual void drop(std::uint32_t first, std::uint32_t last) noexcept = 0;
   /// True: the caller says what the item's outcome is. False: somebody has, or its time was over.
   bool decide(std::uint32_t item);
@@ -115,6 +125,10 @@ class thread_job : public future_state {
     std::shared_ptr<const failure> what;
   };
   enum class doom : std::uint8_t { none, timeout, overdue, cancelled };
+  struct past_attempts {
+    std::uint32_t item = 0;
+    std::uint32_t count = 0;
+  };
   struct stop_entry {
     std::uint32_t item = 0;
     doom why = doom::none;
@@ -124,6 +138,8 @@ class thread_job : public future_state {
   struct rarities {
     std::vector<item_end> ends;
     std::vector<stop_entry> stops;
+    std::vector<past_attempts> attempts;  ///< that failed, of items that are tried again
+    std::vector<item_end> parked;         ///< between two attempts, with how the last one ended
     bool stop_all = false;
     bool overdue = false;                         ///< its deadline has passed
     std::chrono::steady_clock::time_point due{};  ///< its deadline, if it has one
@@ -131,6 +147,7 @@ class thread_job : public future_state {
 
   /// True, once for each item.
   bool claim_outcome(std::uint32_t item) noexcept;
+  [[nodiscard]] bool decided(std::uint32_t item) const noexcept;
   rarities& rare();
 
   std::shared_ptr<thread_core> owner_;
@@ -233,6 +250,15 @@ const std::vector<std::shared_ptr<thread_job>>& jobs_of(const future_state& all)
 template <class F, class... Args>
 using local_result_t = kept_result<std::invoke_result_t<F, Args...>>;
 
+/// The type of the argument that cannot be kept; the function's, if it can be called only once.
+template <class F, class... Args>
+std::string first_unrepeatable() {
+  std::string found;
+  static_cast<void>(
+      ((enable_repeat<Args>::value || (found = type_name(typeid(Args)), false)) && ...));
+  return found.empty() ? type_name(typeid(F)) : found;
+}
+
 /// One call.
 template <class R, class F, class... Args>
 class thread_call final : public thread_job {
@@ -252,28 +278,37 @@ class thread_call final : public thread_job {
   }
 
  private:
+  /// The function as it is, with copies of the arguments.
+  static constexpr bool may_repeat =
+      std::is_invocable_v<F&, Args...> && (enable_repeat<Args>::value && ...);
+
   bool run(std::uint32_t item) override {
-    // Gone before anybody hears of the outcome: who holds the future holds no arguments.
-    struct cleaner {
-      std::optional<std::tuple<F, Args...>>& call;
-      ~cleaner() { call.reset(); }
-    };
-    if constexpr (std::is_void_v<R>) {
-      {
-        const cleaner after{call_};
-        static_cast<void>(invoke());
+    if constexpr (may_repeat) {
+      if (repeats()) {
+        return keep(item, [this]() -> R { return static_cast<R>(invoke_with_copies()); });
       }
+    }
+    return keep(item, [this]() -> R {
+      // Gone before anybody hears of the outcome: who holds the future holds no arguments.
+      struct cleaner {
+        std::optional<std::tuple<F, Args...>>& call;
+        ~cleaner() { call.reset(); }
+      };
+      const cleaner after{call_};
+      return static_cast<R>(invoke());
+    });
+  }
+  template <class Call>
+  bool keep(std::uint32_t item, const Call& call) {
+    if constexpr (std::is_void_v<R>) {
+      call();
       return decide(item);
     } else {
-      std::optional<R> result;
-      {
-        const cleaner after{call_};
-        result.emplace(invoke());
-      }
+      R result = call();
       if (!decide(item)) {
         return false;
       }
-      value_.store(std::move(*result));
+      value_.store(std::move(result));
       return true;
     }
   }
@@ -283,6 +318,16 @@ class thread_call final : public thread_job {
           return std::invoke(std::move(function), std::move(args)...);
         },
         *call_);
+  }
+  decltype(auto) invoke_with_copies() {
+    return std::apply(
+        [](F& function, const Args&... args) -> decltype(auto) {
+          return std::invoke(function, Args(args)...);
+        },
+        *call_);
+  }
+  [[nodiscard]] std::string unrepeatable() const override {
+    return may_repeat ? std::string{} : first_unrepeatable<F, Args...>();
   }
   void drop(std::uint32_t, std::uint32_t) noexcept override { call_.reset(); }
 
@@ -378,8 +423,16 @@ class thread_block final : public thread_job {
 
  private:
   bool run(std::uint32_t item) override {
+    if constexpr (enable_repeat<Item>::value) {
+      if (repeats()) {
+        return run_with(item, Item(std::as_const(*items_[item])));
+      }
+    }
     Item argument{std::move(*items_[item])};
     items_[item].reset();
+    return run_with(item, std::move(argument));
+  }
+  bool run_with(std::uint32_t item, Item&& argument) {
     if constexpr (std::is_void_v<result>) {
       Shape::call(*function_, std::move(argument));
       return decide(item);
@@ -391,6 +444,9 @@ class thread_block final : public thread_job {
       values_[item].store(std::move(value));
       return true;
     }
+  }
+  [[nodiscard]] std::string unrepeatable() const override {
+    return enable_repeat<Item>::value ? std::string{} : type_name(typeid(Item));
   }
   void drop(std::uint32_t first, std::uint32_t last) noexcept override {
     for (; first < last; ++first) {

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Attempts after the first. An item whose attempt failed is parked: it has no outcome, and nobody
+// runs it, until the predicate has said no, or somebody cancels it, or it begins again. It is in
+// two places then: in its job, where whoever takes it out may say what becomes of it, and in
+// `parked_`, which keeps the workers of a closed pool.
+
+#include "troupe/log.hpp"
+#include "troupe/policy.hpp"
+
+#include "thread_core_impl.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace troupe::detail {
+
+/// On the thread of the worker whose item it is.
+bool thread_core::park(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
+                       std::shared_ptr<const failure> what) {
+  const auto kept = std::static_pointer_cast<thread_job>(job.shared_from_this());
+  {
+    const std::lock_guard lock{mutex_};
+    if (terminated_) {
+      return false;
+    }
+    parked_.insert(kept);
+  }
+  if (!what) {
+    failure seen = capture_failure(thrown);
+    seen.task = job.number_;
+    seen.attempt = attempt_of(job, item);
+    what = std::make_shared<const failure>(std::move(seen));
+  }
+  bool parked = false;
+  {
+    const std::lock_guard lock{control_};
+    auto& rare = job.rare();
+    auto past = std::find_if(rare.attempts.begin(), rare.attempts.end(),
+                             [item](const auto& each) { return each.item == item; });
+    if (past == rare.attempts.end()) {
+      past = rare.attempts.insert(past, {item, 0});
+    }
+    parked = past->count < static_cast<std::uint32_t>(job.options_->retries) && !rare.stop_all &&
+             !rare.overdue && !all_must_stop_ && !job.decided(item);
+    if (parked) {
+      ++past->count;
+      std::erase_if(rare.stops, [item](const auto& each) { return each.item == item; });
+      rare.parked.push_back({item, thrown, what});
+    }
+  }
+  if (!parked) {
+    unpark(job, 1);
+    return false;
+  }
+  if (worker* const self = worker_of_this_thread()) {
+    self->parked = true;
+  }
+  callbacks_->run([self = shared_from_this(), kept, item, what] {
+    self->ask_whether_again(kept, item, what);
+  });
+  return true;
+}
+
+void thread_core::ask_whether_again(const std::shared_ptr<thread_job>& job, std::uint32_t item,
+                                    const std::shared_ptr<const failure>& what) {
+  bool again = false;
+  try {
+    again = job->options_->retry_if(*to_error(*what));
+  } catch (...) {
+    report_callback(std::current_exception());
+  }
+  if (!again) {
+    give_up(*job, item);
+    return;
+  }
+  const auto delay = retry_delay(job->options_->backoff, attempt_of(*job, item) - 1);
+  if (delay.count() > 0) {
+    add_limit(std::chrono::steady_clock::now() + delay, {job, item, limit::step::try_again});
+  } else {
+    try_again(job, item);
+  }
+}
+
+void thread_core::try_again(const std::shared_ptr<thread_job>& job, std::uint32_t item) {
+  sleeper whom;
+  {
+    const std::lock_guard lock{mutex_};
+    queued_.fetch_add(1, std::memory_order_relaxed);
+    whom = push_again({job, item, 1, true});
+  }
+  wake(whom);
+}
+
+void thread_core::give_up(thread_job& job, std::uint32_t item) {
+  std::optional<thread_job::item_end> last;
+  {
+    const std::lock_guard lock{control_};
+    auto& parked = job.rare().parked;
+    const auto found = std::find_if(parked.begin(), parked.end(),
+                                    [item](const auto& each) { return each.item == item; });
+    if (found != parked.end()) {
+      last = std::move(*found);
+      parked.erase(found);
+    }
+  }
+  if (!last) {
+    return;
+  }
+  job.drop(item, item + 1);
+  if (job.claim_outcome(item)) {
+    fail(job, item, last->thrown, std::move(last->what));
+  }
+  unpark(job, 1);
+}
+
+std::optional<std::uint32_t> thread_core::begin_again(thread_job& job, std::uint32_t item) {
+  std::optional<std::uint32_t> attempt;
+  {
+    const std::lock_guard lock{control_};
+    auto& rare = job.rare();
+    if (std::erase_if(rare.parked, [item](const auto& each) { return each.item == item; }) == 0) {
+      return std::nullopt;
+    }
+    const auto past = std::find_if(rare.attempts.begin(), rare.attempts.end(),
+                                   [item](const auto& each) { return each.item == item; });
+    attempt = past->count + 1;
+  }
+  unpark(job, 1);
+  if (job.decided(item)) {
+    job.drop(item, item + 1);
+    return std::nullopt;
+  }
+  retried_.fetch_add(1, std::memory_order_relaxed);
+  return attempt;
+}
+
+void thread_core::unpark(thread_job& job, std::size_t items) {
+  std::vector<sleeper> to_end;
+  std::vector<std::shared_ptr<thread_job>> kept;  // destroyed without the lock
+  const auto key = std::static_pointer_cast<thread_job>(job.shared_from_this());
+  {
+    const std::lock_guard lock{mutex_};
+    for (; items > 0; --items) {
+      if (const auto found = parked_.find(key); found != parked_.end()) {
+        kept.push_back(std::move(parked_.extract(found).value()));
+      }
+    }
+    if (closing_ && parked_.empty()) {
+      to_end = begin_closing();
+    }
+  }
+  for (const sleeper& each : to_end) {
+    wake(each);
+  }
+}
+
+std::vector<std::shared_ptr<thread_job>> thread_core::parked_jobs() {
+  const std::lock_guard lock{mutex_};
+  return {parked_.begin(), parked_.end()};
+}
+
+std::uint32_t thread_core::attempt_of(const thread_job& job, std::uint32_t item) {
+  const std::lock_guard lock{control_};
+  if (job.rare_) {
+    for (const auto& each : job.rare_->attempts) {
+      if (each.item == item) {
+        return each.count + 1;
+      }
+    }
+  }
+  return 1;
+}
+
+}  // namespace troupe::detail
