@@ -2,17 +2,13 @@
 #include "coroutine_loop.hpp"
 
 #include "troupe/detail/coroutine_run.hpp"
-#include "troupe/error.hpp"
+
+#include "task_executor.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
-#include <asio/error.hpp>
-#include <asio/execution/execute.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/prefer.hpp>
-#include <asio/query.hpp>
-#include <asio/require.hpp>
 #include <chrono>
 #include <system_error>
 #include <type_traits>
@@ -35,68 +31,6 @@ std::uint64_t now_ns() {
                                         std::chrono::steady_clock::now().time_since_epoch())
                                         .count());
 }
-
-bool says_stopped(const std::exception_ptr& thrown) {
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const std::system_error& e) {
-    return e.code() == asio::error::operation_aborted || e.code() == std::errc::operation_canceled;
-  } catch (const cancelled_error&) {
-    return true;  // what it awaited was cancelled first
-  } catch (...) {
-    return false;
-  }
-}
-
-/// Runs functions as a certain task: Asio resumes a coroutine only through its executor, so this is
-/// where `current` follows it.
-template <class Inner>
-class task_executor {
- public:
-  task_executor(std::shared_ptr<const current_task> as, Inner inner) noexcept
-      : as_{std::move(as)}, inner_{std::move(inner)} {}
-
-  template <class Property>
-    requires(asio::can_query<const Inner&, Property>::value)
-  decltype(auto) query(const Property& property) const {
-    return asio::query(inner_, property);
-  }
-  template <class Property>
-    requires(asio::can_require<const Inner&, Property>::value)
-  auto require(const Property& property) const {
-    return of(asio::require(inner_, property));
-  }
-  template <class Property>
-    requires(asio::can_prefer<const Inner&, Property>::value)
-  auto prefer(const Property& property) const {
-    return of(asio::prefer(inner_, property));
-  }
-  template <class Function>
-  void execute(Function&& function) const {
-    asio::execution::execute(
-        inner_,
-        [as = as_, run = std::decay_t<Function>(std::forward<Function>(function))]() mutable {
-          const as_task scope{*as};
-          std::move(run)();
-        });
-  }
-
-  friend bool operator==(const task_executor& a, const task_executor& b) noexcept {
-    return a.as_ == b.as_ && a.inner_ == b.inner_;
-  }
-  friend bool operator!=(const task_executor& a, const task_executor& b) noexcept {
-    return !(a == b);
-  }
-
- private:
-  template <class Other>
-  task_executor<Other> of(Other other) const {
-    return {as_, std::move(other)};
-  }
-
-  std::shared_ptr<const current_task> as_;
-  Inner inner_;
-};
 
 }  // namespace
 
@@ -142,8 +76,8 @@ class coroutine_loop::state::run final : public coroutine_run,
 
   [[nodiscard]] asio::any_io_executor executor() override {
     // Whoever keeps the executor keeps what it speaks of.
-    return task_executor{std::shared_ptr<const current_task>{shared_from_this(), &as_},
-                         home_.io.get_executor()};
+    return task_executor<as_task, current_task, asio::io_context::executor_type>{
+        std::shared_ptr<const current_task>{shared_from_this(), &as_}, home_.io.get_executor()};
   }
   [[nodiscard]] asio::cancellation_slot stop_slot() override { return signal_.slot(); }
   byte_sink& result() override { return home_.result(); }

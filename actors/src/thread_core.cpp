@@ -108,13 +108,13 @@ void thread_core::resize(int workers) {
   {
     const std::lock_guard lock{mutex_};
     check_accepting();
-    least_ = most_ = wanted_ = workers;
+    most_ = least_ = wanted_ = workers;
     try {
       while (staying_ < wanted_) {
         to_wake.push_back(add_worker());
       }
     } catch (const std::system_error& refused) {
-      least_ = most_ = wanted_ = staying_;
+      most_ = least_ = wanted_ = staying_;
       problem = std::make_exception_ptr(
           error{errc::resource_exhausted, task_ran::no,
                 "cannot start more threads of " + title() + ": " + refused.what()});
@@ -178,7 +178,7 @@ bool thread_core::begin(worker& self) {
   ready_ += problem ? 0 : 1;
   if (problem) {
     most_ = std::max(1, staying_ - 1);  // the next would fare no better
-    least_ = std::min(least_, most_);
+    least_ = std::min(least_, most_.load());
     if (!start_problem_) {
       start_problem_ = problem;
     }
@@ -189,6 +189,10 @@ bool thread_core::begin(worker& self) {
 
 void thread_core::leave(worker& self) {
   wait_helper::of_this_thread() = nullptr;
+  {
+    const std::lock_guard lock{self.bell->mutex};
+    self.bell->poke = nullptr;
+  }
   bool last = false;
   std::unique_ptr<worker> gone;
   {
@@ -387,6 +391,11 @@ thread_core_ptr make_thread_pool(const thread_pool_options& options) {
   if (options.workers < 1 || options.workers > most_workers) {
     refuse(".workers = " + std::to_string(options.workers) + " is not between 1 and " +
            std::to_string(most_workers) + " (leave it out for usable_cpus())");
+  }
+  constexpr int most_concurrency = 65'536;
+  if (options.concurrency < 1 || options.concurrency > most_concurrency) {
+    refuse(".concurrency = " + std::to_string(options.concurrency) + " is not between 1 and " +
+           std::to_string(most_concurrency));
   }
   if (options.min_workers || options.max_workers) {
     const int most = options.max_workers.value_or(options.workers);

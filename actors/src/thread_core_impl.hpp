@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,13 +42,14 @@ struct local_task {
   [[nodiscard]] std::stop_token stop_token() const;
 };
 
+class worker_loop;
+
 /// Somebody's sleep that others may end; outlives whoever sleeps.
 struct nudge {
   std::atomic<std::uint32_t> word{0};
-  void wake() noexcept {
-    word.fetch_add(1);
-    futex_wake_all(word);
-  }
+  std::mutex mutex;
+  std::function<void()> poke;  // guarded by mutex; for one that sleeps in a loop of coroutines
+  void wake() noexcept;
 };
 
 /// The core of a thread pool.
@@ -87,6 +89,8 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   void departed();
 
   [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
+  /// Tasks that may be on workers at the same time.
+  [[nodiscard]] int most_at_once() const noexcept { return most_.load() * options_.concurrency; }
   [[nodiscard]] const options_ptr& task_defaults() const noexcept { return task_defaults_; }
   [[nodiscard]] std::string title() const { return "thread pool '" + options_.name + "'"; }
   [[nodiscard]] const std::shared_ptr<callback_runner>& callbacks() const { return callbacks_; }
@@ -168,6 +172,19 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   void leave(worker& self);
   void run_claimed(worker& self, claimed& work, const future_state* awaited);
   void run_item(worker& self, thread_job& job, std::uint32_t item, bool again);
+  /// The attempt that begins now; none if the item is over already.
+  std::optional<std::uint32_t> enter(thread_job& job, std::uint32_t item, bool again);
+  /// After it ran: says how it ended, unless somebody has.
+  void conclude(worker& self, thread_job& job, std::uint32_t item, bool stored,
+                const std::exception_ptr& thrown, bool outer_parked);
+
+  // Coroutines; see thread_coroutines.cpp.
+  friend class worker_loop;
+  void begin_coroutine(worker& self, const std::shared_ptr<thread_job>& job, std::uint32_t item,
+                       bool again);
+  void coroutine_ended(worker& self, const std::shared_ptr<thread_job>& job, std::uint32_t item,
+                       bool stored, const std::exception_ptr& thrown, bool stopped);
+  [[nodiscard]] bool may_begin_more(const worker& self) const;
   /// Runs one claim if there is any, of `wanted` rather than of another; false: nothing.
   bool lend_a_hand(worker& self, const std::shared_ptr<thread_job>& wanted,
                    const future_state* awaited);
@@ -234,7 +251,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   int ready_ = 0;                 // guarded by mutex_; those of them that are initialized
   int wanted_ = 0;                // guarded by mutex_; how many should stay
   int least_ = 0;                 // guarded by mutex_; bounds for wanted_
-  int most_ = 0;                  // guarded by mutex_
+  std::atomic<int> most_{0};      // written with mutex_
   std::multiset<std::shared_ptr<thread_job>> parked_;  // guarded by mutex_; one for each item
   bool idle_watched_ = false;          // guarded by mutex_; the timekeeper will look at them
   std::uint64_t next_worker_ = 1;      // guarded by mutex_
@@ -266,9 +283,13 @@ const thread_core* owner_of(const future_state& state) noexcept;
 /// A worker as its core knows it, and the help its thread gives while it waits.
 class thread_core::worker final : public wait_helper {
  public:
-  worker(thread_core& owner, int place, std::uint64_t number)
-      : core{owner}, index{place}, id{number} {}
+  worker(thread_core& owner, int place, std::uint64_t number);
+  ~worker() override;
   void wait_for(const future_state& awaited) override;
+  /// With the core's mutex_ held.
+  void stopped_running(const thread_job& job);
+  void sleep(std::uint32_t seen, const deadline& until);
+  void note_busy();
   /// With the core's mutex_ held: something waits that only this one may take.
   [[nodiscard]] bool anything_for_me() const;
 
@@ -286,6 +307,7 @@ class thread_core::worker final : public wait_helper {
   bool leaving = false;   // guarded by the core's mutex_: takes nothing more
   bool present = false;   // guarded by the core's mutex_: initialized, and not gone
   int depth = 0;          // its own: tasks on its stack
+  std::unique_ptr<worker_loop> loop;  // its own; made with its first coroutine
   std::shared_ptr<nudge> bell = std::make_shared<nudge>();
   alignas(64) std::atomic<std::uint64_t> succeeded{0};
   std::atomic<std::uint32_t> busy{0};

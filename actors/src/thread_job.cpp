@@ -48,6 +48,8 @@ bool thread_job::claim_outcome(std::uint32_t item) noexcept {
   return !(decided_many_ ? decided_many_[item] : decided_one_).exchange(true);
 }
 
+void thread_job::begin(std::uint32_t, const std::shared_ptr<local_run>&) {}
+
 bool thread_job::decided(std::uint32_t item) const noexcept {
   return (decided_many_ ? decided_many_[item] : decided_one_).load();
 }

@@ -200,7 +200,7 @@ struct thread_map::state {
     if (how.map.window > 0) {
       return how.map.window;
     }
-    const auto workers = static_cast<std::size_t>(pool->options().workers);
+    const auto workers = static_cast<std::size_t>(pool->most_at_once());
     return std::max({job_items * (workers + 1) * 2, how.map.chunk * workers * 2, workers * 2});
   }
 
@@ -241,8 +241,10 @@ struct thread_map::state {
     }
     built->first_item = pulled;
     pulled += input.seal(*built);
-    built->slice = static_cast<std::uint32_t>(
-        how.task->timeout ? 1 : std::clamp<std::size_t>(how.map.chunk, 1, count));
+    built->slice =
+        static_cast<std::uint32_t>(how.task->timeout || built->is_coroutine()
+                                       ? 1
+                                       : std::clamp<std::size_t>(how.map.chunk, 1, count));
     return built;
   }
 

@@ -298,7 +298,7 @@ thread_core::sleeper thread_core::call(worker& which) {
 }
 
 thread_core::sleeper thread_core::grow() {
-  if (staying_ >= most_ || closing_ ||
+  if (staying_ >= most_.load() || closing_ ||
       std::any_of(workers_.begin(), workers_.end(),
                   [](const auto& each) { return !each->leaving && each->free.load(); })) {
     return {};

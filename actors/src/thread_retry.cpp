@@ -57,9 +57,8 @@ bool thread_core::park(thread_job& job, std::uint32_t item, const std::exception
   if (worker* const self = worker_of_this_thread()) {
     self->parked = true;
   }
-  callbacks_->run([self = shared_from_this(), kept, item, what] {
-    self->ask_whether_again(kept, item, what);
-  });
+  callbacks_->run(
+      [self = shared_from_this(), kept, item, what] { self->ask_whether_again(kept, item, what); });
   return true;
 }
 

@@ -4,11 +4,14 @@
 // wait.
 
 #include "thread_core_impl.hpp"
+#include "thread_coroutines.hpp"
 
 #include <sched.h>
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <optional>
 #include <utility>
 
 namespace troupe::detail {
@@ -43,6 +46,10 @@ std::stop_token local_task::stop_token() const {
   return core->stop_token_of(*job, item);
 }
 
+bool thread_core::may_begin_more(const worker& self) const {
+  return !self.loop || self.loop->active() < static_cast<std::size_t>(options_.concurrency);
+}
+
 /// On the worker's thread, for a message that woke it; false: the worker leaves.
 bool thread_core::turn(worker& self) {
   if (!std::exchange(self.began, true) && !begin(self)) {
@@ -60,40 +67,55 @@ bool thread_core::turn(worker& self) {
   claimed work;
   int patience = 0;
   for (;;) {
-    enum class next_step : std::uint8_t { run, look_again, sleep, leave } next_step{};
+    enum class next_step : std::uint8_t { run, look_again, loop, sleep, leave } next_step{};
     bool idle_unwatched = false;
     const claimed finished = std::move(work);  // destroyed without the lock, as are the buried
     work = {};
     buried_jobs buried;
     std::vector<sleeper> to_wake;
     sleeper next;
+    if (self.loop) {
+      self.loop->run_ready();
+    }
+    const bool looping = self.loop && self.loop->active() > 0;
+    const bool leftovers = !looping && self.loop && self.loop->has_work();
+    const std::uint32_t rung = self.bell->word.load();
     {
       const std::lock_guard lock{mutex_};
       if (std::exchange(self.expected, false)) {
         waking_ = false;
       }
       if (finished.job) {
-        self.running.pop_back();
+        self.stopped_running(*finished.job);
       }
-      self.free.store(true);
+      const bool may_take = may_begin_more(self) && !self.leaving;
+      self.free.store(may_take);
       // The last that could begin stays: one that is starting may fail to.
-      if (!closing_ && staying_ > wanted_ && ready_ > 1) {
+      if (!self.leaving && !closing_ && staying_ > wanted_ && ready_ > 1) {
         withdraw(self, to_wake);
         if (anything_queued()) {
           next = pick_sleeper();  // it may have been woken for that
         }
-        next_step = next_step::leave;
-      } else if (take(self, work, buried)) {
+        next_step = next_step::look_again;
+      } else if (may_take && take(self, work, buried)) {
         self.free.store(false);
         self.running.push_back(work.job.get());
         if (anything_queued()) {
           next = pick_sleeper();
         }
         next_step = next_step::run;
-      } else if (closing_ && parked_.empty()) {
+      } else if (looping) {
+        if (may_take) {
+          lenders_.push_back(&self);
+        }
+        next_step = next_step::loop;
+      } else if (self.leaving || (closing_ && parked_.empty())) {
         next_step = next_step::leave;
       } else if (patience > 0) {
         next_step = next_step::look_again;
+      } else if (leftovers) {
+        lenders_.push_back(&self);  // what tasks left to run after them
+        next_step = next_step::loop;
       } else {
         idle_.push_back(&self);
         if (wanted_ > least_) {
@@ -109,10 +131,22 @@ bool thread_core::turn(worker& self) {
     wake(next);
     switch (next_step) {
       case next_step::look_again:
-        do {
+        while (patience > 0) {
           --patience;
           ::sched_yield();
-        } while (patience > 0 && queued_.load(std::memory_order_relaxed) == 0);
+          if (queued_.load(std::memory_order_relaxed) != 0) {
+            break;
+          }
+        }
+        break;
+      case next_step::loop:
+        if (self.bell->word.load() == rung) {
+          self.loop->wait({});
+        }
+        {
+          const std::lock_guard lock{mutex_};
+          std::erase(lenders_, &self);
+        }
         break;
       case next_step::sleep:
         if (idle_unwatched) {
@@ -124,7 +158,12 @@ bool thread_core::turn(worker& self) {
         return false;
       case next_step::run:
         patience = looks_before_sleep;
-        run_claimed(self, work, nullptr);
+        if (work.job->is_coroutine()) {
+          begin_coroutine(self, work.job, work.first, work.again);
+          work = {};  // it is running until it ends
+        } else {
+          run_claimed(self, work, nullptr);
+        }
         break;
     }
   }
@@ -183,9 +222,13 @@ bool thread_core::lend_a_hand(worker& self, const std::shared_ptr<thread_job>& w
     }
   }
   wake(next);
+  if (work.job->is_coroutine()) {
+    begin_coroutine(self, work.job, work.first, work.again);
+    return true;
+  }
   run_claimed(self, work, awaited);
   const std::lock_guard lock{mutex_};
-  self.running.pop_back();
+  self.stopped_running(*work.job);
   return true;
 }
 
@@ -224,14 +267,13 @@ void thread_core::run_claimed(worker& self, claimed& work, const future_state* a
       std::memory_order_relaxed);
 }
 
-void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bool again) {
-  std::uint32_t attempt = 1;
+std::optional<std::uint32_t> thread_core::enter(thread_job& job, std::uint32_t item, bool again) {
+  std::optional<std::uint32_t> attempt{1};
   if (again) {
-    const auto which = begin_again(job, item);
-    if (!which) {
-      return;
+    attempt = begin_again(job, item);
+    if (!attempt) {
+      return std::nullopt;
     }
-    attempt = *which;
   }
   if (job.group && job.group->cuts(job.first_item + item)) {
     job.drop(item, item + 1);
@@ -242,12 +284,20 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bo
                  "up",
                  job));
     }
+    return std::nullopt;
+  }
+  return attempt;
+}
+
+void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bool again) {
+  const auto attempt = enter(job, item, again);
+  if (!attempt) {
     return;
   }
-  const local_task now{job.number_, this, &job, item, attempt};
+  const local_task now{job.number_, this, &job, item, *attempt};
   const local_task* const before = std::exchange(local_task::here(), &now);
   ++self.depth;
-  self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
+  self.note_busy();
   const bool limited = job.options_->timeout.has_value();
   if (limited) {
     begin_limit(job, item);
@@ -265,7 +315,18 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bo
   }
   local_task::here() = before;
   --self.depth;
-  self.busy.store(static_cast<std::uint32_t>(self.depth), std::memory_order_relaxed);
+  self.note_busy();
+  if (self.depth == 0 && !job.group && may_begin_more(self)) {
+    self.free.store(true);  // before anybody hears of the outcome, and submits the next
+  }
+  conclude(self, job, item, stored, thrown, outer_parked);
+}
+
+void thread_core::conclude(worker& self, thread_job& job, std::uint32_t item, bool stored,
+                           const std::exception_ptr& thrown, bool outer_parked) {
+  if (job.is_coroutine() && !job.repeats()) {
+    job.drop(item, item + 1);
+  }
   if (job.repeats()) {
     if (thrown && (!job.doomed_.load() || doom_of(job, item) == thread_job::doom::none)) {
       park(job, item, thrown, nullptr);
@@ -275,9 +336,6 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bo
     }
     job.drop(item, item + 1);  // before anybody hears of the outcome
   }
-  if (self.depth == 0 && !job.group) {
-    self.free.store(true);  // before anybody hears of the outcome, and submits the next
-  }
   if (stored) {
     // One writer, hence no read-modify-write.
     self.succeeded.store(self.succeeded.load(std::memory_order_relaxed) + 1,
@@ -285,6 +343,42 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bo
     settle(job, 1);
   } else if (thrown && job.decide(item)) {
     fail_thrown(job, item, thrown);
+  }
+}
+
+thread_core::worker::worker(thread_core& owner, int place, std::uint64_t number)
+    : core{owner}, index{place}, id{number} {}
+thread_core::worker::~worker() = default;
+
+void thread_core::worker::stopped_running(const thread_job& job) {
+  const auto found = std::find(running.rbegin(), running.rend(), &job);
+  running.erase(std::next(found).base());  // others may have begun since, and go on
+}
+
+void thread_core::worker::note_busy() {
+  busy.store(
+      static_cast<std::uint32_t>(depth) + static_cast<std::uint32_t>(loop ? loop->active() : 0),
+      std::memory_order_relaxed);
+}
+
+void nudge::wake() noexcept {
+  word.fetch_add(1);
+  futex_wake_all(word);
+  const std::lock_guard lock{mutex};
+  if (poke) {
+    poke();
+  }
+}
+
+void thread_core::worker::sleep(std::uint32_t seen, const deadline& until) {
+  if (loop && loop->has_work()) {
+    ++depth;  // a coroutine that blocks lends a hand, too, and not without end
+    if (bell->word.load() == seen) {
+      loop->wait(until);
+    }
+    --depth;
+  } else {
+    futex_wait(bell->word, seen, until);
   }
 }
 
@@ -298,6 +392,14 @@ void thread_core::worker::wait_for(const future_state& awaited) {
   const bool of_this_pool = wanted || owner_of(awaited) == &core;
   bool observed = false;
   while (!awaited.done()) {
+    if (loop) {
+      ++depth;
+      loop->run_ready();
+      --depth;
+      if (awaited.done()) {
+        break;
+      }
+    }
     const bool may_lend = depth < max_lending_depth;
     if (may_lend) {
       if (core.lend_a_hand(*this, wanted, &awaited)) {
@@ -325,7 +427,7 @@ void thread_core::worker::wait_for(const future_state& awaited) {
     }
     // At the limit nobody rings when what is awaited goes back to waiting in the queue.
     constexpr auto look_again = std::chrono::milliseconds{10};
-    futex_wait(bell->word, seen, may_lend ? deadline{} : deadline_after(look_again));
+    sleep(seen, may_lend ? deadline{} : deadline_after(look_again));
     if (may_lend) {
       const std::lock_guard lock{core.mutex_};
       std::erase(core.lenders_, this);

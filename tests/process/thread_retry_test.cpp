@@ -125,8 +125,9 @@ TEST_F(ThreadRetry, WhatCannotBeKeptIsRefusedByName) {
     }
     return "nothing was thrown";
   };
-  EXPECT_NE(text_of([&] { retrying.apply([](plain_argument) {}, plain_argument{}); })
-                .find("plain_argument"),
+  EXPECT_NE(text_of([&] {
+              retrying.apply([](plain_argument) {}, plain_argument{});
+            }).find("plain_argument"),
             std::string::npos);
   EXPECT_NE(text_of([&] {
               retrying.apply([](std::unique_ptr<int>) {}, std::make_unique<int>(1));
@@ -296,8 +297,7 @@ TEST_F(ThreadRetry, ArgumentsAreGoneWhenTheOutcomeIsThere) {
 
 TEST_F(ThreadRetry, ABoundTaskIsTriedAgainOnItsWorker) {
   thread_pool p{{.workers = 3}};
-  const auto keyed =
-      p.with({.retries = 3, .retry_if = is_transient, .affinity = "k"});
+  const auto keyed = p.with({.retries = 3, .retry_if = is_transient, .affinity = "k"});
   const auto home = thread_pool_with{keyed}.apply([] { return std::this_thread::get_id(); });
   std::atomic<int> tries{0};
   for (int i = 0; i < 20; ++i) {

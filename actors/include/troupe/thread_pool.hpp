@@ -24,6 +24,9 @@ namespace troupe {
 struct thread_pool_options {
   /// Worker threads, 1 to 4096; unless `min_workers` or `max_workers` is given.
   int workers = usable_cpus();
+  /// Tasks that one worker has begun at the same time, 1 to 65536, as pool_options has it: what a
+  /// coroutine (troupe/task.hpp) waits for leaves its worker to others.
+  int concurrency = 1;
   /// Runs once in every worker thread before its first task; may capture. If it throws, the pool's
   /// constructor throws that exception.
   std::function<void()> initializer{};

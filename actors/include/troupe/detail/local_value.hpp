@@ -29,6 +29,8 @@ class local_value {
       return std::move(*value_);
     }
   }
+  /// It is not wanted after all.
+  void drop() noexcept { value_.reset(); }
   /// For its only reader.
   R take() { return std::move(*value_); }
 

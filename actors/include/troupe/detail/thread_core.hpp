@@ -34,6 +34,8 @@ struct thread_pool_options;
 
 namespace troupe::detail {
 
+class coroutine_run;
+class local_run;
 class thread_core;
 class thread_job;
 using thread_core_ptr = std::shared_ptr<thread_core>;
@@ -87,6 +89,9 @@ class thread_job : public future_state {
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   [[nodiscard]] thread_core* owner() const noexcept { return owner_.get(); }
   [[nodiscard]] const task_options& options() const noexcept { return *options_; }
+  /// Its items are coroutines, and `begin` takes the place of `run`.
+  [[nodiscard]] virtual bool is_coroutine() const noexcept = 0;
+  [[nodiscard]] virtual bool is_void() const noexcept = 0;
   /// Why an item has no value, null if it has one; only when done.
   [[nodiscard]] std::exception_ptr item_exception(std::uint32_t item) const;
   [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
@@ -105,6 +110,9 @@ class thread_job : public future_state {
   /// Runs an item: calls the function, then `decide`, and if that is true stores the value. What
   /// `decide` said.
   virtual bool run(std::uint32_t item) = 0;
+  /// The function is called when `run`'s executor gets to it. At the end `run` is told of the
+  /// value, and stores it if it is the outcome, and then that it ended.
+  virtual void begin(std::uint32_t item, const std::shared_ptr<local_run>& run);
   /// Empty if items can run more than once; else the type of the argument that cannot be kept.
   [[nodiscard]] virtual std::string unrepeatable() const = 0;
   /// Items may have to run again: arguments are kept until their last attempt.
@@ -115,9 +123,12 @@ class thread_job : public future_state {
   virtual void drop(std::uint32_t first, std::uint32_t last) noexcept = 0;
   /// True: the caller says what the item's outcome is. False: somebody has, or its time was over.
   bool decide(std::uint32_t item);
+  /// The same for the value of a coroutine.
+  bool decide(std::uint32_t item, local_run& run);
 
  private:
   friend class thread_core;
+  friend class local_run;
   friend struct local_task;
   struct item_end {
     std::uint32_t item = 0;
@@ -246,9 +257,17 @@ const std::vector<std::shared_ptr<thread_job>>& jobs_of(const future_state& all)
 
 // ---- typed tasks -------------------------------------------------------------------------------
 
-/// As in a process: what points at text is kept as text.
+/// As in a process: what points at text is kept as text, and a coroutine counts as what it returns.
+template <class Raw>
+struct local_outcome {
+  using coroutine = coroutine_traits<std::remove_cvref_t<Raw>>;
+  static constexpr bool is_coroutine = coroutine::is_coroutine;
+  using type = kept_result<typename coroutine::result>;
+};
 template <class F, class... Args>
-using local_result_t = kept_result<std::invoke_result_t<F, Args...>>;
+using local_result_t = typename local_outcome<std::invoke_result_t<F, Args...>>::type;
+
+std::shared_ptr<coroutine_run> as_coroutine_run(const std::shared_ptr<local_run>& run);
 
 /// The type of the argument that cannot be kept; the function's, if it can be called only once.
 template <class F, class... Args>
@@ -282,7 +301,54 @@ class thread_call final : public thread_job {
   static constexpr bool may_repeat =
       std::is_invocable_v<F&, Args...> && (enable_repeat<Args>::value && ...);
 
+  using outcome = local_outcome<std::invoke_result_t<F, Args...>>;
+
+  [[nodiscard]] bool is_coroutine() const noexcept override { return outcome::is_coroutine; }
+  [[nodiscard]] bool is_void() const noexcept override { return std::is_void_v<R>; }
+  void begin(std::uint32_t item, const std::shared_ptr<local_run>& run) override {
+    if constexpr (outcome::is_coroutine) {
+      // The function and the arguments stay where they are until the coroutine has ended; or, if it
+      // may have to begin again, the arguments that it gets are copies.
+      if constexpr (may_repeat) {
+        if (repeats()) {
+          auto copies = std::make_shared<std::tuple<Args...>>(std::apply(
+              [](const F&, const Args&... args) { return std::tuple<Args...>(args...); }, *call_));
+          begin_coroutine(item, run, [this, copies = std::move(copies)] {
+            return std::apply(
+                [this](Args&... args) {
+                  return std::invoke(std::get<0>(*call_), std::move(args)...);
+                },
+                *copies);
+          });
+          return;
+        }
+      }
+      begin_coroutine(item, run, [this] { return invoke(); });
+    } else {
+      thread_job::begin(item, run);
+    }
+  }
+  template <class Make>
+  void begin_coroutine(std::uint32_t item, const std::shared_ptr<local_run>& run, Make make) {
+    outcome::coroutine::begin(as_coroutine_run(run), std::move(make),
+                              [this, item, r = run.get()](auto& value, auto& /*sink*/) {
+                                if constexpr (!std::is_void_v<R>) {
+                                  value_.store(static_cast<R>(std::move(value)));
+                                  if (!decide(item, *r)) {
+                                    value_.drop();
+                                  }
+                                }
+                              });
+  }
+
   bool run(std::uint32_t item) override {
+    if constexpr (outcome::is_coroutine) {
+      return false;
+    } else {
+      return run_function(item);
+    }
+  }
+  bool run_function(std::uint32_t item) {
     if constexpr (may_repeat) {
       if (repeats()) {
         return keep(item, [this]() -> R { return static_cast<R>(invoke_with_copies()); });
@@ -304,11 +370,11 @@ class thread_call final : public thread_job {
       call();
       return decide(item);
     } else {
-      R result = call();
+      value_.store(call());
       if (!decide(item)) {
+        value_.drop();
         return false;
       }
-      value_.store(std::move(result));
       return true;
     }
   }
@@ -351,6 +417,9 @@ struct shared_function {
     if constexpr (as_const<Args...>) {
       return static_cast<R>(std::invoke(function, std::forward<Args>(args)...));
     } else {
+      static_assert(!local_outcome<std::invoke_result_t<F&, Args...>>::is_coroutine,
+                    "troupe: a map's coroutine function must be callable as const: many of it run "
+                    "at once");
       static_assert(std::is_copy_constructible_v<F>,
                     "troupe: a map's function that changes itself must be copyable: each item is "
                     "given to a fresh copy");
@@ -365,9 +434,11 @@ template <class F, class Item>
 struct local_plain {
   static_assert(std::is_invocable_v<typename shared_function<F>::template called<Item>, Item>,
                 "troupe: the function of this map cannot be called with the range's values");
-  using result = local_result_t<typename shared_function<F>::template called<Item>, Item>;
-  static result call(const shared_function<F>& function, Item&& item) {
-    return function.template call<result>(std::move(item));
+  using raw_result = std::invoke_result_t<typename shared_function<F>::template called<Item>, Item>;
+  using result = typename local_outcome<raw_result>::type;
+  template <class R>
+  static R call(const shared_function<F>& function, Item&& item) {
+    return function.template call<R>(std::move(item));
   }
 };
 template <class F, class Item, class Indices = std::make_index_sequence<std::tuple_size_v<Item>>>
@@ -378,10 +449,12 @@ struct local_starred<F, Item, std::index_sequence<I...>> {
   static_assert(std::is_invocable_v<called, std::tuple_element_t<I, Item>...>,
                 "troupe: the function of this starmap cannot be called with the elements of the "
                 "range's values");
-  using result = local_result_t<called, std::tuple_element_t<I, Item>...>;
-  static result call(const shared_function<F>& function, Item&& item) {
+  using raw_result = std::invoke_result_t<called, std::tuple_element_t<I, Item>...>;
+  using result = typename local_outcome<raw_result>::type;
+  template <class R>
+  static R call(const shared_function<F>& function, Item&& item) {
     using std::get;
-    return function.template call<result>(get<I>(std::move(item))...);
+    return function.template call<R>(get<I>(std::move(item))...);
   }
 };
 
@@ -422,26 +495,60 @@ class thread_block final : public thread_job {
   }
 
  private:
-  bool run(std::uint32_t item) override {
+  using outcome = local_outcome<typename Shape::raw_result>;
+
+  [[nodiscard]] bool is_coroutine() const noexcept override { return outcome::is_coroutine; }
+  [[nodiscard]] bool is_void() const noexcept override { return std::is_void_v<result>; }
+  void begin(std::uint32_t item, const std::shared_ptr<local_run>& run) override {
+    if constexpr (outcome::is_coroutine) {
+      auto argument = std::make_shared<Item>(given(item));
+      outcome::coroutine::begin(
+          as_coroutine_run(run),
+          [this, argument = std::move(argument)] {
+            return Shape::template call<typename Shape::raw_result>(*function_,
+                                                                    std::move(*argument));
+          },
+          [this, item, r = run.get()](auto& value, auto& /*sink*/) {
+            if constexpr (!std::is_void_v<result>) {
+              values_[item].store(static_cast<result>(std::move(value)));
+              if (!decide(item, *r)) {
+                values_[item].drop();
+              }
+            }
+          });
+    } else {
+      thread_job::begin(item, run);
+    }
+  }
+  /// What an item is called with: the item itself, or a copy if it may have to run again.
+  Item given(std::uint32_t item) {
     if constexpr (enable_repeat<Item>::value) {
       if (repeats()) {
-        return run_with(item, Item(std::as_const(*items_[item])));
+        return Item(std::as_const(*items_[item]));
       }
     }
     Item argument{std::move(*items_[item])};
     items_[item].reset();
-    return run_with(item, std::move(argument));
+    return argument;
+  }
+
+  bool run(std::uint32_t item) override {
+    if constexpr (outcome::is_coroutine) {
+      return false;
+    } else {
+      return run_with(item, given(item));
+    }
   }
   bool run_with(std::uint32_t item, Item&& argument) {
     if constexpr (std::is_void_v<result>) {
-      Shape::call(*function_, std::move(argument));
+      Shape::template call<void>(*function_, std::move(argument));
       return decide(item);
     } else {
-      result value = Shape::call(*function_, std::move(argument));
+      values_[item].store(Shape::template call<result>(*function_, std::move(argument)));
       if (!decide(item)) {
+        values_[item].drop();
         return false;
       }
-      values_[item].store(std::move(value));
       return true;
     }
   }

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Coroutines as tasks of a thread pool.
+#include "troupe/executor.hpp"
+#include "troupe/task.hpp"
+#include "troupe/this_task.hpp"
+#include "troupe/thread_pool.hpp"
+
+#include "pool_fixture.hpp"
+#include "thread_fixture.hpp"
+
+#include <algorithm>
+#include <asio/detached.hpp>
+#include <asio/local/connect_pair.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/read.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/write.hpp>
+#include <atomic>
+#include <latch>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace troupe::test {
+namespace {
+
+struct ThreadCoroutine : pool_test {};
+
+task<int> square_later(int x) {
+  co_await sleep_for(std::chrono::microseconds{x % 7 * 100});
+  co_return x* x;
+}
+
+task<int> square_now(int x) {
+  co_return x* x;
+}
+
+/// Ends once `count` of them have begun.
+task<int> meet(std::atomic<int>* begun, int count, int result) {
+  ++*begun;
+  while (begun->load() < count) {
+    co_await sleep_for(1ms);
+  }
+  co_return result;
+}
+
+task<int> wait_for_ever(std::atomic<int>* begun) {
+  ++*begun;
+  co_await sleep_for(1h);
+  co_return 0;
+}
+
+TEST_F(ThreadCoroutine, FifteenRunAtOnceOnTwoWorkers) {
+  thread_pool p{{.workers = 2, .concurrency = 8}};
+  for (int round = 0; round < 3; ++round) {
+    std::atomic<int> begun{0};
+    std::vector<future<int>> results;
+    for (int i = 0; i < 15; ++i) {
+      results.push_back(p.apply_async(meet, &begun, 15, i));
+    }
+    for (int i = 0; i < 15; ++i) {
+      EXPECT_EQ(results[static_cast<std::size_t>(i)].get(), i)
+          << "each ends only after all had begun";
+    }
+  }
+  EXPECT_EQ(p.stats().succeeded, 45U);
+}
+
+TEST_F(ThreadCoroutine, NoMoreThanTheConcurrencyHaveBegun) {
+  thread_pool p{{.workers = 2, .concurrency = 3}};
+  std::atomic<int> begun{0};
+  std::vector<future<int>> results;
+  for (int i = 0; i < 7; ++i) {
+    results.push_back(p.apply_async(meet, &begun, 7, i));
+  }
+  ASSERT_TRUE(eventually([&] { return begun == 6; }));
+  EXPECT_EQ(p.stats().running, 6U);
+  EXPECT_EQ(p.stats().queued, 1U);
+  EXPECT_FALSE(results.back().get_for(20ms)) << "it has no place yet";
+  ++begun;  // as if the seventh had begun
+  for (int i = 0; i < 7; ++i) {
+    EXPECT_EQ(results[static_cast<std::size_t>(i)].get(), i);
+  }
+}
+
+TEST_F(ThreadCoroutine, PlainTasksRunBetweenThem) {
+  thread_pool p{{.workers = 1, .concurrency = 2}};
+  std::atomic<int> begun{0};
+  auto waits = p.apply_async(meet, &begun, 2, 5);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(p.apply(square, i), i * i);
+  }
+  EXPECT_FALSE(waits.ready());
+  ++begun;
+  EXPECT_EQ(waits.get(), 5);
+}
+
+TEST_F(ThreadCoroutine, TenThousandShortOnes) {
+  thread_pool p{{.workers = 2, .concurrency = 50}};
+  std::vector<future<int>> results;
+  for (int i = 0; i < 10'000; ++i) {
+    results.push_back(p.apply_async(square_now, i % 100));
+  }
+  for (int i = 0; i < 10'000; ++i) {
+    ASSERT_EQ(results[static_cast<std::size_t>(i)].get(), i % 100 * (i % 100));
+  }
+}
+
+TEST_F(ThreadCoroutine, MapsGiveResultsInInputOrder) {
+  thread_pool p{{.workers = 2, .concurrency = 8}};
+  for (const std::size_t chunk : {0U, 1U, 16U}) {
+    const auto squares = p.map(square_later, std::views::iota(0, 300), {.chunk = chunk});
+    ASSERT_EQ(squares.size(), 300U);
+    for (int i = 0; i < 300; ++i) {
+      EXPECT_EQ(squares[static_cast<std::size_t>(i)], i * i);
+    }
+  }
+  int sum = 0;
+  for (const int y : p.imap_unordered(square_later, std::views::iota(0, 100))) {
+    sum += y;
+  }
+  EXPECT_EQ(sum, 328'350);
+  EXPECT_EQ(p.map_async(square_later, std::views::iota(0, 50)).get().at(7), 49);
+  const std::vector<std::pair<int, int>> pairs{{1, 2}, {3, 4}};
+  const auto add_later = [](int a, int b) -> task<int> {
+    co_await sleep_for(100us);
+    co_return a + b;
+  };
+  EXPECT_EQ(p.starmap(add_later, pairs), (std::vector{3, 7}));
+  thread_pool_executor ex{{.workers = 2, .concurrency = 8}};
+  std::vector<int> sums;
+  for (const int y : ex.map(add_later, std::views::iota(0, 20), std::views::iota(10, 30))) {
+    sums.push_back(y);
+  }
+  EXPECT_EQ(sums.at(19), 48);
+}
+
+TEST_F(ThreadCoroutine, ResultsThatOnlyMoveAndNone) {
+  thread_pool p{{.workers = 2, .concurrency = 4}};
+  const auto makes = [](int x) -> task<std::unique_ptr<int>> {
+    co_await sleep_for(100us);
+    co_return std::make_unique<int>(x);
+  };
+  EXPECT_EQ(*p.apply(makes, 7), 7);
+  std::atomic<int> seen{0};
+  const auto adds = [&](int x) -> task<void> {
+    co_await sleep_for(100us);
+    seen += x;
+  };
+  p.apply(adds, 5);
+  p.map(adds, std::views::iota(0, 10));
+  EXPECT_EQ(seen, 50);
+  const auto text = []() -> task<std::string_view> { co_return "lives on"; };
+  EXPECT_EQ(p.apply(text), std::string{"lives on"});
+}
+
+TEST_F(ThreadCoroutine, ArgumentsLiveUntilTheEndAndNoLonger) {
+  thread_pool p{{.workers = 1, .concurrency = 2}};
+  const auto given = std::make_shared<std::string>("a text that is too long to be short");
+  const auto reads = [given](const std::shared_ptr<std::string>& text,
+                             const std::string& other) -> task<std::string> {
+    co_await sleep_for(1ms);
+    co_return* text + other + *given;
+  };
+  auto f = p.apply_async(reads, given, std::string{" and another such text "});
+  EXPECT_EQ(f.get(), *given + " and another such text " + *given);
+  EXPECT_EQ(given.use_count(), 2) << "the test's and the function's here";
+}
+
+TEST_F(ThreadCoroutine, TheExceptionIsTheOneThatWasThrown) {
+  thread_pool p{{.workers = 1, .concurrency = 2}};
+  struct own_exception {
+    int number;
+  };
+  auto f = p.apply_async([]() -> task<void> {
+    co_await sleep_for(100us);
+    throw own_exception{7};
+  });
+  try {
+    f.get();
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const own_exception& e) {
+    EXPECT_EQ(e.number, 7);
+  }
+  EXPECT_EQ(p.stats().failed, 1U);
+}
+
+TEST_F(ThreadCoroutine, AwaitsFuturesOfItsOwnPool) {
+  thread_pool p{{.workers = 1, .concurrency = 4}};
+  const auto outer = [&](int x) -> task<int> {
+    future<int> one = p.apply_async(square, x);
+    future<int> two = p.apply_async(square_later, x);
+    const int a = co_await as_awaitable(one);
+    const int b = co_await as_awaitable(two);
+    co_return a + b;
+  };
+  EXPECT_EQ(p.apply(outer, 5), 50);
+  // Without room for a second one, one that blocks lends a hand.
+  thread_pool narrow{{.workers = 1}};
+  EXPECT_EQ(narrow.apply([&](int x) -> task<int> {
+    co_await sleep_for(1ms);
+    co_return narrow.apply(square_later, x) + narrow.apply(square, x);
+  }, 5), 50);
+  // And so does a plain task that waits for a coroutine.
+  EXPECT_EQ(narrow.apply([&](int x) { return narrow.apply(square_later, x); }, 5), 25);
+  EXPECT_EQ(narrow.apply([&] { return narrow.map(square_later, std::views::iota(0, 20)).at(4); }),
+            16);
+}
+
+TEST_F(ThreadCoroutine, ThisTaskIsRightAfterEverySuspension) {
+  thread_pool p{{.workers = 1, .concurrency = 10}};
+  const auto asks = [](int) -> task<bool> {
+    const std::uint64_t id = this_task::id();
+    bool same = id != 0;
+    for (int i = 0; i < 20; ++i) {
+      co_await sleep_for(50us);
+      same = same && this_task::id() == id && this_task::attempt() == 1;
+    }
+    co_return same;
+  };
+  for (const bool same : p.map(asks, std::views::iota(0, 10))) {
+    EXPECT_TRUE(same);
+  }
+}
+
+TEST_F(ThreadCoroutine, CancellingOneLeavesTheOthers) {
+  thread_pool p{{.workers = 1, .concurrency = 3}};
+  std::atomic<int> begun{0};
+  auto one = p.apply_async(wait_for_ever, &begun);
+  auto other = p.apply_async(meet, &begun, 4, 9);
+  auto third = p.apply_async(wait_for_ever, &begun);
+  auto waits = p.apply_async(square_now, 3);
+  ASSERT_TRUE(eventually([&] { return begun == 3; }));
+  EXPECT_TRUE(waits.cancel());
+  one.cancel();
+  EXPECT_THROW(one.get(), cancelled_error);
+  EXPECT_FALSE(other.ready());
+  ++begun;
+  EXPECT_EQ(other.get(), 9);
+  third.cancel();
+  EXPECT_THROW(third.get(), cancelled_error);
+  EXPECT_EQ(p.stats().cancelled, 3U);
+}
+
+TEST_F(ThreadCoroutine, AStopRequestMayBeCaught) {
+  thread_pool p{{.workers = 1, .concurrency = 2}};
+  std::atomic<int> begun{0};
+  auto f = p.apply_async([&]() -> task<std::string> {
+    const std::stop_token stop = this_task::stop_token();
+    ++begun;
+    try {
+      co_await sleep_for(1h);
+    } catch (const std::system_error&) {
+    }
+    co_return stop.stop_requested() ? "asked to stop" : "not asked";
+  });
+  ASSERT_TRUE(eventually([&] { return begun == 1; }));
+  f.cancel();
+  EXPECT_EQ(f.get(), "asked to stop");
+}
+
+TEST_F(ThreadCoroutine, TimeoutsAndDeadlinesEndThem) {
+  thread_pool p{{.workers = 1, .concurrency = 4}};
+  std::atomic<int> begun{0};
+  auto stays = p.apply_async(meet, &begun, 4, 9);
+  auto timed = p.with({.timeout = 5ms}).apply_async(wait_for_ever, &begun);
+  auto late = p.with({.deadline = 5ms}).apply_async(wait_for_ever, &begun);
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return timed.get(); }));
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return late.get(); }));
+  begun = 4;
+  EXPECT_EQ(stays.get(), 9);
+}
+
+TEST_F(ThreadCoroutine, RetriesBeginAgainWithTheArguments) {
+  thread_pool p{{.workers = 2, .concurrency = 4}};
+  const auto retrying =
+      p.with({.retries = 3, .retry_if = [](const error&) { return true; }, .backoff = 1ms});
+  std::vector<std::atomic<int>> tries(20);
+  const auto fails_twice = [&](std::size_t i, std::string text) -> task<std::string> {
+    co_await sleep_for(100us);
+    if (++tries[i] < 3) {
+      text.clear();
+      throw std::out_of_range{"not yet"};
+    }
+    co_return text + std::to_string(this_task::attempt());
+  };
+  EXPECT_EQ(thread_pool_with{retrying}.apply(fails_twice, std::size_t{0}, "attempt "),
+            "attempt 3");
+  const auto each = [&](std::size_t i) -> task<std::size_t> {
+    co_await sleep_for(100us);
+    if (++tries[i] < 2) {
+      throw std::out_of_range{"not yet"};
+    }
+    co_return i;
+  };
+  for (auto& one : tries) {
+    one = 0;
+  }
+  const auto results = thread_pool_with{retrying}.map(each, std::views::iota(std::size_t{0}, tries.size()));
+  EXPECT_EQ(results.at(19), 19U);
+  EXPECT_EQ(p.stats().failed, 0U);
+}
+
+TEST_F(ThreadCoroutine, SocketsAndSpawnedCoroutinesWork) {
+  thread_pool p{{.workers = 1, .concurrency = 2}};
+  const auto echo = []() -> task<std::string> {
+    using socket = asio::local::stream_protocol::socket;
+    const auto executor = co_await asio::this_coro::executor;
+    socket left{executor};
+    socket right{executor};
+    asio::local::connect_pair(left, right);
+    const std::string sent = "through a socket";
+    co_await asio::async_write(left, asio::buffer(sent), asio::use_awaitable);
+    std::string received(sent.size(), ' ');
+    co_await asio::async_read(right, asio::buffer(received), asio::use_awaitable);
+    co_return received;
+  };
+  EXPECT_EQ(p.apply(echo), "through a socket");
+  // What a task leaves running goes on, also while nothing else happens.
+  std::latch done{1};
+  p.apply([&]() -> task<void> {
+    asio::co_spawn(
+        co_await asio::this_coro::executor,
+        [&]() -> task<void> {
+          co_await sleep_for(2ms);
+          done.count_down();
+        },
+        asio::detached);
+  });
+  done.wait();
+}
+
+TEST_F(ThreadCoroutine, CloseLetsThemEndAndTerminateCancelsThem) {
+  {
+    thread_pool p{{.workers = 2, .concurrency = 5}};
+    std::vector<future<int>> all;
+    for (int i = 0; i < 50; ++i) {
+      all.push_back(p.apply_async(square_later, i));
+    }
+    p.close();
+    p.join();
+    for (int i = 0; i < 50; ++i) {
+      EXPECT_TRUE(all[static_cast<std::size_t>(i)].ready());
+      EXPECT_EQ(all[static_cast<std::size_t>(i)].get(), i * i);
+    }
+  }
+  thread_pool p{{.workers = 2, .concurrency = 5}};
+  std::atomic<int> begun{0};
+  std::vector<future<int>> all;
+  for (int i = 0; i < 20; ++i) {
+    all.push_back(p.apply_async(wait_for_ever, &begun));
+  }
+  ASSERT_TRUE(eventually([&] { return begun == 10; }));
+  p.terminate();
+  p.join();
+  for (auto& f : all) {
+    EXPECT_TRUE(f.cancelled());
+  }
+  EXPECT_EQ(begun, 10);
+}
+
+TEST_F(ThreadCoroutine, ResizeLetsThemFinish) {
+  thread_pool p{{.workers = 3, .concurrency = 4}};
+  std::atomic<int> begun{0};
+  std::vector<future<int>> all;
+  for (int i = 0; i < 12; ++i) {
+    all.push_back(p.apply_async(meet, &begun, 13, i));
+  }
+  ASSERT_TRUE(eventually([&] { return begun == 12; }));
+  p.resize(1);
+  auto behind = p.apply_async(square_now, 3);
+  ++begun;
+  for (int i = 0; i < 12; ++i) {
+    EXPECT_EQ(all[static_cast<std::size_t>(i)].get(), i);
+  }
+  EXPECT_EQ(behind.get(), 9);
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
+}
+
+TEST_F(ThreadCoroutine, ConcurrencyOutOfRangeIsRefused) {
+  EXPECT_THROW((thread_pool{{.concurrency = 0}}), std::invalid_argument);
+  EXPECT_THROW((thread_pool{{.concurrency = 1'000'000}}), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace troupe::test
