@@ -189,8 +189,8 @@ void thread_core::begin_coroutine(worker& self, const std::shared_ptr<thread_job
 
 /// On the worker's thread, in its loop.
 void thread_core::coroutine_ended(worker& self, const std::shared_ptr<thread_job>& job,
-                                  std::uint32_t item, bool stored,
-                                  const std::exception_ptr& thrown, bool stopped) {
+                                  std::uint32_t item, bool stored, const std::exception_ptr& thrown,
+                                  bool stopped) {
   if (job->options_->timeout && !self.parked) {
     end_limit(*job, item);
   }

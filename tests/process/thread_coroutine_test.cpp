@@ -162,7 +162,7 @@ TEST_F(ThreadCoroutine, ArgumentsLiveUntilTheEndAndNoLonger) {
   const auto reads = [given](const std::shared_ptr<std::string>& text,
                              const std::string& other) -> task<std::string> {
     co_await sleep_for(1ms);
-    co_return* text + other + *given;
+    co_return *text + other + *given;
   };
   auto f = p.apply_async(reads, given, std::string{" and another such text "});
   EXPECT_EQ(f.get(), *given + " and another such text " + *given);
@@ -199,10 +199,13 @@ TEST_F(ThreadCoroutine, AwaitsFuturesOfItsOwnPool) {
   EXPECT_EQ(p.apply(outer, 5), 50);
   // Without room for a second one, one that blocks lends a hand.
   thread_pool narrow{{.workers = 1}};
-  EXPECT_EQ(narrow.apply([&](int x) -> task<int> {
-    co_await sleep_for(1ms);
-    co_return narrow.apply(square_later, x) + narrow.apply(square, x);
-  }, 5), 50);
+  EXPECT_EQ(narrow.apply(
+                [&](int x) -> task<int> {
+                  co_await sleep_for(1ms);
+                  co_return narrow.apply(square_later, x) + narrow.apply(square, x);
+                },
+                5),
+            50);
   // And so does a plain task that waits for a coroutine.
   EXPECT_EQ(narrow.apply([&](int x) { return narrow.apply(square_later, x); }, 5), 25);
   EXPECT_EQ(narrow.apply([&] { return narrow.map(square_later, std::views::iota(0, 20)).at(4); }),
@@ -286,8 +289,7 @@ TEST_F(ThreadCoroutine, RetriesBeginAgainWithTheArguments) {
     }
     co_return text + std::to_string(this_task::attempt());
   };
-  EXPECT_EQ(thread_pool_with{retrying}.apply(fails_twice, std::size_t{0}, "attempt "),
-            "attempt 3");
+  EXPECT_EQ(thread_pool_with{retrying}.apply(fails_twice, std::size_t{0}, "attempt "), "attempt 3");
   const auto each = [&](std::size_t i) -> task<std::size_t> {
     co_await sleep_for(100us);
     if (++tries[i] < 2) {
@@ -298,7 +300,8 @@ TEST_F(ThreadCoroutine, RetriesBeginAgainWithTheArguments) {
   for (auto& one : tries) {
     one = 0;
   }
-  const auto results = thread_pool_with{retrying}.map(each, std::views::iota(std::size_t{0}, tries.size()));
+  const auto results =
+      thread_pool_with{retrying}.map(each, std::views::iota(std::size_t{0}, tries.size()));
   EXPECT_EQ(results.at(19), 19U);
   EXPECT_EQ(p.stats().failed, 0U);
 }
