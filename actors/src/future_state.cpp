@@ -122,6 +122,18 @@ void future_state::unlisten(const completion_listener* listener) noexcept {
   }
 }
 
+task_counts future_state::counts() const {
+  task_counts found{.total = 1};
+  if (!done()) {
+    ++(running() ? found.running : found.queued);
+  } else if (!failed()) {
+    ++found.succeeded;
+  } else {
+    ++(failed()->code == errc::cancelled ? found.cancelled : found.failed);
+  }
+  return found;
+}
+
 std::optional<task_progress> future_state::progress() const {
   const std::lock_guard lock{mutex_};
   return progress_ ? std::optional{*progress_} : std::nullopt;

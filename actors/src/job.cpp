@@ -92,12 +92,18 @@ void job::store_value(std::uint32_t item, std::span<const std::byte> value) {
   outcomes()[item] = {in_bytes, static_cast<std::uint32_t>(value.size()), results_.size()};
   results_.append(reinterpret_cast<const char*>(value.data()), value.size());
   ++decided_;
+  if (group) {
+    ++group->succeeded_items;
+  }
 }
 
 void job::store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value) {
   outcomes()[item] = {in_payload, 0, rare().payloads.size()};
   rare().payloads.push_back(std::move(value));
   ++decided_;
+  if (group) {
+    ++group->succeeded_items;
+  }
 }
 
 void job::note_lost_attempt(std::uint32_t item, attempt_end how) {
@@ -105,6 +111,9 @@ void job::note_lost_attempt(std::uint32_t item, attempt_end how) {
 }
 
 void job::store_failure(std::uint32_t item, std::shared_ptr<const failure> why) {
+  if (group) {
+    ++(why->code == errc::cancelled ? group->cancelled_items : group->failed_items);
+  }
   std::vector<attempt_end> attempts;
   for (const auto& [index, lost] : rare().lost_attempts) {
     if (index == item) {

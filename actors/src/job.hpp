@@ -19,6 +19,25 @@ namespace troupe::detail {
 class job;
 class pool_core;
 
+/// Written by the supervisor on its turn, read by everybody at any time.
+class counter {
+ public:
+  counter& operator=(std::uint64_t value) noexcept {
+    value_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+  counter& operator+=(std::uint64_t more) noexcept { return *this = *this + more; }
+  counter& operator-=(std::uint64_t less) noexcept { return *this = *this - less; }
+  counter& operator++() noexcept { return *this += 1; }
+  counter& operator--() noexcept { return *this -= 1; }
+  operator std::uint64_t() const noexcept {  // NOLINT(google-explicit-constructor): a number
+    return value_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
 /// Several jobs with a common fate: a map.
 class job_group {
  public:
@@ -28,6 +47,10 @@ class job_group {
 
   /// Something was cut off: no more jobs are worth adding.
   std::atomic<bool> cancelled{false};
+  counter succeeded_items;
+  counter failed_items;
+  counter cancelled_items;
+  counter retried_items;
   /// A failure cuts off what comes after it in input order. What comes before goes on, so that the
   /// first failure in that order is always found, whoever is faster.
   bool all_or_nothing = true;

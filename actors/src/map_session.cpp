@@ -3,6 +3,7 @@
 
 #include "job.hpp"
 #include "pool_core_impl.hpp"
+#include "supervisor_actor.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -112,6 +113,24 @@ class group_future final : public future_state, public job_group {
   [[nodiscard]] bool running() const override {
     return std::any_of(jobs_.begin(), jobs_.end(),
                        [](const auto& part) { return part->running(); });
+  }
+  [[nodiscard]] task_counts counts() const override {
+    task_counts found{.total = items_.load()};
+    const auto look = [&] {
+      found.succeeded = succeeded_items;
+      found.failed = failed_items;
+      found.cancelled = cancelled_items;
+      found.retried = retried_items;
+    };
+    // All at the same moment, if the supervisor is still there.
+    if (done() || !pool_->ask([&](supervisor& s) {
+          found.running = s.with_workers(*this);
+          look();
+        })) {
+      look();
+    }
+    found.queued = found.total - found.running - found.succeeded - found.failed - found.cancelled;
+    return found;
   }
 
  protected:

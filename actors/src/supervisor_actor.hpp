@@ -116,6 +116,8 @@ class supervisor {
   bool cancel(job& which, bool force);
   void resize(int workers);
   void cancel_group(const std::shared_ptr<job_group>& group);
+  /// Items of a map that are with workers now.
+  [[nodiscard]] std::uint64_t with_workers(const job_group& group) const;
   [[nodiscard]] bool is_running(const job& which) const;
   [[nodiscard]] std::vector<worker_info> workers() const;
   [[nodiscard]] std::shared_ptr<const failure> start_failure() const { return start_failure_; }

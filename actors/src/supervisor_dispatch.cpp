@@ -535,6 +535,17 @@ void supervisor::sweep_group(const std::shared_ptr<job_group>& group) {
   dispatch_due_ = true;
 }
 
+std::uint64_t supervisor::with_workers(const job_group& group) const {
+  std::uint64_t items = 0;
+  for (const worker_record* worker : ring_) {
+    for (const sent_slice& sent : worker->sent) {
+      items +=
+          sent.what.work && sent.what.work->group.get() == &group ? sent.what.count - sent.done : 0;
+    }
+  }
+  return items;
+}
+
 void supervisor::cancel_group(const std::shared_ptr<job_group>& group) {
   group->cut_after(0, 0);  // jobs are numbered from 1
   sweep_group(group);

@@ -82,6 +82,9 @@ void supervisor::requeue(std::uint64_t parked) {
   }
   --stats_.parked;
   ++stats_.retried;
+  if (const auto& group = found.mapped().what.work->group) {
+    ++group->retried_items;
+  }
   if (const failure& last = *found.mapped().last; last.code == errc::worker_lost) {
     const slice& what = found.mapped().what;
     what.work->note_lost_attempt(what.first, end_of_attempt(last));

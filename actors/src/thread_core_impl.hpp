@@ -99,6 +99,8 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   std::stop_token stop_token_of(thread_job& job, std::uint32_t item);
   /// Cancels the items of `which` that nobody has claimed; how many that were.
   std::uint32_t cancel_rest(thread_job& which, const std::string& why, errc code = errc::cancelled);
+  /// Items that are between two attempts.
+  std::uint32_t parked_of(const thread_job& job);
   /// True: its time is over, and that is its outcome now.
   bool late(thread_job& job, std::uint32_t item);
 

@@ -81,13 +81,20 @@ class all_jobs final : public future_state, public thread_group {
  public:
   explicit all_jobs(thread_core_ptr core) : core_{std::move(core)} {}
 
-  void job_done(thread_job&) override { part_done(); }
+  void job_done(thread_job& finished) override {
+    report({items_done_.fetch_add(finished.count()) + finished.count(), items_.load(), {}});
+    part_done();
+  }
   /// All jobs are known now.
   void seal() { part_done(); }
   void expect_one() { left_.fetch_add(1); }
-  void add(std::shared_ptr<thread_job> part) { jobs_.push_back(std::move(part)); }
+  void add(std::shared_ptr<thread_job> part) {
+    items_ += part->count();
+    jobs_.push_back(std::move(part));
+  }
   /// The last one was not submitted after all.
   void drop_last() {
+    items_ -= jobs_.back()->count();
     jobs_.back()->group.reset();
     jobs_.pop_back();
     part_done();
@@ -116,6 +123,24 @@ class all_jobs final : public future_state, public thread_group {
   [[nodiscard]] bool running() const override {
     return std::any_of(jobs_.begin(), jobs_.end(),
                        [](const auto& part) { return part->running(); });
+  }
+  [[nodiscard]] task_counts counts() const override {
+    task_counts found{.total = items_.load(),
+                      .failed = failed_items.load(),
+                      .cancelled = cancelled_items.load(),
+                      .retried = retried_items.load()};
+    std::uint64_t left = 0;
+    for (const auto& part : jobs_) {
+      // In this order: what is claimed meanwhile is then counted as queued, and not as both.
+      const std::uint32_t waiting = part->unclaimed() + part->parked();
+      const std::uint32_t undecided = part->undecided();
+      found.queued += std::min(waiting, undecided);
+      left += undecided;
+    }
+    found.running = left - found.queued;
+    found.succeeded =
+        found.total - left - std::min(found.total - left, found.failed + found.cancelled);
+    return found;
   }
 
  protected:
@@ -159,6 +184,8 @@ class all_jobs final : public future_state, public thread_group {
   thread_core_ptr core_;
   std::vector<std::shared_ptr<thread_job>> jobs_;
   std::exception_ptr thrown_;
+  std::atomic<std::uint64_t> items_{0};
+  std::atomic<std::uint64_t> items_done_{0};
   std::atomic<std::size_t> left_{1};
 };
 

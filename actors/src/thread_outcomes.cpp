@@ -36,6 +36,9 @@ void thread_core::fail(thread_job& job, std::uint32_t item, const std::exception
                        std::shared_ptr<const failure> what) {
   const bool was_cancelled = what->code == errc::cancelled && !thrown;
   (was_cancelled ? cancelled_ : failed_).fetch_add(1, std::memory_order_relaxed);
+  if (job.group) {
+    ++(was_cancelled ? job.group->cancelled_items : job.group->failed_items);
+  }
   {
     const std::lock_guard lock{control_};
     job.rare().ends.push_back({item, thrown, std::move(what)});
@@ -102,6 +105,9 @@ std::uint32_t thread_core::cancel_rest(thread_job& which, const std::string& why
     unpark(which, parked.size());
   }
   (code == errc::cancelled ? cancelled_ : failed_).fetch_add(ended, std::memory_order_relaxed);
+  if (which.group) {
+    (code == errc::cancelled ? which.group->cancelled_items : which.group->failed_items) += ended;
+  }
   if (ended > 0) {
     settle(which, ended);
   }

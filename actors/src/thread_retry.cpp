@@ -132,6 +132,9 @@ std::optional<std::uint32_t> thread_core::begin_again(thread_job& job, std::uint
     return std::nullopt;
   }
   retried_.fetch_add(1, std::memory_order_relaxed);
+  if (job.group) {
+    ++job.group->retried_items;
+  }
   return attempt;
 }
 
@@ -158,6 +161,15 @@ void thread_core::unpark(thread_job& job, std::size_t items) {
 std::vector<std::shared_ptr<thread_job>> thread_core::parked_jobs() {
   const std::lock_guard lock{mutex_};
   return {parked_.begin(), parked_.end()};
+}
+
+std::uint32_t thread_job::parked() const {
+  return repeats() ? owner_->parked_of(*this) : 0;
+}
+
+std::uint32_t thread_core::parked_of(const thread_job& job) {
+  const std::lock_guard lock{control_};
+  return job.rare_ ? static_cast<std::uint32_t>(job.rare_->parked.size()) : 0;
 }
 
 std::uint32_t thread_core::attempt_of(const thread_job& job, std::uint32_t item) {

@@ -80,13 +80,17 @@ class killer {
   killer(pool& p, unsigned seed, std::chrono::milliseconds pause)
       : thread_{[this, &p, seed, pause](const std::stop_token& stop) {
           std::mt19937 random{seed};
+          std::uint64_t succeeded = 0;
           while (!stop.stop_requested()) {
-            // The pause is the rate of the load, nothing waits for it.
+            // The pause is the rate of the load, nothing waits for it. On a machine that is too
+            // busy to start a worker in that time, the tasks would never end: each kill has to
+            // find that something was done since the last.
             std::this_thread::sleep_for(pause);
             const auto workers = p.workers();
-            if (workers.empty()) {
+            if (workers.empty() || p.stats().succeeded == succeeded) {
               continue;
             }
+            succeeded = p.stats().succeeded;
             const auto index =
                 std::uniform_int_distribution<std::size_t>{0, workers.size() - 1}(random);
             if (::kill(static_cast<pid_t>(workers[index].pid), SIGKILL) == 0) {

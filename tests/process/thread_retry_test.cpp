@@ -268,6 +268,35 @@ TEST_F(ThreadRetry, InAMapOnlyTheItemIsTriedAgain) {
                std::out_of_range);
 }
 
+TEST_F(ThreadRetry, AMapHasCountsOfItsOwn) {
+  thread_pool p{{.workers = 2}};
+  thread_gate gate;
+  std::atomic<int> tries{0};
+  const auto of_each_kind = [&](int item) {
+    if (item == 0) {
+      throw std::out_of_range{"never"};
+    }
+    if (item == 1) {
+      if (++tries == 1) {
+        throw std::out_of_range{"not yet"};
+      }
+      return;
+    }
+    gate.wait();
+  };
+  auto f = p.with({.retries = 3, .retry_if = is_transient})
+               .map_async(of_each_kind, std::vector{1, 2, 3, 4, 5, 6, 7, 0}, {.chunk = 1});
+  gate.wait_for_waiters(2);
+  const task_counts now = f.counts();
+  EXPECT_EQ(now.total, 8U);
+  EXPECT_EQ(now.running, 2U);
+  EXPECT_EQ(now.queued + now.succeeded, 6U);
+  gate.open();
+  EXPECT_THROW(f.get(), std::out_of_range);
+  EXPECT_EQ(f.counts(), (task_counts{.total = 8, .succeeded = 7, .failed = 1, .retried = 1}));
+  EXPECT_EQ(f.progress()->done, 8U);
+}
+
 TEST_F(ThreadRetry, ADeadlineCountsOverAllAttempts) {
   thread_pool p{{.workers = 1}};
   std::atomic<int> tries{0};

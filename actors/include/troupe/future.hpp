@@ -242,6 +242,10 @@ class future {
   /// outcome. Nothing before the first report.
   [[nodiscard]] std::optional<task_progress> progress() const { return state().progress(); }
 
+  /// Counts of the items of a map (map_async, starmap_async), at any moment; of a call the one
+  /// task. Blocks:  for a moment, until the supervisor has looked: the tasks go on meanwhile.
+  [[nodiscard]] task_counts counts() const { return state().counts(); }
+
   /// Calls `function(const troupe::task_progress&)` for every report from now on that comes before
   /// the outcome; as with `on_result`.
   template <std::invocable<const task_progress&> F>

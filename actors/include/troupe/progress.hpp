@@ -14,4 +14,16 @@ struct task_progress {
   bool operator==(const task_progress&) const = default;
 };
 
+/// What has become of one submission so far: of a map's items, or of the one task of a call.
+struct task_counts {
+  std::uint64_t total = 0;
+  std::uint64_t queued = 0;   ///< not with a worker: before the first attempt, or the next
+  std::uint64_t running = 0;  ///< with a worker
+  std::uint64_t succeeded = 0;
+  std::uint64_t failed = 0;  ///< threw, lost, timed out
+  std::uint64_t cancelled = 0;
+  std::uint64_t retried = 0;  ///< attempts after the first; of maps only
+  bool operator==(const task_counts&) const = default;
+};
+
 }  // namespace troupe

@@ -79,6 +79,9 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// It may still be hearing of it just now.
   void unlisten(const completion_listener* listener) noexcept;
 
+  /// Of one task, unless somebody knows better.
+  [[nodiscard]] virtual task_counts counts() const;
+
   using progress_callback = std::function<void(const task_progress&)>;
   /// The newest report, if there was one.
   [[nodiscard]] std::optional<task_progress> progress() const;

@@ -9,6 +9,7 @@
 #include "troupe/pool_options.hpp"
 #include "troupe/repeatable.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -61,7 +62,10 @@ class thread_group {
   }
   [[nodiscard]] bool was_cut() const noexcept { return cut_.load() != UINT64_MAX; }
 
-  bool all_or_nothing = true;            ///< a failure cuts; set before the first job
+  bool all_or_nothing = true;  ///< a failure cuts; set before the first job
+  std::atomic<std::uint64_t> failed_items{0};
+  std::atomic<std::uint64_t> cancelled_items{0};
+  std::atomic<std::uint64_t> retried_items{0};
   std::atomic<std::int64_t> mean_ns{0};  ///< of an item, as last measured; 0: not measured
 
  private:
@@ -87,6 +91,12 @@ class thread_job : public future_state {
   [[nodiscard]] bool running() const final;
 
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  /// Items that no worker has claimed; that have no outcome.
+  [[nodiscard]] std::uint32_t unclaimed() const noexcept {
+    return count_ - std::min(next_.load(), count_);
+  }
+  [[nodiscard]] std::uint32_t undecided() const noexcept { return left_.load(); }
+  [[nodiscard]] std::uint32_t parked() const;
   [[nodiscard]] thread_core* owner() const noexcept { return owner_.get(); }
   [[nodiscard]] const task_options& options() const noexcept { return *options_; }
   /// Its items are coroutines, and `begin` takes the place of `run`.
