@@ -107,7 +107,7 @@ void pool_core::refuse_because(errc code, std::string text) {
   refusing_ = true;
   queue_moved_.fetch_add(1);
   futex_wake_all(queue_moved_);
-  call_next(UINT64_MAX);
+  line_.call_next(UINT64_MAX);
 }
 
 void pool_core::check_accepting() {
@@ -136,64 +136,15 @@ void pool_core::note_dequeued(std::uint64_t tasks) {
     queue_moved_.fetch_add(1);
     futex_wake_all(queue_moved_);
   }
-  if (standing_.load() != 0) {
-    call_next(tasks);
+  if (!line_.empty()) {
+    line_.call_next(tasks);
   }
 }
 
-void pool_core::stand_in_line(room_turn& turn, std::function<void()> notify) {
-  {
-    const std::lock_guard lock{line_mutex_};
-    turn.notify_ = std::move(notify);
-    turn.state_ = room_turn::state::in_line;
-    if (turn.called_before_) {
-      line_.push_front(&turn);
-    } else {
-      line_.push_back(&turn);
-    }
-    standing_ = line_.size();
-  }
-  // What left the queue before this stood there called nobody.
-  if (queued_.load() < options_.max_queued || refusing_) {
-    call_next(1);
-  }
-}
-
-void pool_core::leave_line(room_turn& turn, bool got_in) noexcept {
-  bool pass_on = false;
-  std::function<void()> dropped;  // may own what must not be destroyed under the lock
-  {
-    const std::lock_guard lock{line_mutex_};
-    pass_on = turn.state_ == room_turn::state::called && !got_in;
-    if (turn.state_ == room_turn::state::in_line) {
-      std::erase(line_, &turn);
-      standing_ = line_.size();
-    }
-    turn.state_ = room_turn::state::out;
-    dropped = std::move(turn.notify_);
-  }
-  if (pass_on) {
-    call_next(1);
-  }
-}
-
-void pool_core::call_next(std::uint64_t turns) noexcept {
-  for (; turns > 0; --turns) {
-    std::function<void()> notify;
-    {
-      const std::lock_guard lock{line_mutex_};
-      if (line_.empty()) {
-        return;
-      }
-      room_turn& next = *line_.front();
-      line_.pop_front();
-      standing_ = line_.size();
-      next.state_ = room_turn::state::called;
-      next.called_before_ = true;
-      notify = std::exchange(next.notify_, nullptr);
-    }
-    notify();
-  }
+std::shared_ptr<room_turn> pool_core::make_turn() {
+  return std::make_shared<room_turn>(
+      shared_from_this(), line_,
+      [this] { return queued_.load() < options_.max_queued || refusing_; }, callback_executor());
 }
 
 std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr& how,

@@ -7,6 +7,7 @@
 #include "engine.hpp"
 #include "job.hpp"
 #include "messages.hpp"
+#include "waiting_line.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -76,27 +77,6 @@ class callback_runner : public std::enable_shared_from_this<callback_runner> {
   std::atomic<std::uint32_t> unfinished_{0};
 };
 
-class room_turn {
- public:
-  explicit room_turn(pool_ptr pool) : pool_{std::move(pool)} {}
-  room_turn(const room_turn&) = delete;
-  room_turn& operator=(const room_turn&) = delete;
-  ~room_turn() { leave_turn(*this); }
-
- private:
-  friend class pool_core;
-  friend void wait_turn_on_callbacks(const std::shared_ptr<room_turn>&, std::function<void()>);
-  friend void wait_turn(const std::shared_ptr<room_turn>&, std::function<void()>);
-  friend void took_turn(room_turn&) noexcept;
-  friend void leave_turn(room_turn&) noexcept;
-  enum class state : std::uint8_t { out, in_line, called };
-
-  pool_ptr pool_;
-  state state_ = state::out;    // guarded by the pool's line_mutex_, like the rest
-  bool called_before_ = false;  ///< in vain: goes to the front
-  std::function<void()> notify_;
-};
-
 /// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
 class pool_core final : public worker_link, public std::enable_shared_from_this<pool_core> {
  public:
@@ -124,9 +104,7 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
   /// Spins for its result if tasks are so short that this beats sleeping. True: it is done.
   bool hurry(const job& which);
   void resize(int workers);
-  void stand_in_line(room_turn& turn, std::function<void()> notify);
-  /// `got_in`: it used the room that it was called for; otherwise the next one is called.
-  void leave_line(room_turn& turn, bool got_in) noexcept;
+  std::shared_ptr<room_turn> make_turn();
   future_state::executor callback_executor();
   std::vector<worker_info> workers();
   [[nodiscard]] pool_stats stats() const;
@@ -171,7 +149,6 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
 
  private:
   void check_accepting();
-  void call_next(std::uint64_t turns) noexcept;
   void fail_stranded() noexcept;
 
   std::shared_ptr<engine> engine_;
@@ -196,9 +173,7 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
   std::atomic<std::uint32_t> blocked_submitters_{0};
   // Whoever has the room that became free: one is called for each task that left the queue, and one
   // that does not use the call passes it on.
-  std::mutex line_mutex_;
-  std::deque<room_turn*> line_;             // guarded by line_mutex_
-  std::atomic<std::uint64_t> standing_{0};  // its length
+  waiting_line line_;
 };
 
 }  // namespace troupe::detail

@@ -122,22 +122,7 @@ std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job
 }
 
 std::shared_ptr<room_turn> make_turn(const pool_ptr& pool) {
-  return std::make_shared<room_turn>(pool);
-}
-void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> notify) {
-  const pool_ptr pool = turn->pool_;  // the turn may be over before this returns
-  pool->stand_in_line(*turn, std::move(notify));
-}
-void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify) {
-  wait_turn(turn, [run = turn->pool_->callback_executor(), notify = std::move(notify)]() mutable {
-    run(std::move(notify));
-  });
-}
-void took_turn(room_turn& turn) noexcept {
-  turn.pool_->leave_line(turn, true);
-}
-void leave_turn(room_turn& turn) noexcept {
-  turn.pool_->leave_line(turn, false);
+  return pool->make_turn();
 }
 
 void close(const pool_ptr& pool) {

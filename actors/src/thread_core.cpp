@@ -227,6 +227,7 @@ std::vector<thread_core::sleeper> thread_core::begin_closing() {
   }
   idle_.clear();
   room_.notify_all();
+  line_.call_next(UINT64_MAX);
   return all;
 }
 
@@ -418,6 +419,9 @@ thread_core_ptr make_thread_pool(const thread_pool_options& options) {
 
 bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block) {
   return pool->submit(std::move(job), may_block);
+}
+std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool) {
+  return pool->make_turn();
 }
 void close(const thread_core_ptr& pool) {
   pool->close();

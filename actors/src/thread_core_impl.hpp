@@ -70,6 +70,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   /// Starts the workers and runs their initializers; throws what one of those throws.
   void start();
   bool submit(std::shared_ptr<thread_job> job, bool may_block);
+  std::shared_ptr<room_turn> make_turn();
   void close();
   void join();
   /// False: the deadline passed first.
@@ -239,6 +240,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   std::vector<std::unique_ptr<worker>> workers_;  // guarded by mutex_
   std::vector<bool> places_;                      // guarded by mutex_; numbers in names
   std::map<std::string, worker*> bound_;          // guarded by mutex_; affinity keys
+  waiting_line line_;                             // of those who wait for room without a thread
   std::condition_variable room_;  // with mutex_: the queue got shorter, or the pool closed
   std::condition_variable life_;  // with mutex_: a worker came up or left
   std::vector<lane> lanes_;       // guarded by mutex_; the highest priority first

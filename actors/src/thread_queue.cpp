@@ -267,6 +267,21 @@ void thread_core::note_claimed(std::uint64_t items, bool locked) {
     }
     room_.notify_all();
   }
+  if (!line_.empty()) {
+    line_.call_next(items);  // who is called tries on a thread of its own
+  }
+}
+
+std::shared_ptr<room_turn> thread_core::make_turn() {
+  return std::make_shared<room_turn>(
+      shared_from_this(), line_,
+      [this] {
+        const std::lock_guard lock{mutex_};
+        return closing_ || queued_.load() < options_.max_queued;
+      },
+      [core = shared_from_this()](std::function<void()> function) {
+        core->callbacks()->run(std::move(function));
+      });
 }
 
 thread_core::sleeper thread_core::pick_sleeper() {

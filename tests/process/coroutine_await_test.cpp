@@ -4,6 +4,7 @@
 #include "troupe/task.hpp"
 
 #include "pool_fixture.hpp"
+#include "thread_fixture.hpp"
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -182,15 +183,20 @@ TEST_F(CoroutineAwaitHere, ManyAwaitOneFuture) {
 
 // ---- back-pressure -----------------------------------------------------------------------------
 
-TEST_F(CoroutineAwaitHere, AFullQueueHoldsTheCoroutineAndNotTheThread) {
-  pool p{{.workers = 1, .max_queued = 4}};
+template <class Pool>
+struct AwaitRoom : CoroutineAwaitHere {};
+using pools_with_room = testing::Types<pool, thread_pool>;
+TYPED_TEST_SUITE(AwaitRoom, pools_with_room);
+
+TYPED_TEST(AwaitRoom, AFullQueueHoldsTheCoroutineAndNotTheThread) {
+  TypeParam p{{.workers = 1, .max_queued = 4}};
   asio::io_context loop;
   constexpr int count = 500;
   int submitted = 0;
   int turns = 0;
   long sum = 0;
-  auto gate = p.apply_async(wait_at, file("running"), file("gate"));
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
+  auto gate = p.apply_async(wait_at, this->file("running"), this->file("gate"));
+  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
   for (int i = 0; i < count; ++i) {
     asio::co_spawn(
         loop,
@@ -210,7 +216,7 @@ TEST_F(CoroutineAwaitHere, AFullQueueHoldsTheCoroutineAndNotTheThread) {
         }
         EXPECT_LE(submitted, 5);
         EXPECT_LE(p.stats().queued, 5U);
-        mark(file("gate"));
+        mark(this->file("gate"));
       },
       [](std::exception_ptr) {});
   loop.run();
@@ -219,11 +225,11 @@ TEST_F(CoroutineAwaitHere, AFullQueueHoldsTheCoroutineAndNotTheThread) {
   EXPECT_EQ(sum, 41'541'750);
 }
 
-TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPlace) {
-  pool p{{.workers = 1, .max_queued = 1}};
+TYPED_TEST(AwaitRoom, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPlace) {
+  TypeParam p{{.workers = 1, .max_queued = 1}};
   asio::io_context loop;
-  auto gate = p.apply_async(wait_at, file("running"), file("gate"));
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
+  auto gate = p.apply_async(wait_at, this->file("running"), this->file("gate"));
+  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
   std::vector<std::unique_ptr<asio::cancellation_signal>> stops;
   int in_line = 0;  // one thread: whoever has counted itself is in line when others have their turn
   int aborted = 0;
@@ -234,7 +240,7 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
         loop,
         [&]() -> task<void> {
           ++in_line;
-          future<void> f = co_await as_awaitable(p.co_apply_async(mark, file("ran")));
+          future<void> f = co_await as_awaitable(p.co_apply_async(mark, this->file("ran")));
           co_await as_awaitable(f);
         },
         asio::bind_cancellation_slot(stops.back()->slot(),
@@ -247,7 +253,7 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
         for (std::size_t i = 3; i < 20; i += 2) {
           stops[i]->emit(asio::cancellation_type::terminal);
         }
-        mark(file("gate"));
+        mark(this->file("gate"));
         co_return;
       },
       [](std::exception_ptr) {});
@@ -256,14 +262,14 @@ TEST_F(CoroutineAwaitHere, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPla
   EXPECT_EQ(done, 11);
   p.close();
   p.join();
-  EXPECT_EQ(marks(file("ran")), 11U);
+  EXPECT_EQ(marks(this->file("ran")), 11U);
 }
 
-TEST_F(CoroutineAwaitHere, ThoseInLineHearThatThePoolIsClosed) {
-  pool p{{.workers = 1, .max_queued = 1}};
+TYPED_TEST(AwaitRoom, ThoseInLineHearThatThePoolIsClosed) {
+  TypeParam p{{.workers = 1, .max_queued = 1}};
   asio::io_context loop;
-  auto gate = p.apply_async(wait_at, file("running"), file("gate"));
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
+  auto gate = p.apply_async(wait_at, this->file("running"), this->file("gate"));
+  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
   auto queued = p.apply_async(square, 2);
   int in_line = 0;
   int refused = 0;
@@ -289,7 +295,7 @@ TEST_F(CoroutineAwaitHere, ThoseInLineHearThatThePoolIsClosed) {
       [](std::exception_ptr) {});
   loop.run();
   EXPECT_EQ(refused, 10);
-  mark(file("gate"));
+  mark(this->file("gate"));
   EXPECT_EQ(queued.get(), 4);
 }
 
@@ -324,10 +330,10 @@ TEST_F(CoroutineAwaitHere, PlainCoroutinesAwaitFutures) {
   EXPECT_EQ(marks(file("marked")), 1U);
 }
 
-TEST_F(CoroutineAwaitHere, PlainCoroutinesAwaitRoom) {
-  pool p{{.workers = 1, .max_queued = 2}};
-  auto gate = p.apply_async(wait_at, file("running"), file("gate"));
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
+TYPED_TEST(AwaitRoom, PlainCoroutinesAwaitRoom) {
+  TypeParam p{{.workers = 1, .max_queued = 2}};
+  auto gate = p.apply_async(wait_at, this->file("running"), this->file("gate"));
+  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
   std::atomic<int> done{0};
   std::atomic<int> sum{0};
   std::atomic<int> refused{0};
@@ -345,7 +351,7 @@ TEST_F(CoroutineAwaitHere, PlainCoroutinesAwaitRoom) {
     run(i);
   }
   EXPECT_EQ(done, 0);
-  mark(file("gate"));
+  mark(this->file("gate"));
   ASSERT_TRUE(eventually([&] { return done == 10; }));
   EXPECT_EQ(sum, 285);
   EXPECT_EQ(refused, 0);

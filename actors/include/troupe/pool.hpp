@@ -208,8 +208,17 @@ class submissions {
   /// now; see submission.
   template <class F, class... Args>
   submission<task_result_t<F, Args...>> co_apply_async(F function, const Args&... args) {
-    return submission_access::make<task_result_t<F, Args...>>(
-        core(), encode_call(function, args...), options());
+    using result = task_result_t<F, Args...>;
+    // Shared, as std::function wants what can be copied; nobody copies it.
+    auto encoded = std::make_shared<job_builder>(encode_call(function, args...));
+    return submission_access::make<result>(
+        [pool = core(), encoded = std::move(encoded), how = options()] {
+          return try_submit(pool, std::move(*encoded), how);
+        },
+        [pool = core()] { return make_turn(pool); },
+        [](std::shared_ptr<future_state> state) {
+          return future_access::one<result>(std::move(state));
+        });
   }
 
   /// Applies `function` to every item on the workers.

@@ -1,18 +1,31 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/pool_core.hpp"
 #include "troupe/future.hpp"
 
+#include <functional>
 #include <memory>
 #include <utility>
 
 namespace troupe {
 namespace detail {
+
 struct submission_access;
+
+/// A place in the line of those who wait for room in a full queue without a thread.
+class room_turn;
+/// Calls `notify` once it is worth trying: perhaps at once, on any thread; it must not block.
+void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
+/// The same on the thread of the pool's callbacks, where it may.
+void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
+/// It got in.
+void took_turn(room_turn& turn) noexcept;
+/// It does not want in any more. As its destructor does.
+void leave_turn(room_turn& turn) noexcept;
+
 }  // namespace detail
 
-/// A task that is encoded and waits to be let into its pool: what `pool::co_apply_async` returns.
+/// A task that waits to be let into its pool: what `co_apply_async` returns.
 ///
 /// To be awaited, once: `future<R> f = co_await s` in any coroutine that takes foreign awaitables
 /// (troupe/await.hpp), `co_await as_awaitable(std::move(s))` in Asio's, tasks among them
@@ -26,12 +39,15 @@ class [[nodiscard]] submission {
 
  private:
   friend struct detail::submission_access;
-  submission(detail::pool_ptr pool, detail::job_builder job, detail::options_ptr how)
-      : pool_{std::move(pool)}, job_{std::move(job)}, how_{std::move(how)} {}
+  using attempt = std::function<std::shared_ptr<detail::future_state>()>;
+  using turn_maker = std::function<std::shared_ptr<detail::room_turn>()>;
+  using taker = future<R> (*)(std::shared_ptr<detail::future_state>);
+  submission(attempt submit, turn_maker make_turn, taker take)
+      : attempt_{std::move(submit)}, make_turn_{std::move(make_turn)}, take_{take} {}
 
-  detail::pool_ptr pool_;
-  detail::job_builder job_;
-  detail::options_ptr how_;
+  attempt attempt_;
+  turn_maker make_turn_;
+  taker take_;
   std::shared_ptr<detail::future_state> state_;
   std::shared_ptr<detail::room_turn> turn_;
 };
@@ -39,14 +55,17 @@ class [[nodiscard]] submission {
 namespace detail {
 
 struct submission_access {
+  /// `submit` gives null while the queue is full, and throws what a submission throws.
   template <class R>
-  static submission<R> make(pool_ptr pool, job_builder job, options_ptr how) {
-    return {std::move(pool), std::move(job), std::move(how)};
+  static submission<R> make(std::function<std::shared_ptr<future_state>()> submit,
+                            std::function<std::shared_ptr<room_turn>()> make_turn,
+                            future<R> (*take)(std::shared_ptr<future_state>)) {
+    return {std::move(submit), std::move(make_turn), take};
   }
   /// False: the queue is full, wait for `turn`. Throws what a submission throws.
   template <class R>
   static bool try_submit(submission<R>& what) {
-    what.state_ = detail::try_submit(what.pool_, std::move(what.job_), what.how_);
+    what.state_ = what.attempt_();
     if (!what.state_) {
       return false;
     }
@@ -58,13 +77,13 @@ struct submission_access {
   template <class R>
   static const std::shared_ptr<room_turn>& turn(submission<R>& what) {
     if (!what.turn_) {
-      what.turn_ = make_turn(what.pool_);
+      what.turn_ = what.make_turn_();
     }
     return what.turn_;
   }
   template <class R>
   static future<R> take(submission<R>& what) {
-    return future_access::one<R>(std::move(what.state_));
+    return what.take_(std::move(what.state_));
   }
 };
 

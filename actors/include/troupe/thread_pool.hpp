@@ -4,6 +4,7 @@
 #include "troupe/detail/thread_core.hpp"
 #include "troupe/future.hpp"
 #include "troupe/pool_options.hpp"
+#include "troupe/submission.hpp"
 #include "troupe/this_process.hpp"
 #include "troupe/this_task.hpp"
 
@@ -174,6 +175,16 @@ class local_map_range {
   std::unique_ptr<shared_state> state_;
 };
 
+/// The task that a call becomes.
+template <class F, class... Args>
+struct local_call {
+  static_assert(std::is_invocable_v<F, Args...>,
+                "troupe: this callable cannot be called with copies of these arguments (pass "
+                "std::ref(x) for a reference to x)");
+  using result = local_result_t<F, Args...>;
+  using task = thread_call<result, F, Args...>;
+};
+
 struct executor_access;
 
 /// The ways to submit, shared by a thread pool and by what `with` returns.
@@ -206,6 +217,24 @@ class local_submissions {
   template <class F, class... Args>
   auto try_apply_async(F&& function, Args&&... args) {
     return run_one(false, std::forward<F>(function), std::forward<Args>(args)...);
+  }
+
+  /// As apply_async, for coroutines: `future<R> f = co_await threads.co_apply_async(function,
+  /// args...)` waits without a thread while `max_queued` tasks are waiting; see submission.
+  template <class F, class... Args>
+  auto co_apply_async(F&& function, Args&&... args) {
+    using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
+    using result = typename made_for::result;
+    auto made = std::make_shared<typename made_for::task>(
+        core(), options(), std::forward<F>(function), std::forward<Args>(args)...);
+    return submission_access::make<result>(
+        [pool = core(), made = std::move(made)]() -> std::shared_ptr<future_state> {
+          return submit(pool, made, false) ? made : nullptr;
+        },
+        [pool = core()] { return make_turn(pool); },
+        [](std::shared_ptr<future_state> state) {
+          return future_access::local<result>(std::move(state), &made_for::task::value);
+        });
   }
 
   /// Applies `function` to every item in the worker threads. It is shared by all of them: called as
@@ -262,11 +291,9 @@ class local_submissions {
 
   template <class F, class... Args>
   auto run_one(bool may_block, F&& function, Args&&... args) {
-    static_assert(std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>,
-                  "troupe: this callable cannot be called with copies of these arguments (pass "
-                  "std::ref(x) for a reference to x)");
-    using result = local_result_t<std::decay_t<F>, std::decay_t<Args>...>;
-    using task = thread_call<result, std::decay_t<F>, std::decay_t<Args>...>;
+    using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
+    using result = typename made_for::result;
+    using task = typename made_for::task;
     auto made = std::make_shared<task>(core(), options(), std::forward<F>(function),
                                        std::forward<Args>(args)...);
     std::optional<future<result>> answer{future_access::local<result>(made, &task::value)};

@@ -27,6 +27,7 @@
 #include "troupe/progress.hpp"       // IWYU pragma: export
 #include "troupe/progress_bar.hpp"   // IWYU pragma: export
 #include "troupe/queue.hpp"          // IWYU pragma: export
+#include "troupe/repeatable.hpp"     // IWYU pragma: export
 #include "troupe/semaphore.hpp"      // IWYU pragma: export
 #include "troupe/shared_memory.hpp"  // IWYU pragma: export
 #include "troupe/start_method.hpp"   // IWYU pragma: export

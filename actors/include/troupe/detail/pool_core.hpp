@@ -82,18 +82,8 @@ std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
 /// Null: the queue is full.
 std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
                                          const options_ptr& options);
-/// A place in the line of those who wait for room in a full queue without a thread.
 class room_turn;
 std::shared_ptr<room_turn> make_turn(const pool_ptr& pool);
-/// Calls `notify` once it is worth trying: perhaps at once, on any thread; it must not block.
-void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
-/// The same on the thread of the pool's callbacks, where it may.
-void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
-/// It got in.
-void took_turn(room_turn& turn) noexcept;
-/// It does not want in any more. As its destructor does.
-void leave_turn(room_turn& turn) noexcept;
-
 void close(const pool_ptr& pool);
 void join(const pool_ptr& pool);
 void terminate(const pool_ptr& pool);

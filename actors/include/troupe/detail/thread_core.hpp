@@ -191,6 +191,8 @@ class thread_job : public future_state {
 thread_core_ptr make_thread_pool(const thread_pool_options& options);
 /// False: the queue is full, and it may not block.
 bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block);
+class room_turn;
+std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool);
 void close(const thread_core_ptr& pool);
 void join(const thread_core_ptr& pool);
 void terminate(const thread_core_ptr& pool);
