@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/thread_core.hpp"
+#include "troupe/detail/thread_task.hpp"
 #include "troupe/future.hpp"
 #include "troupe/pool_options.hpp"
 #include "troupe/submission.hpp"
