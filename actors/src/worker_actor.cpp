@@ -233,6 +233,7 @@ class worker {
     nested_.limit(header.max_result_bytes);
     concurrency_ = header.concurrency;
     engine::set_depth(header.depth);
+    adopt_start_method(header.start);
     try {
       TROUPE_FAILPOINT("worker.initializer");
       if (!payload.empty()) {
