@@ -311,6 +311,21 @@ TEST_P(ProcessPromises, MakesQueuesAndProcessesOfItsOwn) {
             exit_status{exited{42}});
 }
 
+TEST_P(ProcessPromises, StartedByATaskItIsOutsideOfTheTask) {
+  pool workers{options(1)};
+  EXPECT_EQ(workers.apply([] {
+    process p{[] {
+      this_task::progress(1, 2);
+      const bool outside = this_task::id() == 0 && !this_task::stop_token().stop_possible();
+      ::_exit(outside ? 5 : 6);
+    }};
+    p.start();
+    p.join();
+    return p.exit_status() == exit_status{exited{5}};
+  }),
+            true);
+}
+
 TEST_P(ProcessPromises, SentinelsAndConnectionsAreWaitedForTogether) {
   auto [here, there] = pipe();
   process talks = make(
