@@ -3,6 +3,7 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include <cstdint>
 #include <string>
 
 // The names that shared memory has on request, in /dev/shm.
@@ -25,7 +26,7 @@ inline constexpr const char* block_folder = "/dev/shm";
 /// Of memory whose name is about to be removed (alone), or is being opened (with others).
 class block_lock {
  public:
-  enum class mode { alone, shared };
+  enum class mode : std::uint8_t { alone, shared };
   /// `memory` was opened here and for this: one that crossed would share the lock with others.
   /// Gives up after a tenth of a second, as who has it may have been stopped.
   block_lock(const descriptor& memory, mode how);

@@ -263,6 +263,30 @@ TEST_P(ProcessPromises, WithoutItsForkServerItDiesAndTheNextOneStarts) {
   }
 }
 
+TEST_P(ProcessPromises, AFullStandardErrorStopsNobody) {
+  const int before = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  const int disk = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+  ::dup2(disk, STDERR_FILENO);
+  ::close(disk);
+  std::vector<int> got;
+  exit_status end{exited{99}};
+  {
+    pool workers{options()};
+    got = workers.map(
+        [](int x) {
+          std::cerr << std::string(1000, 'e') << '\n';
+          return x + 1;
+        },
+        std::views::iota(0, 200));
+    end = end_of([] { std::cerr << "too much\n"; });
+  }
+  ::dup2(before, STDERR_FILENO);
+  ::close(before);
+  ASSERT_EQ(got.size(), 200U);
+  EXPECT_EQ(got.back(), 200);
+  EXPECT_EQ(end, exit_status{exited{0}});
+}
+
 // ---- what it makes and talks to ----------------------------------------------------------------
 
 class server : public process_base<server> {
