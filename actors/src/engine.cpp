@@ -34,8 +34,9 @@ struct process_place {
   bool was_shut_down = false;       // guarded by mutex
   program self;                     // in a worker
   std::atomic<std::uint64_t> depth{0};
-  caf::actor_system* worker_actors = nullptr;
-  const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
+  bool is_worker = false;
+  caf::actor_system* worker_actors = nullptr;  // null in a `process`, which may never need any
+  const process_place* of_parent = nullptr;    // in a worker: never used, and no leak
 };
 
 process_place*& place_pointer() {
@@ -162,7 +163,7 @@ std::shared_ptr<engine> engine::start(program self) {
 std::shared_ptr<engine> engine::current() {
   process_place& here = place();
   const std::lock_guard lock{here.mutex};
-  if (!here.current && here.worker_actors != nullptr) {
+  if (!here.current && here.is_worker) {
     here.current = std::make_shared<engine>(here.self, here.worker_actors);
   }
   if (!here.current) {
@@ -176,7 +177,7 @@ std::shared_ptr<engine> engine::current() {
   return here.current;
 }
 
-void engine::enter_worker(const program& self, caf::actor_system& actors) {
+void engine::enter_worker(const program& self, caf::actor_system* actors) {
   // A process that a task of a thread pool forked is no worker thread of that pool.
   wait_helper::of_this_thread() = nullptr;
   local_task::here() = nullptr;
@@ -184,7 +185,8 @@ void engine::enter_worker(const program& self, caf::actor_system& actors) {
   // to threads that do not exist here.
   auto* const fresh = new process_place;
   fresh->self = self;
-  fresh->worker_actors = &actors;
+  fresh->is_worker = true;
+  fresh->worker_actors = actors;
   fresh->of_parent = place_pointer();
   place_pointer() = fresh;
 }

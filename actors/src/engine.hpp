@@ -57,8 +57,8 @@ class engine {
   /// Makes the engine of this process; throws error{already_bootstrapped} if there is one.
   static std::shared_ptr<engine> start(program self);
   /// In a worker: forgets a parent's engine (which is left alone, it belongs to threads that do not
-  /// exist here), and remembers what a later pool needs.
-  static void enter_worker(const program& self, caf::actor_system& actors);
+  /// exist here), and remembers what a later pool needs. Without `actors` the engine makes its own.
+  static void enter_worker(const program& self, caf::actor_system* actors);
   /// Ends all pools, then all processes and threads; later use throws pool_closed or
   /// not_bootstrapped. Not on the reactor's thread.
   void shut_down() noexcept;

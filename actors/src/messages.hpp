@@ -55,6 +55,7 @@ struct configure_header {
   std::uint64_t max_result_bytes = 0;
   std::uint64_t concurrency = 1;
   std::uint64_t depth = 1;  ///< pools in tasks of pools: how deep this worker is
+  std::uint64_t start = 0;  ///< the start_method that is the program's default
 };
 
 /// Payload of a `tasks` frame: this, the callable, then `count` items. The callable and each item

@@ -75,8 +75,13 @@ void process_core::check_started(const char* what) const {
 }
 
 void process_core::hand_over(supervisor_channel& channel) {
-  process_role role{options_.name,       options_.daemon, this_process::name(),
-                    this_process::pid(), engine::depth(), target_};
+  process_role role{options_.name,
+                    options_.daemon,
+                    this_process::name(),
+                    this_process::pid(),
+                    engine::depth(),
+                    static_cast<std::uint64_t>(get_start_method()),
+                    target_};
   cargo_list cargo;
   byte_buffer bytes;
   {

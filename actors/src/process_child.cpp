@@ -97,6 +97,7 @@ void run_process(worker_channel& channel, const frame_header& frame,
     become_process(role.name, role.daemon,
                    parent_process{role.parent_pid, role.parent_name, std::move(of_parent)});
     engine::set_depth(role.depth);
+    adopt_start_method(role.start);
     ::on_exit(&leave, nullptr);
     cargo.clear();  // the call keeps what it refers to
     status = run_target(role.target);

@@ -25,11 +25,12 @@ struct process_role {
   std::string parent_name;
   std::int64_t parent_pid = 0;
   std::uint64_t depth = 0;  ///< of pools, see engine::depth
+  std::uint64_t start = 0;  ///< the start_method that is the program's default
   bound_call target;
 
   template <class Archive>
   void serialize(Archive& ar) {
-    ar(name, daemon, parent_name, parent_pid, depth, target);
+    ar(name, daemon, parent_name, parent_pid, depth, start, target);
   }
 };
 

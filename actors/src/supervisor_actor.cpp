@@ -53,9 +53,9 @@ supervisor::supervisor(pool_core& core)
   } else {
     least_ = most_ = target_ = options_.workers;
   }
-  const configure_header header{options_.max_payload_bytes,
-                                static_cast<std::uint64_t>(options_.concurrency),
-                                engine::depth() + 1};
+  const configure_header header{
+      options_.max_payload_bytes, static_cast<std::uint64_t>(options_.concurrency),
+      engine::depth() + 1, static_cast<std::uint64_t>(get_start_method())};
   byte_buffer bytes;
   bytes.append(&header, sizeof header);
   if (options_.initializer) {

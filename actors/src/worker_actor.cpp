@@ -159,8 +159,6 @@ class worker {
         case frame_kind::tasks:
           run_tasks(header, payload);
           break;
-        case frame_kind::become:
-          run_process(channel_, header, payload);
         case frame_kind::stop_task:
           if (coroutines_) {
             coroutines_->stop(header.number);
@@ -233,6 +231,7 @@ class worker {
     nested_.limit(header.max_result_bytes);
     concurrency_ = header.concurrency;
     engine::set_depth(header.depth);
+    adopt_start_method(header.start);
     try {
       TROUPE_FAILPOINT("worker.initializer");
       if (!payload.empty()) {
@@ -623,6 +622,27 @@ std::string own_hello() {
   return to_bytes(mine);
 }
 
+/// A `process` makes itself no actors: most never need any, and a system of them costs more than
+/// all the rest of a start.
+[[noreturn]] void wait_for_role(worker_channel& channel) {
+  engine::enter_worker(this_program(), nullptr);
+  // Forked from a task it would go on with that: with a channel that is not mapped here.
+  current = {};
+  reporter = nullptr;
+  std::string frames;
+  while (channel.take_frames(frames, bytes_per_message) == 0) {
+    if (!channel.wait_for_frames()) {
+      ::_exit(0);
+    }
+  }
+  auto payload = std::as_bytes(std::span{frames});
+  frame_header header;
+  if (!take_front(payload, header) || header.kind != frame_kind::become) {
+    ::_exit(0);
+  }
+  run_process(channel, header, payload.first(header.bytes));
+}
+
 }  // namespace
 
 void run_worker(worker_boot&& boot) {
@@ -634,6 +654,9 @@ void run_worker(worker_boot&& boot) {
   worker_channel channel{std::move(boot.ends)};
   install_crash_handler(channel.crash_record());
   channel.send_hello(own_hello());
+  if (boot.is_process) {
+    wait_for_role(channel);
+  }
   sigset_t all;
   sigset_t old;
   sigfillset(&all);
@@ -643,7 +666,7 @@ void run_worker(worker_boot&& boot) {
   compat::configure(config);
   caf::actor_system actors{config};
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  engine::enter_worker(this_program(), actors);
+  engine::enter_worker(this_program(), &actors);
   worker state{channel};
   compat::run_loop loop{actors};
   const caf::actor receiver = actors.spawn<worker_actor, caf::lazy_init>(&state);

@@ -134,7 +134,7 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   close_all_but(std::move(stay));
   TROUPE_FAILPOINT("worker.forked");
   if (boot.method == start_method::spawn) {
-    std::string role = "worker:" + std::to_string(boot.id);
+    std::string role = (boot.is_process ? "process:" : "worker:") + std::to_string(boot.id);
     for (const int number : keep) {
       ::fcntl(number, F_SETFD, 0);
       role += ":" + std::to_string(number);
@@ -216,14 +216,16 @@ void take_role(const program& self) {
   const std::string role{text};
   // Programs that tasks start must not take themselves for workers.
   ::unsetenv(child::role_variable);
-  if (role.starts_with("worker:")) {
-    const auto numbers = numbers_of(std::string_view{role}.substr(7));
+  const bool is_process = role.starts_with("process:");
+  if (is_process || role.starts_with("worker:")) {
+    const auto numbers = numbers_of(std::string_view{role}.substr(role.find(':') + 1));
     if (numbers.size() < 3) {
       return;
     }
     worker_boot boot;
     boot.id = numbers[0];
     boot.method = start_method::spawn;
+    boot.is_process = is_process;
     boot.ends = {inherited(numbers[1]), inherited(numbers[2]), {}};
     if (numbers.size() > 3) {
       failpoint::adopt_table(static_cast<int>(numbers[3]));

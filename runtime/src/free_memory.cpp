@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "free_memory.hpp"
 
+#include "troupe/detail/failpoint.hpp"
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -71,6 +73,9 @@ std::uint64_t by_the_control_groups() {
 }  // namespace
 
 std::uint64_t free_memory_bytes() {
+  if (TROUPE_FAILPOINT_ERRNO("memory.free") != 0) {
+    return 0;
+  }
   return std::min(by_the_machine(), by_the_control_groups());
 }
 

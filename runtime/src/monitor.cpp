@@ -9,7 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
+#include <cstddef>
 
 namespace troupe::detail {
 
@@ -68,10 +68,12 @@ void transaction::lock() {
 void transaction::roll_back() {
   region_header& header = object_.header();
   const std::uint32_t size = header.undo_size.load(std::memory_order_relaxed);
+  // The lock and the log come before what can be set.
+  constexpr std::uint64_t first = offsetof(region_header, channels);
   const std::uint64_t last = object_.total_bytes() - sizeof(shared_word);
   for (std::uint32_t i = std::min<std::uint32_t>(size, undo_entries); i-- > 0;) {
     const std::uint64_t offset = header.undo[i].offset.load(std::memory_order_relaxed);
-    if (offset > last || offset % alignof(shared_word) != 0) {
+    if (offset < first || offset > last || offset % alignof(shared_word) != 0) {
       continue;  // nobody of ours writes that: the memory was damaged, and is not followed
     }
     crash_step();
@@ -88,7 +90,9 @@ void transaction::set(shared_word& word, std::uint64_t value) {
   region_header& header = object_.header();
   const std::uint32_t size = header.undo_size.load(std::memory_order_relaxed);
   if (size >= undo_entries) [[unlikely]] {
-    std::abort();  // an operation of ours that changes more words than the log can hold
+    // Or an operation of ours changes more words than the log can hold: then its tests fail.
+    throw error{errc::protocol_error, task_ran::maybe,
+                "the memory of a shared object was damaged: its undo log says it is full"};
   }
   undo_entry& entry = header.undo[size];
   crash_step();

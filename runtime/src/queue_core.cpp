@@ -31,6 +31,8 @@ constexpr std::uint64_t least_area = std::uint64_t{1} << 14;
 /// An empty queue gives memory back beyond this.
 constexpr std::uint64_t area_to_keep = std::uint64_t{64} << 20;
 constexpr std::uint64_t heap_arity = 4;
+/// Nobody has more memory than that.
+constexpr std::uint64_t most_storage = std::uint64_t{1} << 47;
 
 /// Before each item's bytes in the storage. A lifo_queue's has its own size behind it too.
 struct record {
@@ -89,6 +91,16 @@ void check(bool holds) {
   if (!holds) [[unlikely]] {
     fail_damaged();
   }
+}
+
+/// What is taken and not done is in somebody's slot: who waited for more would wait for ever.
+void check_unfinished(transaction& tx) {
+  const auto& state = tx.object().state<queue_state>();
+  std::uint64_t known = tx.get(state.count);
+  for (const process_slot& slot : tx.object().slots()) {
+    known += tx.get(slot.counters[taken_and_not_done]);
+  }
+  check(tx.get(state.unfinished) <= known);
 }
 
 constexpr std::uint64_t rounded(std::uint64_t bytes) {
@@ -154,6 +166,7 @@ class operation {
         socket_{socket},
         before_{before} {
     undo_heap();
+    check_state();
   }
 
   /// Leaves nothing to be committed when it fails.
@@ -168,6 +181,7 @@ class operation {
       return false;
     }
     undo_heap();  // of whoever died meanwhile
+    check_state();
     return true;
   }
 
@@ -194,6 +208,9 @@ class operation {
     return in.bytes - in.index_room * sizeof(std::uint64_t);
   }
   [[nodiscard]] std::uint64_t live_bytes() const;
+  /// Throws error{protocol_error} if the words of the state contradict each other: what they say
+  /// would be waited for, or allocated.
+  void check_state() const;
   void make_room(std::uint64_t bytes);
   void move_to(std::uint64_t least_records, std::uint64_t index_room);
 
@@ -236,6 +253,7 @@ class operation {
 void operation::copy_in(const span_of_area& to, std::uint64_t position, const void* from,
                         std::uint64_t bytes) {
   const std::uint64_t room = records_room(to);
+  check(room != 0 && bytes <= room);
   const std::uint64_t at = position % room;
   const std::uint64_t first = std::min(bytes, room - at);
   std::byte* const begin = storage_.at(records_at(to), room);
@@ -273,6 +291,21 @@ std::uint64_t operation::live_bytes() const {
   }
 }
 
+void operation::check_state() const {
+  const span_of_area now = area();
+  const std::uint64_t count = get(state.count);
+  const std::uint64_t capacity = get(state.capacity);
+  const std::uint64_t live = live_bytes();
+  check(now.at % record_alignment == 0 && now.at <= most_storage && now.bytes <= most_storage &&
+        now.index_room <= now.bytes / sizeof(std::uint64_t));
+  check((kind_ != object_kind::queue || get(state.head) <= get(state.tail)) &&
+        live <= records_room(now) && count <= live / sizeof(record) && (count != 0 || live == 0));
+  check(
+      kind_ != object_kind::priority_queue ||
+      (count <= now.index_room && live <= get(state.tail) && get(state.tail) <= records_room(now)));
+  check((capacity == 0 || count <= capacity) && count <= get(state.unfinished));
+}
+
 void operation::make_room(std::uint64_t bytes) {
   const span_of_area now = area();
   const std::uint64_t used =
@@ -307,10 +340,12 @@ void operation::move_to(std::uint64_t least_records, std::uint64_t index_room) {
   std::uint64_t tail = 0;
   // Into memory where nothing is, so that a death on the way changes nothing.
   if (kind_ == object_kind::priority_queue) {
+    check(count <= made.index_room);
     std::vector<std::byte> moved;
     for (std::uint64_t i = 0; i < count; ++i) {
       const std::uint64_t position = heap_word(i).load(std::memory_order_relaxed);
       const std::uint64_t bytes = record_bytes(read_record(old, position).bytes);
+      check(bytes <= least_records - tail);  // or several positions mean the same record
       moved.resize(bytes);
       copy_out(old, position, moved.data(), bytes);
       copy_in(made, tail, moved.data(), bytes);
@@ -323,6 +358,7 @@ void operation::move_to(std::uint64_t least_records, std::uint64_t index_room) {
     const std::uint64_t bytes = get(state.tail) - begin;
     if (bytes != 0) {
       const std::uint64_t room = records_room(old);
+      check(room != 0 && bytes <= room && bytes <= made.bytes);
       const std::uint64_t first = std::min(bytes, room - begin % room);
       // Both ends at once, as mapping more moves what is mapped.
       static_cast<void>(storage_.at(made.at, made.bytes));
@@ -513,9 +549,10 @@ void operation::begin_journal() {
 }
 
 shared_word& operation::heap_word(std::uint64_t index) {
-  check(index < get(state.index_room));
+  const std::uint64_t begin = get(state.area);
+  check(index < get(state.index_room) && begin % sizeof(shared_word) == 0);
   return *reinterpret_cast<shared_word*>(
-      storage_.at(get(state.area) + index * sizeof(shared_word), sizeof(shared_word)));
+      storage_.at(begin + index * sizeof(shared_word), sizeof(shared_word)));
 }
 
 void operation::set_heap(std::uint64_t index, std::uint64_t position) {
@@ -537,8 +574,9 @@ bool operation::is_before(std::uint64_t a, std::uint64_t b) {
   const span_of_area now = area();
   const auto item_at = [&](std::uint64_t position, record& header) {
     header = read_record(now, position);
-    check(position % record_alignment == 0 &&
-          position + sizeof header + header.bytes <= records_room(now));
+    // One that wraps was never written; and `room` has a header's bytes, as one was read.
+    const std::uint64_t room = records_room(now) - sizeof header;
+    check(position % record_alignment == 0 && position <= room && header.bytes <= room - position);
     return std::span<const std::byte>{
         storage_.at(records_at(now), records_room(now)) + position + sizeof header, header.bytes};
   };
@@ -669,7 +707,8 @@ queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, cons
   parts& p = get_parts();
   operation op{*p.object, p.storage, p.socket, p.before};
   for (;;) {
-    to.reserve(std::min(most, op.tx.get(op.state.count)));
+    // Grown one by one beyond that: the number is not ours.
+    to.reserve(std::min({most, op.tx.get(op.state.count), std::uint64_t{1024}}));
     while (to.size() < most && op.tx.get(op.state.count) != 0) {
       queue_item item;
       if (to.empty()) {
@@ -725,6 +764,7 @@ bool queue_core::join(const deadline& until) {
   parts& p = get_parts();
   transaction tx{*p.object};
   while (tx.get(p.state().unfinished) != 0) {
+    check_unfinished(tx);
     if (!tx.wait(all_done, until)) {
       return false;
     }

@@ -2,8 +2,10 @@
 #include "queue_storage.hpp"
 
 #include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/detail/failpoint.hpp"
 #include "troupe/error.hpp"
 
+#include "free_memory.hpp"
 #include "sys.hpp"
 
 #include <fcntl.h>
@@ -17,9 +19,11 @@
 namespace troupe::detail {
 
 queue_storage::queue_storage() {
-  descriptor made{::memfd_create("troupe-queue", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  const int code = TROUPE_FAILPOINT_ERRNO("queue.create");
+  descriptor made{code != 0 ? -1 : ::memfd_create("troupe-queue", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
   if (!made || ::fcntl(made.number(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
-    sys::fail(errc::resource_exhausted, "no memory for a queue's items can be made", errno);
+    sys::fail(errc::resource_exhausted, "no memory for a queue's items can be made",
+              code != 0 ? code : errno);
   }
   memory_ = std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(made));
 }
@@ -33,11 +37,19 @@ queue_storage::queue_storage(std::shared_ptr<const cargo> from) : memory_{std::m
 }
 
 void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
-  int code = 0;
-  do {
+  // The kernel would not say no to that much: it would kill somebody for it, half-way.
+  constexpr std::uint64_t looks_large = std::uint64_t{64} << 20;
+  int code = TROUPE_FAILPOINT_ERRNO("queue.provide");
+  if (code == 0 && bytes >= looks_large && bytes > free_memory_bytes()) {
+    code = ENOMEM;
+  }
+  while (code == 0 || code == EINTR) {
     code =
         ::posix_fallocate(memory_->number(), static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  } while (code == EINTR);
+    if (code != EINTR) {
+      break;
+    }
+  }
   if (code != 0) {
     sys::fail(errc::resource_exhausted,
               "no " + std::to_string(bytes) + " bytes of shared memory for a queue's items", code);
@@ -61,10 +73,12 @@ void queue_storage::map_more(std::uint64_t offset, std::uint64_t bytes) {
                 "a queue says it has items where it has no memory: it was damaged"};
   }
   const auto all = static_cast<std::size_t>(info.st_size);
+  const int code = TROUPE_FAILPOINT_ERRNO("queue.map");
   void* const mapped =
-      ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_SHARED, memory_->number(), 0);
+      code != 0 ? MAP_FAILED
+                : ::mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_SHARED, memory_->number(), 0);
   if (mapped == MAP_FAILED) {
-    sys::fail(errc::resource_exhausted, "cannot map a queue's items", errno);
+    sys::fail(errc::resource_exhausted, "cannot map a queue's items", code != 0 ? code : errno);
   }
   view_ = mapping{static_cast<std::byte*>(mapped), all};
 }

@@ -5,6 +5,7 @@
 #include "troupe/detail/monitor.hpp"
 #include "troupe/error.hpp"
 
+#include "block_names.hpp"
 #include "free_memory.hpp"
 #include "process_identity.hpp"
 #include "sys.hpp"
@@ -165,22 +166,6 @@ descriptor duplicate(int number) {
               code != 0 ? code : errno);
   }
   return copy;
-}
-
-/// Where shm_open has its names.
-constexpr const char* block_folder = "/dev/shm";
-
-std::string path_of(const std::string& name) {
-  return "/" + name;
-}
-
-/// Does the name still mean this memory?
-bool names(const std::string& name, const descriptor& memory) noexcept {
-  const descriptor found{::shm_open(path_of(name).c_str(), O_RDONLY | O_CLOEXEC, 0)};
-  struct stat one{};
-  struct stat other{};
-  return found && ::fstat(found.number(), &one) == 0 && ::fstat(memory.number(), &other) == 0 &&
-         one.st_ino == other.st_ino && one.st_dev == other.st_dev;
 }
 
 }  // namespace
@@ -425,7 +410,13 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   }
   std::uint64_t id = 0;
   struct stat info{};
-  if (::fstat(memory.number(), &info) != 0 || info.st_size < static_cast<off_t>(payload_offset()) ||
+  if (::fstat(memory.number(), &info) != 0) {
+    missing(errno);
+  }
+  if (info.st_uid != ::geteuid()) {
+    missing(EACCES);  // they could shrink it under us, and we would die of it
+  }
+  if (info.st_size < static_cast<off_t>(payload_offset()) ||
       ::pread(memory.number(), &id, sizeof id, offsetof(region_header, id)) !=
           static_cast<ssize_t>(sizeof id)) {
     refuse("'" + name + "' is too short");
@@ -449,7 +440,14 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   made->adopt();
   made->named_ = true;
   registry.add(made);
-  static_cast<void>(made->claim_slot());
+  {
+    // Who is about to remove the name of abandoned memory sees us here, or was faster.
+    const block_lock shared{made->memory_, block_lock::mode::shared};
+    static_cast<void>(made->claim_slot());
+    if (!names(name, made->memory_)) {
+      missing(ENOENT);
+    }
+  }
   if (made->header().closed.load() != 0) {
     missing(ENOENT);  // its last owner is about to remove the name
   }
@@ -511,11 +509,12 @@ void region::free_slot() noexcept {
       return slot.mapped.load() != 0 && owner != 0 && !is_gone(owner);
     };
     header().closed.store(1);
+    TROUPE_FAILPOINT("blocks.let_go");
     const auto all = slots();
     if (std::any_of(all.begin(), all.end(), holds)) {
       header().closed.store(0);
-    } else if (names(spec_.name, memory_)) {
-      ::shm_unlink(path_of(spec_.name).c_str());
+    } else {
+      remove_block_name(spec_.name, memory_);
     }
   }
   if (ledger_is_empty(*mine)) {
@@ -623,6 +622,33 @@ std::vector<int> object_descriptors() {
   return found;
 }
 
+namespace {
+
+/// Does nobody have this memory, of all who ever did? Not if it is none of ours.
+bool is_abandoned(const descriptor& memory) noexcept {
+  // Plain numbers, at the offsets of the header and of the slots.
+  std::array<std::uint64_t, region::payload_offset() / sizeof(std::uint64_t)> words;
+  if (::pread(memory.number(), words.data(), sizeof words, 0) !=
+      static_cast<ssize_t>(sizeof words)) {
+    return false;
+  }
+  const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint64_t)]; };
+  if (at(offsetof(region_header, magic)) != magic) {
+    return false;
+  }
+  // Not its creator: one that lives may have dropped it long ago, while others had it.
+  for (std::size_t slot = 0; slot < region_slots; ++slot) {
+    const std::uint64_t owner =
+        at(region::slots_offset() + slot * sizeof(process_slot) + offsetof(process_slot, owner));
+    if (owner != 0 && !is_gone(owner)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 void remove_abandoned_blocks() noexcept {
   DIR* const folder = ::opendir(block_folder);
   if (folder == nullptr) {
@@ -631,24 +657,14 @@ void remove_abandoned_blocks() noexcept {
   while (const dirent* const entry = ::readdir(folder)) {
     const descriptor memory{
         ::openat(::dirfd(folder), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
-    // Plain numbers, at the offsets of the header and of the slots.
-    std::array<std::uint64_t, region::payload_offset() / sizeof(std::uint64_t)> words;
-    if (!memory || ::pread(memory.number(), words.data(), sizeof words, 0) !=
-                       static_cast<ssize_t>(sizeof words)) {
+    if (!memory || !is_abandoned(memory)) {
       continue;
     }
-    const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint64_t)]; };
-    if (at(offsetof(region_header, magic)) != magic) {
-      continue;
-    }
-    // Not its creator: one that lives may have dropped it long ago, while others had it.
-    bool held = false;
-    for (std::size_t slot = 0; slot < region_slots && !held; ++slot) {
-      const std::uint64_t owner =
-          at(region::slots_offset() + slot * sizeof(process_slot) + offsetof(process_slot, owner));
-      held = owner != 0 && !is_gone(owner);
-    }
-    if (!held) {
+    TROUPE_FAILPOINT("blocks.abandoned");
+    const block_lock alone{memory, block_lock::mode::alone};
+    // Again, now that nobody can open it or remove its name.
+    if (alone && is_abandoned(memory) && names(entry->d_name, memory)) {
+      TROUPE_FAILPOINT("blocks.remove");
       ::unlinkat(::dirfd(folder), entry->d_name, 0);
     }
   }

@@ -27,4 +27,10 @@ start_method get_start_method() noexcept {
   return default_method;
 }
 
+void detail::adopt_start_method(std::uint64_t method) noexcept {
+  if (method <= static_cast<std::uint64_t>(start_method::fork)) {
+    default_method = static_cast<start_method>(method);
+  }
+}
+
 }  // namespace troupe

@@ -42,7 +42,8 @@ class shared_memory : public detail::object_handle {
 
   /// The memory that somebody made with this name, as one more owner.
   /// Throws:  std::invalid_argument for a bad name, an empty one too;
-  ///          std::system_error{no_such_file_or_directory}, {permission_denied};
+  ///          std::system_error{no_such_file_or_directory}, {permission_denied}, also for whatever
+  ///          another user made, who could take it away under us;
   ///          error{protocol_error} if something else has the name.
   [[nodiscard]] static shared_memory open(const std::string& name);
 

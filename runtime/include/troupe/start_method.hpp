@@ -21,8 +21,13 @@ enum class start_method : std::uint8_t {
 /// "forkserver", "spawn", "fork".
 [[nodiscard]] std::string_view to_string(start_method method) noexcept;
 
-/// The method used where no `.start =` says otherwise; may be changed at any time.
+/// The method used where no `.start =` says otherwise; may be changed at any time. Processes and
+/// workers begin with the one of the process that started them.
 void set_start_method(start_method method) noexcept;
 [[nodiscard]] start_method get_start_method() noexcept;
 
+namespace detail {
+/// What the process that started this one said; a number that is no method changes nothing.
+void adopt_start_method(std::uint64_t method) noexcept;
+}  // namespace detail
 }  // namespace troupe

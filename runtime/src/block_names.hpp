@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/descriptor.hpp"
+
+#include <cstdint>
+#include <string>
+
+// The names that shared memory has on request, in /dev/shm.
+//
+// The system removes whatever has a name, and cannot be told which memory is meant: between looking
+// and removing, somebody else may have removed the old one and given the name to a new one. So
+// whoever removes a name holds a lock of the memory it means. As long as it means that memory
+// nobody can give it to another one, and as long as the lock is held nobody of ours takes it from
+// that one. The kernel gives up the locks of the dead.
+namespace troupe::detail {
+
+/// Where shm_open has its names.
+inline constexpr const char* block_folder = "/dev/shm";
+
+/// The name as shm_open wants it.
+[[nodiscard]] inline std::string path_of(const std::string& name) {
+  return "/" + name;
+}
+
+/// Of memory whose name is about to be removed (alone), or is being opened (with others).
+class block_lock {
+ public:
+  enum class mode : std::uint8_t { alone, shared };
+  /// `memory` was opened here and for this: one that crossed would share the lock with others.
+  /// Gives up after a tenth of a second, as who has it may have been stopped.
+  block_lock(const descriptor& memory, mode how);
+  ~block_lock();
+  block_lock(const block_lock&) = delete;
+  block_lock& operator=(const block_lock&) = delete;
+
+  [[nodiscard]] explicit operator bool() const noexcept { return locked_; }
+
+ private:
+  int number_;
+  bool locked_ = false;
+};
+
+/// Does the name still mean this memory?
+[[nodiscard]] bool names(const std::string& name, const descriptor& memory) noexcept;
+
+/// Removes the name if it means this memory. One whose lock cannot be had stays, until somebody
+/// looks for abandoned ones again.
+void remove_block_name(const std::string& name, const descriptor& memory) noexcept;
+
+}  // namespace troupe::detail
