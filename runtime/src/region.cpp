@@ -401,8 +401,8 @@ std::shared_ptr<region> region::import_any(const std::shared_ptr<const cargo>& f
   static_assert(offsetof(region_header, kind) == offsetof(beginning, kind) &&
                 offsetof(region_header, type_tag) == offsetof(beginning, type_tag));
   if (::pread(from->number(), &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found) ||
-      found.magic != magic) {
-    return nullptr;
+      found.magic != magic || found.id != from->id()) {
+    return nullptr;  // a view of one has another id, too
   }
   const object_rules* const rules = rules_of_kind(found.kind);
   return rules == nullptr ? nullptr : import(from, *rules, found.type_tag);
