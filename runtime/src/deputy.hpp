@@ -25,8 +25,8 @@ struct deputy_dismissed {};
 
 /// For wait loops, whenever they look again: throws out of a deputy that has to go.
 inline void leave_if_dismissed() {
-  if (this_deputy_dismissed != nullptr &&
-      this_deputy_dismissed->load(std::memory_order_relaxed)) [[unlikely]] {
+  if (this_deputy_dismissed != nullptr && this_deputy_dismissed->load(std::memory_order_relaxed))
+      [[unlikely]] {
     throw deputy_dismissed{};
   }
 }

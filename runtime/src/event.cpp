@@ -30,7 +30,8 @@ constexpr std::uint32_t waiters_bit = 2;
 constexpr std::uint32_t one_set = 4;
 
 detail::region_spec spec_for(const object_options& options) {
-  return {.rules = &detail::event_rules, .name = options.name, .payload_bytes = sizeof(event_state)};
+  return {
+      .rules = &detail::event_rules, .name = options.name, .payload_bytes = sizeof(event_state)};
 }
 
 /// A waiter looks this often by itself: who sets the flag may die before it has woken anybody.

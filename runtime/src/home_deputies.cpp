@@ -183,10 +183,10 @@ void home_deputies::deputy::let_act(const lent_here& barrier) {
       }
       return;
     }
-    all_.send_(failed_answer(came_next.number,
-                             std::make_exception_ptr(error{
-                                 errc::protocol_error, task_ran::no,
-                                 "troupe: the thread is calling the action of a barrier"})));
+    all_.send_(failed_answer(
+        came_next.number,
+        std::make_exception_ptr(error{errc::protocol_error, task_ran::no,
+                                      "troupe: the thread is calling the action of a barrier"})));
   }
 }
 

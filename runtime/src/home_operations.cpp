@@ -120,8 +120,8 @@ std::uint64_t step_on(region& object, atomic_step what, std::uint64_t operand,
   Number compared{};
   std::memcpy(&given, &operand, sizeof given);
   std::memcpy(&compared, &expected, sizeof compared);
-  const Number before = step(std::atomic_ref{*reinterpret_cast<Number*>(object.payload())}, what,
-                             given, compared);
+  const Number before =
+      step(std::atomic_ref{*reinterpret_cast<Number*>(object.payload())}, what, given, compared);
   std::uint64_t bits = 0;
   std::memcpy(&bits, &before, sizeof before);
   return bits;
@@ -273,8 +273,8 @@ void perform_on(operation_on& op, Semaphore& semaphore) {
     case far_op::acquire: {
       const auto left = op.argument<std::int64_t>();
       op.begin();
-      return op.answer(wait_as_long(
-          left, [&](auto timeout) { return semaphore.try_acquire_for(timeout); }));
+      return op.answer(
+          wait_as_long(left, [&](auto timeout) { return semaphore.try_acquire_for(timeout); }));
     }
     case far_op::release: {
       const auto count = op.argument<std::int64_t>();
@@ -400,8 +400,8 @@ void get_items(operation_on& op, queue_core& queue) {
   const auto most = op.argument<std::uint64_t>();
   op.begin();
   std::vector<queue_item> items;
-  const queue_answer answer = queue.get(
-      items, std::clamp<std::uint64_t>(most, 1, far_queue::most_items), until);
+  const queue_answer answer =
+      queue.get(items, std::clamp<std::uint64_t>(most, 1, far_queue::most_items), until);
   // Each as it will go, as one with a handle that cannot leave this machine must not cost others.
   std::vector<std::pair<const queue_item*, byte_buffer>> sent;
   std::exception_ptr refused;

@@ -41,10 +41,10 @@ class lending {
 
   std::uint64_t identity_;
   mutable std::mutex mutex_;
-  bool over_ = false;                                                     // guarded by mutex_
-  std::unordered_map<std::uint64_t, std::shared_ptr<lent_here>> lent_;    // guarded by mutex_
+  bool over_ = false;                                                   // guarded by mutex_
+  std::unordered_map<std::uint64_t, std::shared_ptr<lent_here>> lent_;  // guarded by mutex_
   /// Given back, but the session still holds something of it, or an operation runs.
-  std::vector<std::shared_ptr<lent_here>> leaving_;                       // guarded by mutex_
+  std::vector<std::shared_ptr<lent_here>> leaving_;  // guarded by mutex_
 };
 
 }  // namespace troupe::detail

@@ -52,11 +52,12 @@ class far_thread {
 thread_local far_thread this_far_thread;
 
 [[noreturn]] void throw_lost(task_ran ran) {
-  throw error{errc::connection_lost, ran,
-              ran == task_ran::no
-                  ? "troupe: the link to the machine of this object is cut: nothing was done"
-                  : "troupe: the link to the machine of this object was cut before it answered: the "
-                    "operation may have been done, and what it took was given back there"};
+  throw error{
+      errc::connection_lost, ran,
+      ran == task_ran::no
+          ? "troupe: the link to the machine of this object is cut: nothing was done"
+          : "troupe: the link to the machine of this object was cut before it answered: the "
+            "operation may have been done, and what it took was given back there"};
 }
 
 const far_end& far_of(const region& object) noexcept {
@@ -69,8 +70,7 @@ object_link::~object_link() = default;
 
 // ---- far_session -------------------------------------------------------------------------------
 
-far_session::far_session(std::unique_ptr<object_link> to_home)
-    : link_{std::move(to_home)} {
+far_session::far_session(std::unique_ptr<object_link> to_home) : link_{std::move(to_home)} {
   watch_forks();
   forks_ = fork_generation();
 }

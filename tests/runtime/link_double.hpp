@@ -60,12 +60,20 @@ class link_double {
     home_.end();
   }
   /// Instead of delivering the next message that goes there.
-  void cut_instead_of_next(direction where) { change(where, [](way& one) { one.cuts = true; }); }
+  void cut_instead_of_next(direction where) {
+    change(where, [](way& one) { one.cuts = true; });
+  }
   /// Every message comes twice from now on.
-  void duplicate(direction where) { change(where, [](way& one) { one.doubles = true; }); }
+  void duplicate(direction where) {
+    change(where, [](way& one) { one.doubles = true; });
+  }
   /// Nothing arrives until `go_on`.
-  void hold(direction where) { change(where, [](way& one) { one.held = true; }); }
-  void go_on(direction where) { change(where, [](way& one) { one.held = false; }); }
+  void hold(direction where) {
+    change(where, [](way& one) { one.held = true; });
+  }
+  void go_on(direction where) {
+    change(where, [](way& one) { one.held = false; });
+  }
   /// How many messages wait or were delivered.
   [[nodiscard]] std::size_t sent(direction where) {
     const std::lock_guard lock{ways_[where].mutex};

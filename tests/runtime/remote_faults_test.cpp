@@ -283,9 +283,8 @@ TEST_F(RemoteObject, AnItemWhoseAnswerIsCutOffIsLostOnceAndDone) {
 TEST_F(RemoteObject, WhoWaitsForAnItemLeavesAndTakesNone) {
   queue<int> home;
   queue<int> remote = link->lend(home);
-  std::jthread waits{[&] {
-    EXPECT_TRUE(is_lost(task_ran::maybe, [&] { static_cast<void>(remote.get()); }));
-  }};
+  std::jthread waits{
+      [&] { EXPECT_TRUE(is_lost(task_ran::maybe, [&] { static_cast<void>(remote.get()); })); }};
   EXPECT_TRUE(come_to_wait(home, 1));
   link->cut();
   waits.join();
@@ -319,7 +318,8 @@ TEST_F(RemoteObject, ItemsThatALostMachineDidNotFinishAreDone) {
 TEST_F(RemoteObject, AnArrivalOfALostMachineIsWithdrawn) {
   barrier home{2};
   barrier remote = link->lend(home);
-  std::jthread waits{[&] { EXPECT_TRUE(is_lost(task_ran::maybe, [&] { remote.arrive_and_wait(); })); }};
+  std::jthread waits{
+      [&] { EXPECT_TRUE(is_lost(task_ran::maybe, [&] { remote.arrive_and_wait(); })); }};
   EXPECT_TRUE(eventually([&] { return home.waiting() == 1; }));
   link->cut();
   waits.join();
@@ -518,7 +518,8 @@ TEST_F(HostileRemote, TruncatedMessagesAreRefused) {
     for (std::size_t length = 0; length < message.size(); ++length) {
       const std::size_t before = link->sent(link_double::to_remote);
       inject({message.begin(), message.begin() + static_cast<std::ptrdiff_t>(length)});
-      ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) > before; })) << length;
+      ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) > before; }))
+          << length;
       ASSERT_TRUE(was_refused()) << length;
     }
   }
@@ -530,9 +531,9 @@ TEST_F(HostileRemote, UnknownObjectsAndOperationsAreRefused) {
   const event home;
   const event remote = link->lend(home);
   const event not_lent;
-  for (const auto& message : {request(1, 12345, 10), request(1, not_lent.id(), 10),
-                              request(1, home.id(), 0), request(1, home.id(), 999),
-                              request(1, home.id(), 1), request(1, home.id(), 27)}) {
+  for (const auto& message :
+       {request(1, 12345, 10), request(1, not_lent.id(), 10), request(1, home.id(), 0),
+        request(1, home.id(), 999), request(1, home.id(), 1), request(1, home.id(), 27)}) {
     const std::size_t before = link->sent(link_double::to_remote);
     inject(message);
     ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) > before; }));
@@ -569,8 +570,8 @@ TEST_F(HostileRemote, NoiseHarmsNothing) {
                    array<int>, queue<int>, priority_queue<int>>
       all{{}, {}, {}, {}, {}, barrier{2}, {}, array<int>{3}, {}, {}};
   auto far = link->lend(all);
-  const auto ids = std::apply(
-      [](const auto&... one) { return std::vector<std::uint64_t>{one.id()...}; }, all);
+  const auto ids =
+      std::apply([](const auto&... one) { return std::vector<std::uint64_t>{one.id()...}; }, all);
   for (int i = 0; i < 3000; ++i) {
     std::vector<std::byte> arguments(random() % 40);
     for (std::byte& one : arguments) {

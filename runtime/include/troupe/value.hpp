@@ -53,8 +53,8 @@ template <class T>
   if (expected != nullptr) {
     std::memcpy(&expected_bits, expected, sizeof(T));
   }
-  const std::uint64_t before = step_far(value, what, std::is_floating_point_v<T>, sizeof(T), bits,
-                                        expected_bits);
+  const std::uint64_t before =
+      step_far(value, what, std::is_floating_point_v<T>, sizeof(T), bits, expected_bits);
   T was{};
   std::memcpy(static_cast<void*>(&was), &before, sizeof(T));
   return was;
@@ -165,8 +165,7 @@ class value : public detail::object_handle {
   bool compare_exchange(T& expected, const T& desired) {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        const T was =
-            detail::step_far(*there, detail::atomic_step::compare, &desired, &expected);
+        const T was = detail::step_far(*there, detail::atomic_step::compare, &desired, &expected);
         const bool same = std::memcmp(&was, &expected, sizeof was) == 0;
         std::memcpy(static_cast<void*>(&expected), &was, sizeof was);
         return same;

@@ -62,7 +62,17 @@ class data_lock {
 };
 
 /// What is done at once to a number of at most eight bytes.
-enum class atomic_step : std::uint8_t { load, store, exchange, compare, add, sub, bit_and, bit_or, bit_xor };
+enum class atomic_step : std::uint8_t {
+  load,
+  store,
+  exchange,
+  compare,
+  add,
+  sub,
+  bit_and,
+  bit_or,
+  bit_xor
+};
 
 /// Does it to a value on another machine; numbers are passed as their bytes. Returns what it was.
 [[nodiscard]] std::uint64_t step_far(const region& value, atomic_step what, bool floating,

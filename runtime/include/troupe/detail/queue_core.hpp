@@ -7,9 +7,9 @@
 #include "troupe/error.hpp"
 #include "troupe/objects.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <array>
 #include <memory>
 #include <mutex>
 #include <span>

@@ -229,7 +229,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   std::atomic<std::byte*> begin_{nullptr};
   std::atomic<process_slot*> own_{nullptr};
   std::atomic<std::uint32_t> own_generation_{0};  ///< of forks, when `own_` was claimed
-  std::unique_ptr<far_end> far_;  ///< of an object on another machine
+  std::unique_ptr<far_end> far_;                  ///< of an object on another machine
   bool registered_ = false;
   bool named_ = false;
 };
