@@ -8,6 +8,7 @@
 #include "process_identity.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <string>
 #include <typeinfo>
@@ -15,11 +16,20 @@
 namespace troupe::detail {
 namespace {
 
+std::uint64_t next_thread() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+/// No longer the variable below: other variables of the thread may have handles, and end later.
+constinit thread_local bool this_far_thread_ended = false;
+
 /// The calling thread, for all homes; when it ends they are told, as it may have locks.
 class far_thread {
  public:
   far_thread() = default;
   ~far_thread() {
+    this_far_thread_ended = true;
     for (const auto& one : used_) {
       if (const auto session = one.lock()) {
         session->thread_ended(number_);
@@ -41,15 +51,15 @@ class far_thread {
   }
 
  private:
-  static std::uint64_t next() {
-    static std::atomic<std::uint64_t> last{0};
-    return ++last;
-  }
-  std::uint64_t number_ = next();
+  std::uint64_t number_ = next_thread();
   std::vector<std::weak_ptr<far_session>> used_;
 };
 
 thread_local far_thread this_far_thread;
+
+std::uint64_t number_of_this_thread(const std::shared_ptr<far_session>& session) {
+  return this_far_thread_ended ? next_thread() : this_far_thread.uses(session);
+}
 
 [[noreturn]] void throw_lost(task_ran ran) {
   throw error{
@@ -76,13 +86,16 @@ far_session::far_session(std::unique_ptr<object_link> to_home) : link_{std::move
 }
 
 std::uint64_t far_session::send(byte_buffer& message, waiting_thread* for_answer) {
+  if (forks_ != fork_generation()) {
+    return 0;  // a forked child: the link is its parent's, and so are the locks below
+  }
   // Numbers grow in the order in which messages go, so that home knows one that comes twice.
   const std::lock_guard sending{sending_};
   const std::uint64_t number = ++last_number_;
   std::memcpy(message.data() + number_offset, &number, sizeof number);
   {
     const std::lock_guard lock{mutex_};
-    if (over_ || forks_ != fork_generation()) {
+    if (over_) {
       return 0;
     }
     if (for_answer != nullptr) {
@@ -219,7 +232,7 @@ far_end::~far_end() {
 }
 
 far_request::far_request(const region& object, far_op what) : to_{far_of(object).session()} {
-  ar_(far_message::request, std::uint64_t{0}, this_far_thread.uses(to_), object.id(), what);
+  ar_(far_message::request, std::uint64_t{0}, number_of_this_thread(to_), object.id(), what);
 }
 
 far_answer far_request::send() {

@@ -5,15 +5,14 @@
 #include "troupe/queue.hpp"
 #include "troupe/value.hpp"
 
-
 #include "both_places.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <functional>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
