@@ -332,6 +332,26 @@ TEST_F(RemoteObject, WhoWaitsForAnEventOrAConditionLeaves) {
   both.first.unlock();
 }
 
+TEST_F(RemoteObject, ANotificationThatALostMachineDidNotUseIsPassedOn) {
+  std::pair<mutex, condition> home;
+  auto [lock, changed] = link->lend(home);
+  std::jthread waits_longest{[&, lock = lock, changed = changed]() mutable {
+    lock.lock();
+    EXPECT_TRUE(is_lost(task_ran::maybe, [&] { changed.wait(lock); }));
+  }};
+  EXPECT_TRUE(eventually([&] { return home.second.waiting() == 1; }));
+  std::jthread waits_here{[&] {
+    std::unique_lock held{home.first};
+    home.second.wait(held);
+  }};
+  EXPECT_TRUE(eventually([&] { return home.second.waiting() == 2; }));
+  home.first.lock();
+  home.second.notify_one();
+  link->cut();  // while the one that was notified waits for the mutex
+  home.first.unlock();
+  waits_here.join();
+}
+
 TEST_F(RemoteObject, AGuardOfALostMachineIsInheritedAndItsChangesAreNot) {
   value<long> home{1};
   value<long> remote = link->lend(home);
