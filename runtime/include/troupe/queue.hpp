@@ -156,13 +156,13 @@ class basic_queue {
   static queue_spec spec(std::size_t capacity, std::string name) {
     static_cast<void>(check_encodable<T>());
     static_cast<void>(check_decodable<T>());
-    if constexpr (Before != nullptr) {
+    if constexpr (Kind == object_kind::priority_queue) {
       static_cast<void>(order_);
     }
     return {Kind, tag(), capacity, std::move(name), Before};
   }
   static std::uint64_t tag() noexcept {
-    if constexpr (Before != nullptr) {
+    if constexpr (Kind == object_kind::priority_queue) {
       return type_tag_of(typeid(std::integral_constant<queue_before, Before>), sizeof(T));
     } else {
       return type_tag_of(typeid(T), sizeof(T));
