@@ -366,6 +366,9 @@ TEST_F(RemoteObject, AGuardOfALostMachineIsInheritedAndItsChangesAreNot) {
 }
 
 TEST_F(RemoteObject, APermitComesBackWhenTheHomeProcessIsKilled) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer allows no threads in a forked child";
+#endif
   semaphore permits{1};
   const test::signpost taken;
   link.reset();
