@@ -3,8 +3,14 @@
 
 #include "troupe/detail/monitor.hpp"
 
+#include "barrier_arrival.hpp"
+#include "far_end.hpp"
+#include "kind_rules.hpp"
+
 #include <algorithm>
 #include <array>
+#include <exception>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -68,11 +74,8 @@ void withdraw(transaction& tx, process_slot& dead) {
   leave(tx, state, dead, tx.get(dead.counters[present]));
 }
 
-constexpr detail::object_rules barrier_rules{
-    .kind = object_kind::barrier, .min_payload_bytes = sizeof(barrier_state), .recover = &withdraw};
-
 detail::region_spec spec_for(const object_options& options) {
-  return {.rules = &barrier_rules,
+  return {.rules = &detail::barrier_rules,
           .name = options.name,
           .payload_bytes = sizeof(barrier_state),
           .init = [](detail::region& made) { made.state<barrier_state>().parties = 1; }};
@@ -82,7 +85,34 @@ detail::region_spec spec_for(const object_options& options) {
   throw broken_barrier{std::string{"troupe: the barrier is broken: "} + why};
 }
 
+/// The last one of all is asked to call the action here, so that it runs in the thread that came
+/// last, wherever that is.
+std::size_t arrive_far(const detail::region& there, const detail::deadline& until,
+                       const bound_call& action) {
+  const bool has_action = static_cast<bool>(action);
+  const detail::far_answer came =
+      detail::ask_far(there, detail::far_op::arrive, detail::time_left(until), has_action);
+  if (!came.asks_to_act()) {
+    return static_cast<std::size_t>(came.result<std::uint64_t>());
+  }
+  try {
+    action();
+  } catch (...) {
+    try {
+      detail::call_far(there, detail::far_op::acted, false);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+      // What the barrier says of it, or that its home is lost: the action's exception matters more.
+    }
+    throw;
+  }
+  return static_cast<std::size_t>(
+      detail::call_far<std::uint64_t>(there, detail::far_op::acted, true));
+}
+
 }  // namespace
+
+constexpr detail::object_rules detail::barrier_rules{
+    .kind = object_kind::barrier, .min_payload_bytes = sizeof(barrier_state), .recover = &withdraw};
 
 barrier::barrier() : object_handle{detail::region::create_default(spec_for({}))} {}
 
@@ -97,12 +127,24 @@ barrier::barrier(std::ptrdiff_t parties, bound_call action, const object_options
 }
 
 void barrier::load(input_archive& ar) {
-  load_handle(ar, barrier_rules);
+  load_handle(ar, detail::barrier_rules);
   ar(action_);
 }
 
 std::size_t barrier::arrive(const detail::deadline& until) {
-  transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return arrive_far(*there, until, action_);
+  }
+  std::function<void()> act;
+  if (action_) {
+    act = std::cref(action_);
+  }
+  return detail::arrive_here(*object_, until, act);
+}
+
+std::size_t detail::arrive_here(region& object, const deadline& until,
+                                const std::function<void()>& action) {
+  transaction tx{object};
   auto& state = tx.object().state<barrier_state>();
   // Those of the last round, who need not wait for anybody, leave first.
   while (tx.get(state.phase) != filling && tx.get(state.broken) == 0) {
@@ -125,16 +167,16 @@ std::size_t barrier::arrive(const detail::deadline& until) {
   const bool last = tx.get(state.present) >= tx.get(state.parties);
   if (last) {
     tx.set(state.left, 0);
-    tx.set(state.phase, action_ ? acting : draining);
+    tx.set(state.phase, action ? acting : draining);
     tx.wake(changed);
-    if (action_) {
+    if (action) {
       tx.set(tx.own().counters[acts], 1);
     }
   }
   tx.commit();
-  if (last && action_) {
+  if (last && action) {
     try {
-      tx.without_lock([&] { action_(); });
+      tx.without_lock(action);
     } catch (...) {
       // Whatever it was goes on to the caller; the others must not wait for this thread.
       tx.set(tx.own().counters[acts], 0);
@@ -169,13 +211,19 @@ std::size_t barrier::arrive(const detail::deadline& until) {
 }
 
 void barrier::abort() {
-  transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::abort);
+  }
+  transaction tx{*object_};
   break_now(tx, tx.object().state<barrier_state>());
   tx.commit();
 }
 
 void barrier::reset() {
-  transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::reset);
+  }
+  transaction tx{*object_};
   auto& state = tx.object().state<barrier_state>();
   break_now(tx, state);
   tx.set(state.broken, 0);
@@ -183,18 +231,27 @@ void barrier::reset() {
 }
 
 std::size_t barrier::parties() const {
-  return static_cast<std::size_t>(get().state<barrier_state>().parties.load());
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<std::uint64_t>(*there, detail::far_op::parties);
+  }
+  return static_cast<std::size_t>(object_->state<barrier_state>().parties.load());
 }
 
 std::size_t barrier::waiting() const {
-  transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<std::uint64_t>(*there, detail::far_op::waiting);
+  }
+  transaction tx{*object_};
   auto& state = tx.object().state<barrier_state>();
   const std::uint64_t now = tx.get(state.phase);
   return now == filling || now == acting ? static_cast<std::size_t>(tx.get(state.present)) : 0;
 }
 
 bool barrier::broken() const {
-  const transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<bool>(*there, detail::far_op::broken);
+  }
+  const transaction tx{*object_};
   return tx.get(tx.object().state<barrier_state>().broken) != 0;
 }
 

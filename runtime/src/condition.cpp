@@ -4,6 +4,8 @@
 #include "troupe/detail/monitor.hpp"
 #include "troupe/error.hpp"
 
+#include "far_end.hpp"
+#include "kind_rules.hpp"
 #include "object_lock.hpp"
 
 #include <algorithm>
@@ -97,10 +99,6 @@ void withdraw(transaction& tx, process_slot& dead) {
   tx.set(dead.counters[cells_used], 0);
 }
 
-constexpr object_rules condition_rules{.kind = object_kind::condition,
-                                       .min_payload_bytes = sizeof(condition_state),
-                                       .recover = &withdraw};
-
 region_spec spec_for(const object_options& options) {
   return {
       .rules = &condition_rules, .name = options.name, .payload_bytes = sizeof(condition_state)};
@@ -108,9 +106,24 @@ region_spec spec_for(const object_options& options) {
 
 }  // namespace
 
+constexpr object_rules condition_rules{.kind = object_kind::condition,
+                                       .min_payload_bytes = sizeof(condition_state),
+                                       .recover = &withdraw};
+
 /// What a wait does with the mutex.
 class condition_waiter {
  public:
+  /// The mutex of a condition on another machine must be there too.
+  static std::uint64_t id_there(const region& condition, const lock_handle& with) {
+    const region& mutex = with.either();
+    if (!same_home(condition, mutex)) {
+      throw error{errc::not_on_this_machine, task_ran::no,
+                  "troupe: a condition and the mutex it waits with must be of the same machine: "
+                  "make both in one process, and pass them together"};
+    }
+    return mutex.id();
+  }
+
   explicit condition_waiter(lock_handle& with) : object_{with.get()} {
     if (!owned_by_caller(object_.lock())) {
       throw_not_locked("troupe: a condition waits with a mutex that this thread has not locked");
@@ -147,7 +160,12 @@ void condition::check_owns(bool owns) {
 }
 
 bool condition::wait_within(detail::lock_handle& with, const detail::deadline& until) {
-  detail::region& object = get();
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<bool>(*there, detail::far_op::wait_with,
+                                  detail::condition_waiter::id_there(*there, with),
+                                  detail::time_left(until));
+  }
+  detail::region& object = *object_;
   auto& state = object.state<detail::condition_state>();
   detail::condition_waiter mutex{with};
   std::uint64_t ticket = 0;
@@ -199,7 +217,10 @@ void condition::notify(std::ptrdiff_t count) {
     throw std::invalid_argument{"troupe: notify(" + std::to_string(count) +
                                 ") of a condition: the number is negative"};
   }
-  detail::transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::notify, static_cast<std::int64_t>(count));
+  }
+  detail::transaction tx{*object_};
   auto& state = tx.object().state<detail::condition_state>();
   tx.set(state.eligible_below, tx.get(state.next));
   detail::notify_oldest(tx, state, static_cast<std::uint64_t>(count), tx.get(state.next));
@@ -211,7 +232,10 @@ void condition::notify_all() {
 }
 
 std::size_t condition::waiting() const {
-  detail::transaction tx{get()};
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<std::uint64_t>(*there, detail::far_op::waiting);
+  }
+  detail::transaction tx{*object_};
   auto& state = tx.object().state<detail::condition_state>();
   std::size_t found = 0;
   for (const detail::waiter_cell& cell : detail::used_cells(tx, state)) {

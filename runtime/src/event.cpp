@@ -6,6 +6,9 @@
 #include "troupe/error.hpp"
 
 #include "adaptive_spin.hpp"
+#include "deputy.hpp"
+#include "far_end.hpp"
+#include "kind_rules.hpp"
 
 #include <algorithm>
 
@@ -26,11 +29,9 @@ constexpr std::uint32_t set_bit = 1;
 constexpr std::uint32_t waiters_bit = 2;
 constexpr std::uint32_t one_set = 4;
 
-constexpr detail::object_rules event_rules{.kind = object_kind::event,
-                                           .min_payload_bytes = sizeof(event_state)};
-
 detail::region_spec spec_for(const object_options& options) {
-  return {.rules = &event_rules, .name = options.name, .payload_bytes = sizeof(event_state)};
+  return {
+      .rules = &detail::event_rules, .name = options.name, .payload_bytes = sizeof(event_state)};
 }
 
 /// A waiter looks this often by itself: who sets the flag may die before it has woken anybody.
@@ -42,16 +43,22 @@ bool was_set(std::uint32_t now, std::uint32_t before) noexcept {
 
 }  // namespace
 
+constexpr detail::object_rules detail::event_rules{.kind = object_kind::event,
+                                                   .min_payload_bytes = sizeof(event_state)};
+
 event::event() : object_handle{detail::region::create_default(spec_for({}))} {}
 event::event(const object_options& options)
     : object_handle{detail::region::create(spec_for(options))} {}
 
 void event::load(input_archive& ar) {
-  load_handle(ar, event_rules);
+  load_handle(ar, detail::event_rules);
 }
 
 void event::set() {
-  std::atomic<std::uint32_t>& word = get().state<event_state>().word;
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::set);
+  }
+  std::atomic<std::uint32_t>& word = object_->state<event_state>().word;
   std::uint32_t before = word.load();
   do {
     if ((before & set_bit) != 0) {
@@ -67,13 +74,19 @@ void event::set() {
 }
 
 void event::clear() {
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::clear);
+  }
   detail::crash_step();
-  get().state<event_state>().word.fetch_and(~set_bit);
+  object_->state<event_state>().word.fetch_and(~set_bit);
   detail::crash_step();
 }
 
 bool event::is_set() const {
-  return (get().state<event_state>().word.load() & set_bit) != 0;
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<bool>(*there, detail::far_op::is_set);
+  }
+  return (object_->state<event_state>().word.load() & set_bit) != 0;
 }
 
 void event::wait() const {
@@ -81,7 +94,10 @@ void event::wait() const {
 }
 
 bool event::wait_within(const detail::deadline& until) const {
-  detail::region& object = get();
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<bool>(*there, detail::far_op::wait, detail::time_left(until));
+  }
+  detail::region& object = *object_;
   std::atomic<std::uint32_t>& word = object.state<event_state>().word;
   const std::uint32_t first = word.load();
   if ((first & set_bit) != 0) {
@@ -108,6 +124,7 @@ bool event::wait_within(const detail::deadline& until) const {
     }
     detail::crash_step();
     detail::futex_wait(word, now | waiters_bit, end, true);
+    detail::leave_if_dismissed();
     now = word.load();
   }
   asleep.fetch_sub(1);

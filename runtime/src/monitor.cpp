@@ -5,6 +5,7 @@
 #include "troupe/error.hpp"
 
 #include "adaptive_spin.hpp"
+#include "deputy.hpp"
 #include "robust_lock_fast.hpp"
 
 #include <algorithm>
@@ -168,6 +169,7 @@ void transaction::sleep(region& object, std::size_t channel, std::uint32_t seen,
   if (!futex_wait(word, seen, end, true) && whole) {
     object.sweep();
   }
+  leave_if_dismissed();
 }
 
 bool transaction::wait(std::size_t channel, const deadline& until) {

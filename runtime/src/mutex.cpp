@@ -3,6 +3,8 @@
 
 #include "troupe/error.hpp"
 
+#include "far_end.hpp"
+#include "kind_rules.hpp"
 #include "object_lock.hpp"
 #include "robust_lock_fast.hpp"
 
@@ -14,10 +16,11 @@
 
 namespace troupe {
 namespace detail {
-namespace {
 
 constexpr object_rules mutex_rules{.kind = object_kind::mutex};
 constexpr object_rules recursive_rules{.kind = object_kind::recursive_mutex};
+
+namespace {
 
 /// Counts the calling thread among those that wait, for lists; without a slot it is not counted.
 class counted_waiter {
@@ -70,15 +73,24 @@ void throw_locked_already(const char* what) {
 }
 
 bool lock_handle::inherited() const {
-  return get().lock().inherited.load(std::memory_order_relaxed) != 0;
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return call_far<bool>(*there, far_op::inherited);
+  }
+  return object_->lock().inherited.load(std::memory_order_relaxed) != 0;
 }
 
 void lock_handle::recovered() {
-  get().lock().inherited.store(0, std::memory_order_relaxed);
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return call_far(*there, far_op::recovered);
+  }
+  object_->lock().inherited.store(0, std::memory_order_relaxed);
 }
 
 void lock_handle::unlock() {
-  lock_state& lock = get().lock();
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return call_far(*there, far_op::unlock);
+  }
+  lock_state& lock = object_->lock();
   if (!owned_by_caller_fast(lock)) [[unlikely]] {
     throw_not_locked("troupe: unlock() of a mutex that this thread has not locked");
   }
@@ -90,7 +102,10 @@ void lock_handle::unlock() {
 }
 
 bool lock_handle::lock_until(const deadline& until, bool recursive) {
-  region& object = get();
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return call_far<bool>(*there, far_op::lock_for, time_left(until));
+  }
+  region& object = *object_;
   const lock_result result = acquire_object(object, until);
   if (result == lock_result::own) {
     if (!recursive) {
@@ -109,7 +124,10 @@ mutex::mutex(const object_options& options)
     : lock_handle{detail::region::create({.rules = &detail::mutex_rules, .name = options.name})} {}
 
 void mutex::lock() {
-  if (detail::try_acquire_fast(get().lock()) <= detail::lock_result::inherited) [[likely]] {
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::lock);
+  }
+  if (detail::try_acquire_fast(object_->lock()) <= detail::lock_result::inherited) [[likely]] {
     return;
   }
   if (!lock_until(std::nullopt, false)) {
@@ -118,11 +136,14 @@ void mutex::lock() {
 }
 
 bool mutex::try_lock() {
-  return detail::try_acquire_fast(get().lock()) <= detail::lock_result::inherited;
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<bool>(*there, detail::far_op::try_lock);
+  }
+  return detail::try_acquire_fast(object_->lock()) <= detail::lock_result::inherited;
 }
 
 bool mutex::try_lock_within(const detail::deadline& until) {
-  if (detail::owned_by_caller(get().lock()) && !until) {
+  if (elsewhere() == nullptr && detail::owned_by_caller(object_->lock()) && !until) {
     detail::throw_locked_already("troupe: waiting without end for a mutex of this thread's own");
   }
   if (lock_until(until, false)) {
@@ -143,10 +164,16 @@ recursive_mutex::recursive_mutex(const object_options& options)
           detail::region::create({.rules = &detail::recursive_rules, .name = options.name})} {}
 
 void recursive_mutex::lock() {
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far(*there, detail::far_op::lock);
+  }
   static_cast<void>(lock_until(std::nullopt, true));
 }
 
 bool recursive_mutex::try_lock() {
+  if (detail::region* const there = elsewhere()) [[unlikely]] {
+    return detail::call_far<bool>(*there, detail::far_op::try_lock);
+  }
   return lock_until(std::chrono::steady_clock::now(), true);
 }
 

@@ -10,6 +10,9 @@ namespace troupe::detail {
 /// Pid in the upper, start time in the lower half. Never 0.
 [[nodiscard]] std::uint64_t own_identity() noexcept;
 
+/// The same for the calling thread alone: it is gone when the thread is. Not that of a process.
+[[nodiscard]] std::uint64_t identity_of_this_thread() noexcept;
+
 /// That process will never execute another instruction. When in doubt, it may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
 

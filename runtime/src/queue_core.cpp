@@ -8,11 +8,15 @@
 #include "troupe/error.hpp"
 #include "troupe/log.hpp"
 
+#include "far_end.hpp"
+#include "far_queue.hpp"
+#include "kind_rules.hpp"
 #include "queue_socket.hpp"
 #include "queue_storage.hpp"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <stdexcept>
@@ -75,13 +79,6 @@ void give_back(transaction& tx, process_slot& dead) {
   tx.set(dead.counters[taken_and_not_done], 0);
 }
 
-const object_rules& rules_of(object_kind kind) {
-  static constexpr object_rules fifo{object_kind::queue, sizeof(queue_state), give_back};
-  static constexpr object_rules lifo{object_kind::lifo_queue, sizeof(queue_state), give_back};
-  static constexpr object_rules prio{object_kind::priority_queue, sizeof(queue_state), give_back};
-  return kind == object_kind::queue ? fifo : kind == object_kind::lifo_queue ? lifo : prio;
-}
-
 [[noreturn]] void fail_damaged() {
   throw error{errc::protocol_error, task_ran::maybe,
               "the memory of a queue was damaged: what it says of its items cannot be"};
@@ -108,6 +105,31 @@ constexpr std::uint64_t rounded(std::uint64_t bytes) {
 }
 
 }  // namespace
+
+const object_rules& queue_rules(object_kind kind) {
+  static constexpr object_rules fifo{object_kind::queue, sizeof(queue_state), give_back};
+  static constexpr object_rules lifo{object_kind::lifo_queue, sizeof(queue_state), give_back};
+  static constexpr object_rules prio{object_kind::priority_queue, sizeof(queue_state), give_back};
+  return kind == object_kind::queue ? fifo : kind == object_kind::lifo_queue ? lifo : prio;
+}
+
+namespace {
+constinit std::atomic<const known_order*> last_order{nullptr};
+}  // namespace
+
+known_order::known_order(std::uint64_t type_tag, queue_before before) noexcept
+    : type_tag_{type_tag}, before_{before}, next_{last_order.load()} {
+  while (!last_order.compare_exchange_weak(next_, this)) {
+  }
+}
+
+queue_before known_order::find(std::uint64_t type_tag) noexcept {
+  const known_order* at = last_order.load();
+  while (at != nullptr && at->type_tag_ != type_tag) {
+    at = at->next_;
+  }
+  return at == nullptr ? nullptr : at->before_;
+}
 
 namespace {
 constexpr std::size_t most_to_spare = std::size_t{8} << 20;
@@ -640,13 +662,16 @@ std::shared_ptr<queue_core> queue_core::create(queue_spec spec) {
 }
 
 queue_core::parts& queue_core::get_parts() {
+  if (far_ != nullptr) {
+    far_->ensure();  // throws
+  }
   std::call_once(made_, [this] {
     if (parts_) {
       return;
     }
     queue_storage storage;
     queue_socket socket;
-    auto object = region::create({.rules = &rules_of(spec_.kind),
+    auto object = region::create({.rules = &queue_rules(spec_.kind),
                                   .name = spec_.name,
                                   .payload_bytes = sizeof(queue_state),
                                   .type_tag = spec_.type_tag});
@@ -661,12 +686,30 @@ queue_core::parts& queue_core::get_parts() {
 }
 
 std::shared_ptr<queue_core> queue_core::load(input_archive& ar, const queue_spec& spec) {
-  auto object = region::import(load_cargo(ar), rules_of(spec.kind), spec.type_tag);
+  auto object = region::import(load_cargo(ar), queue_rules(spec.kind), spec.type_tag);
+  if (object->is_elsewhere()) {
+    std::shared_ptr<queue_core> made{new queue_core{spec}};
+    ar.read(made->far_part_ids_.data(), sizeof made->far_part_ids_, typeid(queue_core));
+    made->far_ = std::move(object);
+    return made;
+  }
   const auto storage = load_cargo(ar);
   const auto socket = load_cargo(ar);
-  const auto& state = object->state<queue_state>();
-  if (state.storage_id.load() != storage->id() || state.socket_id.load() != socket->id()) {
-    ar.fail("the parts of a queue that came are not of the same one", typeid(queue_core));
+  return assemble(std::move(object), storage, socket, spec);
+}
+
+std::array<std::uint64_t, 2> queue_core::part_ids(const region& object) {
+  const auto& state = object.state<queue_state>();
+  return {state.storage_id.load(), state.socket_id.load()};
+}
+
+std::shared_ptr<queue_core> queue_core::assemble(std::shared_ptr<region> object,
+                                                 const std::shared_ptr<const cargo>& storage,
+                                                 const std::shared_ptr<const cargo>& socket,
+                                                 const queue_spec& spec) {
+  if (part_ids(*object) != std::array{storage->id(), socket->id()}) {
+    throw error{errc::protocol_error, task_ran::maybe,
+                "the parts of a queue that came are not of the same one"};
   }
   std::shared_ptr<queue_core> made{new queue_core{spec}};
   made->parts_ = std::make_unique<parts>(std::move(object), queue_storage{storage},
@@ -674,7 +717,17 @@ std::shared_ptr<queue_core> queue_core::load(input_archive& ar, const queue_spec
   return made;
 }
 
+void queue_core::check_comparable(const queue_item& item) const {
+  if (spec_.before != nullptr) {
+    static_cast<void>(spec_.before(item.bytes.bytes(), item.bytes.bytes()));
+  }
+}
+
 void queue_core::save(output_archive& ar) {
+  if (far_ != nullptr) {
+    save_cargo(ar, far_);
+    return ar.write(far_part_ids_.data(), sizeof far_part_ids_);
+  }
   const parts& p = get_parts();
   save_cargo(ar, p.object);
   save_cargo(ar, p.storage.as_cargo());
@@ -685,6 +738,9 @@ queue_answer queue_core::put(std::span<const queue_item> items, std::size_t& sto
                              const deadline& until) {
   if (items.empty()) {
     return queue_answer::done;
+  }
+  if (far_ != nullptr) [[unlikely]] {
+    return far_queue::put(*far_, items, stored, until);
   }
   parts& p = get_parts();
   operation op{*p.object, p.storage, p.socket, p.before};
@@ -704,6 +760,9 @@ queue_answer queue_core::put(std::span<const queue_item> items, std::size_t& sto
 }
 
 queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, const deadline& until) {
+  if (far_ != nullptr) [[unlikely]] {
+    return far_queue::get(*far_, to, most, until);
+  }
   parts& p = get_parts();
   operation op{*p.object, p.storage, p.socket, p.before};
   for (;;) {
@@ -740,6 +799,9 @@ queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, cons
 }
 
 void queue_core::task_done() {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far(*far_, far_op::task_done);
+  }
   parts& p = get_parts();
   transaction tx{*p.object};
   queue_state& state = p.state();
@@ -761,6 +823,9 @@ void queue_core::task_done() {
 }
 
 bool queue_core::join(const deadline& until) {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far<bool>(*far_, far_op::join, time_left(until));
+  }
   parts& p = get_parts();
   transaction tx{*p.object};
   while (tx.get(p.state().unfinished) != 0) {
@@ -773,6 +838,9 @@ bool queue_core::join(const deadline& until) {
 }
 
 void queue_core::close() {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far(*far_, far_op::close);
+  }
   parts& p = get_parts();
   transaction tx{*p.object};
   tx.set(p.state().closed, 1);
@@ -782,33 +850,45 @@ void queue_core::close() {
 }
 
 bool queue_core::is_closed() {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far<bool>(*far_, far_op::is_closed);
+  }
   parts& p = get_parts();
   const transaction tx{*p.object};
   return tx.get(p.state().closed) != 0;
 }
 
 std::size_t queue_core::size() {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far<std::uint64_t>(*far_, far_op::size);
+  }
   parts& p = get_parts();
   const transaction tx{*p.object};
   return tx.get(p.state().count);
 }
 
 std::size_t queue_core::storage_bytes() {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far<std::uint64_t>(*far_, far_op::storage_bytes);
+  }
   parts& p = get_parts();
   const transaction tx{*p.object};
   return tx.get(p.state().area_bytes);
 }
 
 std::size_t queue_core::capacity() {
+  if (far_ != nullptr) [[unlikely]] {
+    return call_far<std::uint64_t>(*far_, far_op::capacity);
+  }
   return get_parts().state().capacity.load();
 }
 
 std::uint64_t queue_core::id() {
-  return get_parts().object->id();
+  return far_ != nullptr ? far_->id() : get_parts().object->id();
 }
 
 const std::string& queue_core::name() {
-  return get_parts().object->name();
+  return far_ != nullptr ? far_->name() : get_parts().object->name();
 }
 
 }  // namespace troupe::detail

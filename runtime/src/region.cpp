@@ -6,7 +6,10 @@
 #include "troupe/error.hpp"
 
 #include "block_names.hpp"
+#include "deputy.hpp"
+#include "far_end.hpp"
 #include "free_memory.hpp"
+#include "kind_rules.hpp"
 #include "process_identity.hpp"
 #include "sys.hpp"
 
@@ -110,6 +113,7 @@ namespace {
 constexpr std::uint64_t magic = 0x316A'626F'6570'7274;  // "trpeobj1" in memory
 constexpr std::uint32_t layout_version = 1;
 constexpr std::uint32_t named_flag = 1;
+constexpr std::uint32_t unguarded_flag = 2;
 constexpr auto sweep_interval_ns = std::int64_t{40'000'000};
 
 static_assert(sizeof(region_header) <= region::slots_offset());
@@ -218,7 +222,7 @@ void region::lay_out(std::uint32_t flags) {
   header->slots_offset = slots_offset();
   header->slot_count = region_slots;
   header->payload_offset = payload_offset();
-  header->flags = flags;
+  header->flags = flags | (spec_.unguarded ? unguarded_flag : 0);
   header->creator = own_pid();
   spec_.name.copy(header->name.data(), header->name.size() - 1);
   init_lock(header->lock);
@@ -230,7 +234,22 @@ void region::lay_out(std::uint32_t flags) {
   std::atomic_ref<std::uint64_t>{header->magic}.store(magic, std::memory_order_release);
 }
 
+bool region::make_unless_far() {
+  if (far_ != nullptr) {
+    return false;
+  }
+  make();
+  return true;
+}
+
 void region::make() {
+  if (far_ != nullptr) {
+    throw error{errc::not_on_this_machine, task_ran::no,
+                "troupe: this " + std::string{to_string(kind())} +
+                    " is on another machine, where its memory is: references to it, and what "
+                    "works on several objects at once, need all of them here. Use lock() and the "
+                    "guard, or objects of one machine"};
+  }
   const std::lock_guard making{making_};
   if (begin() != nullptr) {
     return;
@@ -315,11 +334,17 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
     if (here->type_tag() != type_tag) {
       refuse("its elements are of another type");
     }
+    // Who imported it first may not have known as much.
+    if (here->payload_bytes() < rules.min_payload_bytes) {
+      refuse("its size is wrong");
+    }
     return here;
   };
   if (auto here = std::dynamic_pointer_cast<const region>(from)) {
     auto same = std::const_pointer_cast<region>(here);
-    same->ensure();
+    if (same->is_elsewhere()) {
+      return check(std::move(same));
+    }
     static_cast<void>(same->own_slot());  // in a forked child, of the region that it inherited
     return check(std::move(same));
   }
@@ -344,6 +369,34 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const cargo>& from,
   }
   registry.add(made);
   static_cast<void>(made->claim_slot());
+  return made;
+}
+
+std::shared_ptr<region> region::import_any(const std::shared_ptr<const cargo>& from) {
+  if (auto here = std::dynamic_pointer_cast<const region>(from)) {
+    return std::const_pointer_cast<region>(here);
+  }
+  // As it is written in the header, and checked by import.
+  struct beginning {
+    std::uint64_t magic;
+    std::uint32_t version;
+    object_kind kind;
+    std::uint64_t total_bytes, id, type_tag;
+  } found{};
+  static_assert(offsetof(region_header, kind) == offsetof(beginning, kind) &&
+                offsetof(region_header, type_tag) == offsetof(beginning, type_tag));
+  if (::pread(from->number(), &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found) ||
+      found.magic != magic || found.id != from->id()) {
+    return nullptr;  // a view of one has another id, too
+  }
+  const object_rules* const rules = rules_of_kind(found.kind);
+  return rules == nullptr ? nullptr : import(from, *rules, found.type_tag);
+}
+
+std::shared_ptr<region> region::lent(region_spec spec, std::uint64_t id,
+                                     std::unique_ptr<far_end> far) {
+  auto made = region_registry::own(std::unique_ptr<region>{new region{std::move(spec), id}});
+  made->far_ = std::move(far);
   return made;
 }
 
@@ -454,24 +507,48 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   return made;
 }
 
-process_slot* region::claim_slot() noexcept {
-  const std::uint64_t me = own_identity();
-  process_slot* mine = nullptr;
-  const auto all = slots();
-  for (process_slot& slot : all) {
-    if (slot.owner.load() == me) {
-      mine = &slot;
-      break;
+process_slot* region::slot_of(std::uint64_t identity) noexcept {
+  for (process_slot& slot : slots()) {
+    if (slot.owner.load() == identity) {
+      return &slot;
     }
   }
+  return nullptr;
+}
+
+process_slot* region::claim_slot_for(std::uint64_t identity) noexcept {
+  process_slot* mine = slot_of(identity);
+  const auto all = slots();
   for (auto slot = all.begin(); mine == nullptr && slot != all.end(); ++slot) {
     std::uint64_t nobody = 0;
-    if (slot->owner.compare_exchange_strong(nobody, me)) {
+    if (slot->owner.compare_exchange_strong(nobody, identity)) {
       mine = &*slot;
     }
   }
   if (mine != nullptr) {
     mine->mapped.store(1);
+  }
+  return mine;
+}
+
+bool region::leave_slot_of(std::uint64_t identity) noexcept {
+  process_slot* const slot = slot_of(identity);
+  if (slot == nullptr) {
+    return true;
+  }
+  slot->mapped.store(0);
+  return ledger_is_empty(*slot) && slot->owner.compare_exchange_strong(identity, 0);
+}
+
+void region::end_slot_of(std::uint64_t identity) {
+  if (process_slot* const slot = slot_of(identity)) {
+    recover_slot(*slot, identity);
+  }
+}
+
+process_slot* region::claim_slot() noexcept {
+  process_slot* const mine = claim_slot_for(own_identity());
+  if (mine != nullptr) {
     own_.store(mine);
     own_generation_.store(fork_generation());
   }
@@ -479,6 +556,9 @@ process_slot* region::claim_slot() noexcept {
 }
 
 process_slot& region::own_slot() {
+  if (this_deputy.object == this) [[unlikely]] {
+    return *this_deputy.slot;
+  }
   if (own_generation_.load(std::memory_order_acquire) == fork_generation()) [[likely]] {
     return *own_.load(std::memory_order_relaxed);
   }
@@ -572,6 +652,10 @@ void region::sweep() {
     return;
   }
   recover_dead();
+}
+
+bool region::is_unguarded() const noexcept {
+  return (header().flags & unguarded_flag) != 0;
 }
 
 object_info region::info() {
@@ -679,8 +763,43 @@ std::uint64_t type_tag_of(const std::type_info& type, std::size_t bytes) noexcep
   return hash;
 }
 
+const object_rules* rules_of_kind(object_kind kind) noexcept {
+  static constexpr object_rules some_value{.kind = object_kind::value, .min_payload_bytes = 1};
+  static constexpr object_rules some_array{.kind = object_kind::array};
+  static constexpr object_rules some_memory{.kind = object_kind::shared_memory};
+  switch (kind) {
+    case object_kind::mutex:
+      return &mutex_rules;
+    case object_kind::recursive_mutex:
+      return &recursive_rules;
+    case object_kind::value:
+      return &some_value;
+    case object_kind::array:
+      return &some_array;
+    case object_kind::shared_memory:
+      return &some_memory;
+    case object_kind::semaphore:
+      return &semaphore_rules;
+    case object_kind::bounded_semaphore:
+      return &bounded_rules;
+    case object_kind::event:
+      return &event_rules;
+    case object_kind::condition:
+      return &condition_rules;
+    case object_kind::barrier:
+      return &barrier_rules;
+    case object_kind::queue:
+    case object_kind::lifo_queue:
+    case object_kind::priority_queue:
+      return &queue_rules(kind);
+    case object_kind::none:
+      break;
+  }
+  return nullptr;
+}
+
 void object_handle::save_handle(output_archive& ar) const {
-  static_cast<void>(get());
+  static_cast<void>(elsewhere());
   save_cargo(ar, object_);
 }
 

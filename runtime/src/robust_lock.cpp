@@ -5,6 +5,7 @@
 #include "troupe/error.hpp"
 
 #include "adaptive_spin.hpp"
+#include "deputy.hpp"
 #include "process_identity.hpp"
 #include "robust_lock_fast.hpp"
 #include "sys.hpp"
@@ -115,6 +116,7 @@ lock_result acquire(lock_state& lock, const deadline& until) {
     if (code != ETIMEDOUT) {
       return slow_result(lock, code);
     }
+    leave_if_dismissed();
     if (is_over(until)) {
       return lock_result::busy;
     }

@@ -3,6 +3,9 @@
 
 #include "troupe/detail/monitor.hpp"
 
+#include "far_end.hpp"
+#include "kind_rules.hpp"
+
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -31,13 +34,6 @@ void give_back(transaction& tx, process_slot& dead) {
   tx.set(dead.counters[held], 0);
 }
 
-constexpr object_rules semaphore_rules{.kind = object_kind::semaphore,
-                                       .min_payload_bytes = sizeof(semaphore_state),
-                                       .recover = &give_back};
-constexpr object_rules bounded_rules{.kind = object_kind::bounded_semaphore,
-                                     .min_payload_bytes = sizeof(semaphore_state),
-                                     .recover = &give_back};
-
 const object_rules& rules_for(bool bounded) {
   return bounded ? bounded_rules : semaphore_rules;
 }
@@ -62,6 +58,13 @@ process_slot* greediest(const transaction& tx) {
 }
 
 }  // namespace
+
+constexpr object_rules semaphore_rules{.kind = object_kind::semaphore,
+                                       .min_payload_bytes = sizeof(semaphore_state),
+                                       .recover = &give_back};
+constexpr object_rules bounded_rules{.kind = object_kind::bounded_semaphore,
+                                     .min_payload_bytes = sizeof(semaphore_state),
+                                     .recover = &give_back};
 
 std::shared_ptr<region> semaphore_handle::make(std::ptrdiff_t permits,
                                                const object_options& options, bool bounded) {
@@ -95,7 +98,10 @@ bool semaphore_handle::try_acquire() {
 }
 
 bool semaphore_handle::acquire_within(const deadline& until) {
-  transaction tx{get()};
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return call_far<bool>(*there, far_op::acquire, time_left(until));
+  }
+  transaction tx{*object_};
   auto& state = tx.object().state<semaphore_state>();
   while (tx.get(state.value) == 0) {
     if (!tx.wait(released, until)) {
@@ -113,8 +119,11 @@ void semaphore_handle::release(std::ptrdiff_t count) {
     throw std::invalid_argument{"troupe: release(" + std::to_string(count) +
                                 ") of a semaphore: the number must be positive"};
   }
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return call_far(*there, far_op::release, static_cast<std::int64_t>(count));
+  }
   const auto given = static_cast<std::uint64_t>(count);
-  transaction tx{get()};
+  transaction tx{*object_};
   auto& state = tx.object().state<semaphore_state>();
   const std::uint64_t value = tx.get(state.value);
   if (const std::uint64_t bound = tx.get(state.bound); value > bound || given > bound - value) {
@@ -150,8 +159,11 @@ void semaphore_handle::release(std::ptrdiff_t count) {
 }
 
 std::ptrdiff_t semaphore_handle::value() const {
+  if (region* const there = elsewhere()) [[unlikely]] {
+    return static_cast<std::ptrdiff_t>(call_far<std::int64_t>(*there, far_op::count));
+  }
   // Not just the word: somebody may have died between writing and committing it.
-  const transaction tx{get()};
+  const transaction tx{*object_};
   return static_cast<std::ptrdiff_t>(tx.get(tx.object().state<semaphore_state>().value));
 }
 

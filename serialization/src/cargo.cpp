@@ -14,6 +14,7 @@ namespace troupe::detail {
 namespace {
 
 thread_local cargo_list* loading = nullptr;
+thread_local cargo_way loading_way = cargo_way::descriptors;
 thread_local const cargo_list* unloading = nullptr;
 
 }  // namespace
@@ -31,9 +32,11 @@ std::uint64_t new_cargo_id() {
   return id;
 }
 
-cargo_loading::cargo_loading(cargo_list& to) noexcept : outer_{std::exchange(loading, &to)} {}
+cargo_loading::cargo_loading(cargo_list& to, cargo_way way) noexcept
+    : outer_{std::exchange(loading, &to)}, outer_way_{std::exchange(loading_way, way)} {}
 cargo_loading::~cargo_loading() {
   loading = outer_;
+  loading_way = outer_way_;
 }
 
 cargo_unloading::cargo_unloading(const cargo_list& from) noexcept
@@ -52,6 +55,11 @@ void save_cargo(output_archive& ar, std::shared_ptr<const cargo> what) {
                 "troupe: a handle of a shared object crosses only as an argument or a result, as "
                 "an item of a queue, or through a pipe, alone or inside of other values: plain "
                 "bytes cannot carry it"};
+  }
+  if (loading_way == cargo_way::descriptors && what->number() < 0) {
+    throw error{errc::argument_encode_failed, task_ran::no,
+                "troupe: this handle is of an object on another machine, and crosses only back to "
+                "there: other processes of this machine need one that came to themselves"};
   }
   const std::uint64_t id = what->id();
   ar.write(&id, sizeof id);

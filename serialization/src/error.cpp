@@ -9,7 +9,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::array<std::string_view, 35> code_names{"ok",
+constexpr std::array<std::string_view, 37> code_names{"ok",
                                                       "task_failed",
                                                       "worker_lost",
                                                       "timeout",
@@ -43,8 +43,10 @@ constexpr std::array<std::string_view, 35> code_names{"ok",
                                                       "closed",
                                                       "buffer_too_short",
                                                       "queue_closed",
-                                                      "wrong_state"};
-static_assert(code_names.size() == static_cast<std::size_t>(errc::wrong_state) + 1);
+                                                      "wrong_state",
+                                                      "connection_lost",
+                                                      "not_on_this_machine"};
+static_assert(code_names.size() == static_cast<std::size_t>(errc::not_on_this_machine) + 1);
 
 std::optional<exit_status> exit_of(const failure& what) noexcept {
   switch (what.exit_kind) {

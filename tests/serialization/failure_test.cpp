@@ -412,6 +412,8 @@ TEST(Errc, EveryCodeHasItsName) {
   EXPECT_EQ(to_string(errc::ok), "ok");
   EXPECT_EQ(to_string(errc::would_deadlock), "would_deadlock");
   EXPECT_EQ(to_string(errc::wrong_state), "wrong_state");
+  EXPECT_EQ(to_string(errc::connection_lost), "connection_lost");
+  EXPECT_EQ(to_string(errc::not_on_this_machine), "not_on_this_machine");
   EXPECT_EQ(to_string(errc::broken_barrier), "broken_barrier");
   EXPECT_EQ(to_string(errc::queue_closed), "queue_closed");
   EXPECT_EQ(to_string(errc::unknown_function), "unknown_function");

@@ -37,7 +37,7 @@ class array_handle : public object_handle {
   using value_type = T;
 
   /// Elements; never changes.
-  [[nodiscard]] std::size_t size() const { return get().payload_bytes() / sizeof(T); }
+  [[nodiscard]] std::size_t size() const { return either().payload_bytes() / sizeof(T); }
   [[nodiscard]] bool empty() const { return size() == 0; }
 
   void save(output_archive& ar) const { save_handle(ar); }
@@ -54,7 +54,11 @@ class array_handle : public object_handle {
     return made;
   }
   static region_spec spec(std::size_t bytes, const object_options& options) {
-    return {.rules = &array_rules, .name = options.name, .payload_bytes = bytes, .type_tag = tag()};
+    return {.rules = &array_rules,
+            .name = options.name,
+            .payload_bytes = bytes,
+            .type_tag = tag(),
+            .unguarded = !Handle::has_lock};
   }
   array_handle() : object_handle{region::create_default(spec(0, {}))} {}
   array_handle(std::size_t bytes, const object_options& options)
@@ -87,8 +91,7 @@ class array_handle : public object_handle {
     }
   }
   template <class Range>
-  void copy_in(Range&& from) const {
-    const std::span<T> to = elements();
+  static void copy_in(std::span<T> to, Range&& from) {
     auto&& given = sized(std::forward<Range>(from));
     if (static_cast<std::size_t>(std::ranges::distance(given)) != to.size()) {
       throw std::length_error{"troupe: a shared array keeps its size: assign as many elements"};
@@ -111,6 +114,8 @@ class array : public detail::array_handle<array<T>, T> {
   using base = detail::array_handle<array<T>, T>;
 
  public:
+  static constexpr bool has_lock = true;
+
   /// The lock, and through it the elements: a contiguous range.
   class [[nodiscard]] guard : public detail::data_lock {
    public:
@@ -130,8 +135,9 @@ class array : public detail::array_handle<array<T>, T> {
 
    private:
     friend class array;
-    guard(std::shared_ptr<detail::region> object, std::span<T> elements)
-        : data_lock{std::move(object)}, elements_{elements} {}
+    explicit guard(std::shared_ptr<detail::region> object)
+        : data_lock{std::move(object)},
+          elements_{reinterpret_cast<T*>(data_lock::data()), size_bytes() / sizeof(T)} {}
     std::span<T> elements_;
   };
 
@@ -155,12 +161,13 @@ class array : public detail::array_handle<array<T>, T> {
   /// Blocks:  until the lock is the caller's.
   /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
-    const std::span<T> elements = base::elements();
-    return guard{this->object_, elements};
+    static_cast<void>(this->either());
+    return guard{this->object_};
   }
 
   /// Without the lock, for elements that nobody else uses at the moment: else take it, and use the
   /// guard's.
+  /// Throws:  error{not_on_this_machine} if the array is on another one: use the guard's.
   [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
   /// The same; throws std::out_of_range.
   [[nodiscard]] T& at(std::size_t index) const {
@@ -171,15 +178,17 @@ class array : public detail::array_handle<array<T>, T> {
 
   /// A copy of all elements, under the lock.
   [[nodiscard]] std::vector<T> to_vector() const {
-    const guard held{this->object_, base::elements()};
+    static_cast<void>(this->either());
+    const guard held{this->object_};
     return std::vector<T>(held.begin(), held.end());
   }
   /// Overwrites all elements, under the lock.
   /// Throws:  std::length_error unless there are as many, and nothing is changed.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
-    const guard held{this->object_, base::elements()};
-    base::copy_in(std::forward<Range>(elements));
+    static_cast<void>(this->either());
+    const guard held{this->object_};
+    base::copy_in(held.span(), std::forward<Range>(elements));
   }
 
   [[nodiscard]] bool operator==(const array& other) const noexcept { return this->same(other); }
@@ -205,6 +214,7 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   using base = detail::array_handle<raw_array<T>, T>;
 
  public:
+  static constexpr bool has_lock = false;
   /// An empty array: something to assign to, or to decode into.
   raw_array() = default;
   /// `count` elements, all bits zero.
@@ -237,7 +247,7 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   /// Throws:  std::length_error unless there are as many, and nothing is changed.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
-    base::copy_in(std::forward<Range>(elements));
+    base::copy_in(base::elements(), std::forward<Range>(elements));
   }
 
   [[nodiscard]] bool operator==(const raw_array& other) const noexcept { return this->same(other); }

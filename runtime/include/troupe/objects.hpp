@@ -5,6 +5,19 @@
 #include <string>
 #include <string_view>
 
+// Every handle of a shared object may also be of one on another machine, to which it was lent: same
+// type, same members. What is special there:
+//   Throws:  each operation also error{connection_lost}, whose `ran()` says whether it was done;
+//   what
+//            has an address there only is error{not_on_this_machine}.
+//   Blocks:  each operation for a round trip at least; a timeout counts from when it arrives.
+//   Threads: a thread there is a thread to the object, so what is locked by it is its own.
+//   The link is cut: the object does as if the process there had died. An item of a queue whose
+//            answer was on its way is lost, and done.
+//   Crosses: back to the object's machine, and from there to others; not to other processes of the
+//            machine it came to. raw_value, raw_array, shared_memory and connections do not leave
+//            their machine: error{argument_encode_failed} where they are sent.
+
 namespace troupe {
 
 /// What kinds of objects processes share.

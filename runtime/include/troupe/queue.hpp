@@ -20,6 +20,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <typeinfo>
 #include <utility>
 #include <vector>
@@ -155,8 +156,20 @@ class basic_queue {
   static queue_spec spec(std::size_t capacity, std::string name) {
     static_cast<void>(check_encodable<T>());
     static_cast<void>(check_decodable<T>());
-    return {Kind, type_tag_of(typeid(T), sizeof(T)), capacity, std::move(name), Before};
+    if constexpr (Kind == object_kind::priority_queue) {
+      static_cast<void>(order_);
+    }
+    return {Kind, tag(), capacity, std::move(name), Before};
   }
+  static std::uint64_t tag() noexcept {
+    if constexpr (Kind == object_kind::priority_queue) {
+      return type_tag_of(typeid(std::integral_constant<queue_before, Before>), sizeof(T));
+    } else {
+      return type_tag_of(typeid(T), sizeof(T));
+    }
+  }
+  inline static const known_order order_{tag(), Before};
+
   template <std::integral Count>
   static std::size_t checked(Count capacity) {
     if (std::cmp_less(capacity, 0)) {
@@ -172,10 +185,10 @@ class basic_queue {
     return *core_;
   }
 
-  static queue_item encoded(const T& value) {
+  [[nodiscard]] queue_item encoded(const T& value) const {
     queue_item item;
     item.bytes = take_spare_buffer();
-    const cargo_loading scope{item.cargo};
+    const cargo_loading scope{item.cargo, core().way()};
     encode(item.bytes, value);
     return item;
   }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <type_traits>
@@ -35,7 +36,28 @@ template <class Handle, class T>
           .name = options.name,
           .payload_bytes = sizeof(T),
           .type_tag = tag,
-          .init = &make_blank<T>};
+          .init = &make_blank<T>,
+          .unguarded = !Handle::has_lock};
+}
+
+/// One step on a value that is on another machine; its type is lock-free.
+template <class T>
+[[nodiscard]] T step_far(const region& value, atomic_step what, const T* operand = nullptr,
+                         const T* expected = nullptr) {
+  std::uint64_t bits = 0;
+  std::uint64_t expected_bits = 0;
+  static_assert(sizeof(T) <= sizeof bits);
+  if (operand != nullptr) {
+    std::memcpy(&bits, operand, sizeof(T));
+  }
+  if (expected != nullptr) {
+    std::memcpy(&expected_bits, expected, sizeof(T));
+  }
+  const std::uint64_t before =
+      step_far(value, what, std::is_floating_point_v<T>, sizeof(T), bits, expected_bits);
+  T was{};
+  std::memcpy(static_cast<void*>(&was), &before, sizeof(T));
+  return was;
 }
 
 }  // namespace detail
@@ -58,6 +80,7 @@ class value : public detail::object_handle {
   using value_type = T;
   /// Operations on the whole value do without the lock.
   static constexpr bool is_lock_free = detail::check_lock_free<T>();
+  static constexpr bool has_lock = true;
 
   /// The lock, and through it the value.
   class [[nodiscard]] guard : public detail::data_lock {
@@ -68,7 +91,7 @@ class value : public detail::object_handle {
    private:
     friend class value;
     explicit guard(std::shared_ptr<detail::region> object) : data_lock{std::move(object)} {}
-    [[nodiscard]] T* get() const noexcept { return reinterpret_cast<T*>(object().payload()); }
+    [[nodiscard]] T* get() const noexcept { return reinterpret_cast<T*>(data()); }
   };
 
   /// A new value, `T{}`.
@@ -82,18 +105,34 @@ class value : public detail::object_handle {
   /// Blocks:  until the lock is the caller's.
   /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
-    static_cast<void>(get());
+    static_cast<void>(either());
     return guard{object_};
   }
 
   [[nodiscard]] T load() const {
     if constexpr (is_lock_free) {
+      if (const detail::region* const there = elsewhere()) [[unlikely]] {
+        return detail::step_far<T>(*there, detail::atomic_step::load);
+      }
       return atomic().load();
     } else {
+      if (const detail::region* const there = elsewhere()) [[unlikely]] {
+        T now{};
+        detail::exchange_far(*there, &now, nullptr);
+        return now;
+      }
       return under_lock([](T& shared) { return shared; });
     }
   }
   void store(const T& desired) {
+    if (const detail::region* const there = elsewhere()) [[unlikely]] {
+      if constexpr (is_lock_free) {
+        static_cast<void>(detail::step_far(*there, detail::atomic_step::store, &desired));
+      } else {
+        detail::exchange_far(*there, nullptr, &desired);
+      }
+      return;
+    }
     if constexpr (is_lock_free) {
       atomic().store(desired);
     } else {
@@ -102,6 +141,15 @@ class value : public detail::object_handle {
   }
   /// Returns what it was.
   T exchange(const T& desired) {
+    if (const detail::region* const there = elsewhere()) [[unlikely]] {
+      if constexpr (is_lock_free) {
+        return detail::step_far(*there, detail::atomic_step::exchange, &desired);
+      } else {
+        T before{};
+        detail::exchange_far(*there, &before, &desired);
+        return before;
+      }
+    }
     if constexpr (is_lock_free) {
       return atomic().exchange(desired);
     } else {
@@ -116,6 +164,12 @@ class value : public detail::object_handle {
   /// answer is false. Compares bytes, like std::atomic, if T is lock-free or has no ==.
   bool compare_exchange(T& expected, const T& desired) {
     if constexpr (is_lock_free) {
+      if (const detail::region* const there = elsewhere()) [[unlikely]] {
+        const T was = detail::step_far(*there, detail::atomic_step::compare, &desired, &expected);
+        const bool same = std::memcmp(&was, &expected, sizeof was) == 0;
+        std::memcpy(static_cast<void*>(&expected), &was, sizeof was);
+        return same;
+      }
       return atomic().compare_exchange_strong(expected, desired);
     } else {
       return under_lock([&](T& shared) {
@@ -133,6 +187,9 @@ class value : public detail::object_handle {
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
     if constexpr (is_lock_free) {
+      if (const detail::region* const there = elsewhere()) [[unlikely]] {
+        return detail::step_far(*there, detail::atomic_step::add, &count);
+      }
       return atomic().fetch_add(count);
     } else {
       return under_lock([&](T& shared) {
@@ -146,6 +203,9 @@ class value : public detail::object_handle {
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
     if constexpr (is_lock_free) {
+      if (const detail::region* const there = elsewhere()) [[unlikely]] {
+        return detail::step_far(*there, detail::atomic_step::sub, &count);
+      }
       return atomic().fetch_sub(count);
     } else {
       return under_lock([&](T& shared) {
@@ -158,16 +218,25 @@ class value : public detail::object_handle {
   T fetch_and(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
+    if (const detail::region* const there = elsewhere()) [[unlikely]] {
+      return detail::step_far(*there, detail::atomic_step::bit_and, &bits);
+    }
     return atomic().fetch_and(bits);
   }
   T fetch_or(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
+    if (const detail::region* const there = elsewhere()) [[unlikely]] {
+      return detail::step_far(*there, detail::atomic_step::bit_or, &bits);
+    }
     return atomic().fetch_or(bits);
   }
   T fetch_xor(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
+    if (const detail::region* const there = elsewhere()) [[unlikely]] {
+      return detail::step_far(*there, detail::atomic_step::bit_xor, &bits);
+    }
     return atomic().fetch_xor(bits);
   }
 
@@ -178,12 +247,13 @@ class value : public detail::object_handle {
   }
 
  private:
+  /// Once it is known to be here.
   [[nodiscard]] std::atomic_ref<T> atomic() const {
-    return std::atomic_ref<T>{*reinterpret_cast<T*>(get().payload())};
+    return std::atomic_ref<T>{*reinterpret_cast<T*>(object_->payload())};
   }
   template <class Operation>
   auto under_lock(Operation operation) const {
-    static_cast<void>(get());
+    static_cast<void>(either());
     const guard held{object_};
     return operation(*held);
   }
@@ -207,6 +277,7 @@ class raw_value : public detail::object_handle {
 
  public:
   using value_type = T;
+  static constexpr bool has_lock = false;
 
   /// A new value, `T{}`.
   /// Throws:  error{resource_exhausted}.

@@ -103,7 +103,13 @@ enum class errc : std::uint16_t {
   queue_closed,
   /// Not at this time of the object's life: started twice, joined before its start. Ran: no. Retry:
   /// no. Act: the programmer.
-  wrong_state
+  wrong_state,
+  /// The link to the machine where the object is was cut. Ran: see `error::ran()`, maybe if it was
+  /// asked and not answered. Retry: with a new handle, if it may be done twice. Act: the operator.
+  connection_lost,
+  /// Works only on the machine where the object is. Ran: no. Retry: no. Act: the programmer; the
+  /// text says what to use instead.
+  not_on_this_machine
 };
 
 /// Did the task run? `maybe` is the honest answer when a worker died holding it.
@@ -205,7 +211,7 @@ struct failure {
 
 // Found by the codec, which refuses bytes that are none of the enumerators.
 [[nodiscard]] constexpr bool is_valid(errc code) noexcept {
-  return code <= errc::wrong_state;
+  return code <= errc::not_on_this_machine;
 }
 [[nodiscard]] constexpr bool is_valid(task_ran ran) noexcept {
   return ran <= task_ran::maybe;

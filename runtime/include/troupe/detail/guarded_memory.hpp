@@ -4,6 +4,7 @@
 #include "troupe/detail/region.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -17,13 +18,20 @@ inline constexpr object_rules value_rules{.kind = object_kind::value,
 inline constexpr object_rules array_rules{.kind = object_kind::array};
 
 /// The lock of a value or an array, held while this lives, and released at the end.
+///
+/// On another machine than the object's it has a copy of the data, and the end sends home what was
+/// changed. If the link is cut meanwhile, that is lost, as if the process had died with the lock;
+/// it is in the log.
 class data_lock {
  public:
-  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has it already.
+  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has it already;
+  ///          error{connection_lost}.
   explicit data_lock(std::shared_ptr<region> object);
-  data_lock(data_lock&& other) noexcept = default;
+  data_lock(data_lock&& other) noexcept;
   data_lock& operator=(data_lock&& other) noexcept {
     std::swap(object_, other.object_);
+    std::swap(data_, other.data_);
+    std::swap(copy_, other.copy_);
     return *this;
   }
   data_lock(const data_lock&) = delete;
@@ -32,18 +40,48 @@ class data_lock {
 
   /// Whether a holder died with the lock since somebody last called `recovered()`: the data may be
   /// half changed.
-  [[nodiscard]] bool inherited() const noexcept {
-    return object_->lock().inherited.load(std::memory_order_relaxed) != 0;
-  }
+  [[nodiscard]] bool inherited() const noexcept;
   /// The data is in order again.
-  void recovered() noexcept { object_->lock().inherited.store(0, std::memory_order_relaxed); }
+  void recovered() noexcept;
 
  protected:
-  [[nodiscard]] region& object() const noexcept { return *object_; }
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size_bytes() const noexcept { return object_->payload_bytes(); }
 
  private:
+  struct far_copy;
+  struct delete_copy {
+    void operator()(far_copy* copy) const noexcept;
+  };
+  void lock_far();
+  void unlock_far() noexcept;
+
   std::shared_ptr<region> object_;
+  std::byte* data_ = nullptr;
+  std::unique_ptr<far_copy, delete_copy> copy_;
 };
+
+/// What is done at once to a number of at most eight bytes.
+enum class atomic_step : std::uint8_t {
+  load,
+  store,
+  exchange,
+  compare,
+  add,
+  sub,
+  bit_and,
+  bit_or,
+  bit_xor
+};
+
+/// Does it to a value on another machine; numbers are passed as their bytes. Returns what it was.
+[[nodiscard]] std::uint64_t step_far(const region& value, atomic_step what, bool floating,
+                                     std::size_t bytes, std::uint64_t operand,
+                                     std::uint64_t expected);
+
+/// Copies all bytes of a value or an array on another machine out, new ones in, or both, under its
+/// lock. Null: not that.
+void exchange_far(const region& object, void* before, const void* desired);
 
 /// How many elements: refuses what cannot be one.
 /// Throws:  std::invalid_argument below zero, std::length_error beyond all memory.

@@ -7,6 +7,7 @@
 #include "troupe/error.hpp"
 #include "troupe/objects.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,6 +19,8 @@
 
 // What queues of every item type have in common: bytes go in, bytes come out.
 namespace troupe::detail {
+
+class region;
 
 struct queue_item {
   byte_buffer bytes;
@@ -32,6 +35,20 @@ void keep_spare_buffer(byte_buffer& used) noexcept;
 /// Does the first item come out before the second? Both are items' bytes; null unless the kind is
 /// priority_queue.
 using queue_before = bool (*)(std::span<const std::byte> a, std::span<const std::byte> b);
+
+/// Makes an order known to who finds a priority_queue without knowing the type of its items, by its
+/// type tag. As a variable with static storage, so that none is missing once the program runs.
+class known_order {
+ public:
+  known_order(std::uint64_t type_tag, queue_before before) noexcept;
+  /// Null if no type of the program has it.
+  [[nodiscard]] static queue_before find(std::uint64_t type_tag) noexcept;
+
+ private:
+  std::uint64_t type_tag_;
+  queue_before before_;
+  const known_order* next_;
+};
 
 struct queue_spec {
   object_kind kind = object_kind::queue;
@@ -52,6 +69,13 @@ class queue_core {
   [[nodiscard]] static std::shared_ptr<queue_core> create(queue_spec spec);
   [[nodiscard]] static std::shared_ptr<queue_core> load(input_archive& ar, const queue_spec& spec);
   void save(output_archive& ar);
+  /// From the parts that `save` names.
+  /// Throws:  error{protocol_error} if they are not of one queue.
+  [[nodiscard]] static std::shared_ptr<queue_core> assemble(
+      std::shared_ptr<region> object, const std::shared_ptr<const cargo>& storage,
+      const std::shared_ptr<const cargo>& socket, const queue_spec& spec);
+  /// The ids of the storage and of the socket of a queue that is here.
+  [[nodiscard]] static std::array<std::uint64_t, 2> part_ids(const region& object);
   ~queue_core();
   queue_core(const queue_core&) = delete;
   queue_core& operator=(const queue_core&) = delete;
@@ -72,6 +96,14 @@ class queue_core {
   /// Bytes of memory that items have, or had and left for the next ones.
   [[nodiscard]] std::size_t storage_bytes();
 
+  /// How what is put gets to where the queue is.
+  [[nodiscard]] cargo_way way() const noexcept {
+    return far_ == nullptr ? cargo_way::descriptors : cargo_way::link;
+  }
+  /// Is `item` what an order can compare? Others would break a priority_queue for all.
+  /// Throws:  what decoding it throws.
+  void check_comparable(const queue_item& item) const;
+
  private:
   struct parts;
   explicit queue_core(queue_spec spec);
@@ -80,6 +112,8 @@ class queue_core {
   queue_spec spec_;
   std::once_flag made_;
   std::unique_ptr<parts> parts_;
+  std::shared_ptr<region> far_;  ///< of a queue on another machine, which has no parts here
+  std::array<std::uint64_t, 2> far_part_ids_{};
 };
 
 /// Throws error{argument_decode_failed} with the type and the reason.

@@ -81,6 +81,7 @@ static_assert(sizeof(region_header) <= 1024);
 
 class region;
 class transaction;
+class far_end;
 
 /// What is the same for all objects of a kind.
 struct object_rules {
@@ -100,10 +101,13 @@ struct region_spec {
   std::uint64_t type_tag = 0;
   /// Writes what the payload begins with, which is all zeros before; nobody else sees it yet.
   void (*init)(region& made) = nullptr;
+  /// Its users write the payload without the lock: nothing for another machine.
+  bool unguarded = false;
 };
 
 /// One shared object in this process. There is one of them for an object, however often its handle
-/// arrives.
+/// arrives. One that is on another machine has no memory here, and a far end instead: its
+/// operations become messages (object_link.hpp).
 ///
 /// Threads: any.
 /// Crosses: as cargo.
@@ -131,6 +135,14 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   [[nodiscard]] static std::shared_ptr<region> open_named(const std::string& name,
                                                           const object_rules& rules);
 
+  /// The object that a descriptor is of, whatever its kind; null if it is of something else.
+  /// Throws:  as import.
+  [[nodiscard]] static std::shared_ptr<region> import_any(const std::shared_ptr<const cargo>& from);
+
+  /// An object of another machine.
+  [[nodiscard]] static std::shared_ptr<region> lent(region_spec spec, std::uint64_t id,
+                                                    std::unique_ptr<far_end> far);
+
   ~region() override;
   region(const region&) = delete;
   region& operator=(const region&) = delete;
@@ -143,11 +155,17 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   [[nodiscard]] std::uint64_t type_tag() const noexcept { return spec_.type_tag; }
 
   /// Before anything below: maps the memory of a `create_default` that was not used before.
+  /// Throws:  error{not_on_this_machine}.
   void ensure() {
     if (begin_.load(std::memory_order_acquire) == nullptr) [[unlikely]] {
       make();
     }
   }
+  /// The same, but true if there is nothing here: its operations go to `far()`.
+  [[nodiscard]] bool is_elsewhere() {
+    return begin_.load(std::memory_order_acquire) == nullptr && !make_unless_far();
+  }
+  [[nodiscard]] far_end* far() const noexcept { return far_.get(); }
   [[nodiscard]] std::byte* begin() const noexcept { return begin_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t total_bytes() const noexcept { return view_.size(); }
   [[nodiscard]] region_header& header() const noexcept {
@@ -175,6 +193,16 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   /// The same, unless somebody did a moment ago.
   void sweep();
 
+  /// A session is to other machines what a process is to this one: it has a slot, with `identity`
+  /// as its owner, that of a thread which lives as long as the session. Null: there is no room.
+  [[nodiscard]] process_slot* claim_slot_for(std::uint64_t identity) noexcept;
+  /// The session has no handle any more. False: it still holds something, its slot stays.
+  bool leave_slot_of(std::uint64_t identity) noexcept;
+  /// The session is over: gives back what it held.
+  void end_slot_of(std::uint64_t identity);
+
+  [[nodiscard]] bool is_unguarded() const noexcept;
+
   [[nodiscard]] object_info info();
 
   static constexpr std::size_t slots_offset() noexcept { return 1024; }
@@ -186,9 +214,11 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   friend struct region_registry;
   region(region_spec spec, std::uint64_t id);
   void make();
+  bool make_unless_far();
   void lay_out(std::uint32_t flags);
   void adopt();
   [[nodiscard]] process_slot* claim_slot() noexcept;
+  [[nodiscard]] process_slot* slot_of(std::uint64_t identity) noexcept;
   void free_slot() noexcept;
   void recover_slot(process_slot& slot, std::uint64_t dead);
 
@@ -199,6 +229,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   std::atomic<std::byte*> begin_{nullptr};
   std::atomic<process_slot*> own_{nullptr};
   std::atomic<std::uint32_t> own_generation_{0};  ///< of forks, when `own_` was claimed
+  std::unique_ptr<far_end> far_;                  ///< of an object on another machine
   bool registered_ = false;
   bool named_ = false;
 };
@@ -225,9 +256,9 @@ void remove_abandoned_blocks() noexcept;
 class object_handle {
  public:
   /// No other object has it, in any process.
-  [[nodiscard]] std::uint64_t id() const { return get().id(); }
+  [[nodiscard]] std::uint64_t id() const { return either().id(); }
   /// What `.name` said, cut to 255 bytes.
-  [[nodiscard]] const std::string& name() const { return get().name(); }
+  [[nodiscard]] const std::string& name() const { return either().name(); }
 
  protected:
   object_handle() = default;
@@ -235,12 +266,25 @@ class object_handle {
   [[nodiscard]] bool same(const object_handle& other) const noexcept {
     return object_ == other.object_;
   }
-  /// Throws error{no_state} for a handle that was moved from.
+  /// Throws error{no_state} for a handle that was moved from, error{not_on_this_machine} for one
+  /// whose operation works nowhere else.
   [[nodiscard]] region& get() const {
     if (object_ == nullptr) [[unlikely]] {
       throw_moved_from();
     }
     object_->ensure();
+    return *object_;
+  }
+  /// The object if it is on another machine. Null: it is here, and `*object_` is there to be used.
+  [[nodiscard]] region* elsewhere() const {
+    if (object_ == nullptr) [[unlikely]] {
+      throw_moved_from();
+    }
+    return object_->is_elsewhere() ? object_.get() : nullptr;
+  }
+  /// For what is known of both.
+  [[nodiscard]] region& either() const {
+    static_cast<void>(elsewhere());
     return *object_;
   }
   void save_handle(output_archive& ar) const;

@@ -22,7 +22,7 @@ class cargo {
 
   /// The same in every process, and no other object's.
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
-  /// To be sent, or duplicated; stays this object's.
+  /// To be sent, or duplicated; stays this object's. -1: it is on another machine.
   [[nodiscard]] virtual int number() const noexcept = 0;
 
  private:
@@ -34,16 +34,23 @@ using cargo_list = std::vector<std::shared_ptr<const cargo>>;
 /// An id that nobody else has: 64 random bits, never 0.
 [[nodiscard]] std::uint64_t new_cargo_id();
 
+/// How cargo gets to where its bytes go.
+enum class cargo_way : std::uint8_t {
+  descriptors,  ///< to a process of this machine
+  link,         ///< to another machine, which learns the names of the objects (object_link.hpp)
+};
+
 /// While it lives, what this thread encodes may have cargo, which is added to `to`. They nest.
 class cargo_loading {
  public:
-  explicit cargo_loading(cargo_list& to) noexcept;
+  explicit cargo_loading(cargo_list& to, cargo_way way = cargo_way::descriptors) noexcept;
   ~cargo_loading();
   cargo_loading(const cargo_loading&) = delete;
   cargo_loading& operator=(const cargo_loading&) = delete;
 
  private:
   cargo_list* outer_;
+  cargo_way outer_way_;
 };
 
 /// While it lives, what this thread decodes finds its cargo in `from`. They nest.
@@ -62,7 +69,8 @@ class cargo_unloading {
 [[nodiscard]] bool cargo_is_unloading() noexcept;
 
 /// Writes the id, and adds `what` to the list of the thread's `cargo_loading`.
-/// Throws error{argument_encode_failed} if there is none: plain bytes cannot carry it.
+/// Throws error{argument_encode_failed} if there is none: plain bytes cannot carry it; and for an
+/// object of another machine if the bytes stay on this one.
 void save_cargo(output_archive& ar, std::shared_ptr<const cargo> what);
 
 /// What was saved.

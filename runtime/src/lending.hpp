@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "home_operations.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace troupe::detail {
+
+/// The objects that one session has lent.
+///
+/// Threads: any.
+class lending {
+ public:
+  /// `identity` owns the session's lines in the ledgers.
+  explicit lending(std::uint64_t identity) noexcept : identity_{identity} {}
+
+  /// Lends all objects of a value, or none, and writes what the remote process has to know.
+  /// Throws:  error{argument_encode_failed} for what cannot be lent; error{connection_lost} after
+  ///          the end; error{resource_exhausted}.
+  void save(output_archive& ar, const cargo_list& cargo);
+  /// What the remote process wrote.
+  /// Throws:  error{protocol_error}.
+  [[nodiscard]] cargo_list load(input_archive& ar);
+
+  /// Null if it is not lent.
+  [[nodiscard]] std::shared_ptr<lent_here> find(std::uint64_t id) const;
+  /// The remote process has so many handles less.
+  void give_back(std::uint64_t id, std::uint64_t times);
+  /// Nothing is lent any more, and what the session still held is given back. No operation runs.
+  void end() noexcept;
+
+ private:
+  [[nodiscard]] std::vector<lent_here> resolve(const cargo_list& cargo) const;
+  void drop_unused() noexcept;
+
+  std::uint64_t identity_;
+  mutable std::mutex mutex_;
+  bool over_ = false;                                                   // guarded by mutex_
+  std::unordered_map<std::uint64_t, std::shared_ptr<lent_here>> lent_;  // guarded by mutex_
+  /// Given back, but the session still holds something of it, or an operation runs.
+  std::vector<std::shared_ptr<lent_here>> leaving_;  // guarded by mutex_
+};
+
+}  // namespace troupe::detail

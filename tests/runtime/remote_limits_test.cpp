@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What cannot work from another machine is told; what comes from there may be anything.
+#include "troupe/array.hpp"
+#include "troupe/barrier.hpp"
+#include "troupe/condition.hpp"
+#include "troupe/connection.hpp"
+#include "troupe/event.hpp"
+#include "troupe/mutex.hpp"
+#include "troupe/queue.hpp"
+#include "troupe/semaphore.hpp"
+#include "troupe/shared_memory.hpp"
+#include "troupe/value.hpp"
+
+#include "link_double.hpp"
+#include "remote_fixture.hpp"
+#include "support/fails_with.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace troupe {
+namespace {
+
+using namespace std::chrono_literals;
+using test::eventually;
+using test::fails_with;
+using test::link_double;
+
+class RemoteLimits : public test::remote_objects {};
+
+// ---- what cannot work --------------------------------------------------------------------------
+
+TEST_F(RemoteLimits, WhatNeedsCommonMemoryIsRefusedWhenItIsSent) {
+  const auto refused = [&](const auto& handle, const char* cure) {
+    try {
+      static_cast<void>(link->lend(handle));
+    } catch (const error& why) {
+      return why.code() == errc::argument_encode_failed && why.ran() == task_ran::no &&
+             std::string{why.what()}.find(cure) != std::string::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused(raw_value<int>{1}, "troupe::value"));
+  EXPECT_TRUE(refused(raw_array<int>{2}, "troupe::array"));
+  EXPECT_TRUE(refused(shared_memory{8}, "troupe::array"));
+  EXPECT_TRUE(refused(shared_memory_view{shared_memory{8}}, "a view of shared memory"));
+  auto [reader, writer] = pipe();
+  EXPECT_TRUE(refused(reader, "queue"));
+}
+
+TEST_F(RemoteLimits, AHandleGoesBackToItsOwnHomeOnly) {
+  link_double second;
+  const value<int> home;
+  const value<int> remote = link->lend(home);
+  EXPECT_TRUE(link->bring_home(remote) == home);
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return second.bring_home(remote); }));
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return second.lend(remote); }));
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return link->bring_home(home); }));
+  queue<value<int>> local;
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return local.put(remote), 0; }));
+  queue<value<int>> far_queue = link->lend(local);
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return far_queue.put(home), 0; }));
+  EXPECT_TRUE(local.empty());
+}
+
+TEST_F(RemoteLimits, ReferencesIntoMemoryAreForItsMachine) {
+  const array<int> remote = link->lend(array<int>{1, 2});
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return remote[0]; }));
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return remote.at(0); }));
+}
+
+TEST_F(RemoteLimits, AConditionAndItsMutexAreOfOneMachine) {
+  mutex home;
+  mutex remote = link->lend(home);
+  condition here;
+  condition there = link->lend(condition{});
+  home.lock();
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return there.wait(home), 0; }));
+  home.unlock();
+  remote.lock();
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return here.wait(remote), 0; }));
+  link_double second;
+  condition elsewhere = second.lend(here);
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return elsewhere.wait(remote), 0; }));
+  remote.unlock();
+}
+
+TEST_F(RemoteLimits, AnItemThatCannotLeaveIsLostAndDone) {
+  queue<std::vector<raw_value<int>>> home;
+  auto remote = link->lend(home);
+  home.put({raw_value<int>{1}});
+  home.put({});
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return remote.get(); }));
+  EXPECT_TRUE(remote.get().empty());
+  remote.task_done();
+  EXPECT_TRUE(home.join_for(0s));
+}
+
+// ---- hostile bytes -----------------------------------------------------------------------------
+
+class HostileRemote : public test::remote_objects {
+ protected:
+  /// As the next message of the session.
+  void inject(std::vector<std::byte> message) {
+    if (message.size() >= 9) {
+      std::memcpy(message.data() + 1, &++number_, sizeof number_);
+    }
+    link->inject(message);
+  }
+  /// A request of a thread of its own.
+  static std::vector<std::byte> request(std::uint64_t thread, std::uint64_t object,
+                                        std::uint16_t what,
+                                        const std::vector<std::byte>& arguments = {}) {
+    detail::byte_buffer bytes;
+    output_archive{bytes}(std::uint8_t{1}, std::uint64_t{0}, thread, object, what);
+    bytes.append(arguments.data(), arguments.size());
+    return {bytes.bytes().begin(), bytes.bytes().end()};
+  }
+  [[nodiscard]] bool was_refused() {
+    const auto answer = link->last(link_double::to_remote);
+    return answer.size() > 9 && answer[8] == std::byte{1};
+  }
+
+ private:
+  std::uint64_t number_ = std::uint64_t{1} << 40;
+};
+
+TEST_F(HostileRemote, TruncatedMessagesAreRefused) {
+  value<long> home{5};
+  value<long> remote = link->lend(home);
+  queue<int> items;
+  queue<int> far_items = link->lend(items);
+  remote.store(6);
+  std::vector<std::vector<std::byte>> good{link->last(link_double::to_home)};
+  far_items.put(1);
+  good.push_back(link->last(link_double::to_home));
+  for (const auto& message : good) {
+    for (std::size_t length = 0; length < message.size(); ++length) {
+      const std::size_t before = link->sent(link_double::to_remote);
+      inject({message.begin(), message.begin() + static_cast<std::ptrdiff_t>(length)});
+      ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) > before; }))
+          << length;
+      ASSERT_TRUE(was_refused()) << length;
+    }
+  }
+  EXPECT_EQ(home.load(), 6);
+  EXPECT_EQ(items.size(), 1U);
+}
+
+TEST_F(HostileRemote, UnknownObjectsAndOperationsAreRefused) {
+  const event home;
+  const event remote = link->lend(home);
+  const event not_lent;
+  for (const auto& message :
+       {request(1, 12345, 10), request(1, not_lent.id(), 10), request(1, home.id(), 0),
+        request(1, home.id(), 999), request(1, home.id(), 1), request(1, home.id(), 27)}) {
+    const std::size_t before = link->sent(link_double::to_remote);
+    inject(message);
+    ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) > before; }));
+    EXPECT_TRUE(was_refused());
+  }
+  EXPECT_FALSE(home.is_set());
+  EXPECT_FALSE(not_lent.is_set());
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] {
+    const std::vector<std::uint64_t> ids{not_lent.id()};
+    const auto bytes = encode(ids);
+    return link->home().unpack(bytes).size();
+  }));
+}
+
+TEST_F(HostileRemote, AnItemThatIsNoneDoesNotBreakAPriorityQueue) {
+  priority_queue<std::string> home;
+  const auto remote = link->lend(home);
+  detail::byte_buffer item;
+  // For ever; one item of three bytes, which is no string; no handles.
+  output_archive{item}(std::int64_t{-1}, std::uint64_t{1}, std::uint64_t{3}, std::uint16_t{7},
+                       std::uint8_t{7}, std::uint64_t{0});
+  inject(request(1, home.id(), 27, {item.bytes().begin(), item.bytes().end()}));
+  ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) == 1; }));
+  EXPECT_TRUE(was_refused());
+  home.put("a string");
+  EXPECT_EQ(home.get(), "a string");
+}
+
+TEST_F(HostileRemote, NoiseHarmsNothing) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::minstd_rand random{seed};
+  const std::tuple<mutex, recursive_mutex, semaphore, event, condition, barrier, value<int>,
+                   array<int>, queue<int>, priority_queue<int>>
+      all{{}, {}, {}, {}, {}, barrier{2}, {}, array<int>{3}, {}, {}};
+  auto far = link->lend(all);
+  const auto ids =
+      std::apply([](const auto&... one) { return std::vector<std::uint64_t>{one.id()...}; }, all);
+  for (int i = 0; i < 3000; ++i) {
+    std::vector<std::byte> arguments(random() % 40);
+    for (std::byte& one : arguments) {
+      // Mostly small numbers and ends of words, or nothing would pass for arguments.
+      one = random() % 3 == 0 ? static_cast<std::byte>(random() % 256) : std::byte{0};
+    }
+    inject(request(random() % 20, ids[random() % ids.size()],
+                   static_cast<std::uint16_t>(random() % 40), arguments));
+    if (random() % 8 == 0) {
+      std::vector<std::byte> noise(random() % 60);
+      for (std::byte& one : noise) {
+        one = static_cast<std::byte>(random() % 4);
+      }
+      inject(noise);
+    }
+  }
+  link->cut();
+  // Whatever it did, it holds nothing any more.
+  auto objects = all;
+  std::get<0>(objects).lock();
+  std::get<0>(objects).unlock();
+  std::get<1>(objects).lock();
+  std::get<1>(objects).unlock();
+  EXPECT_GE(std::get<2>(objects).value(), 1);
+  EXPECT_EQ(std::get<4>(objects).waiting(), 0U);
+  EXPECT_EQ(std::get<5>(objects).waiting(), 0U);
+  static_cast<void>(std::get<6>(objects).lock());
+  static_cast<void>(std::get<7>(objects).lock());
+  for (const std::uint64_t id : ids) {
+    EXPECT_EQ(info_of(id).holders, 1U);
+    EXPECT_EQ(info_of(id).waiters, 0U);
+  }
+}
+
+}  // namespace
+}  // namespace troupe
