@@ -160,6 +160,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   sleeper grow();
   std::vector<sleeper> begin_closing();
   void check_accepting() const;
+  static void lock_patiently(std::unique_lock<std::mutex>& lock);
 
   static void wake(const sleeper& whom);
   void pass_on();
@@ -246,6 +247,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   std::vector<lane> lanes_;       // guarded by mutex_; the highest priority first
   std::vector<worker*> idle_;     // guarded by mutex_; their actors sleep
   std::vector<worker*> lenders_;  // guarded by mutex_; wait in a task, and nothing was queued
+  std::uint64_t looking_ = 0;     // guarded by mutex_; workers that look before they sleep
   bool waking_ = false;           // guarded by mutex_; an idle worker is on its way
   bool closing_ = false;          // guarded by mutex_
   bool terminated_ = false;       // guarded by mutex_
@@ -307,6 +309,7 @@ class thread_core::worker final : public wait_helper {
   std::vector<thread_job*> running;  // guarded by the core's mutex_; the innermost last
   bool expected = false;  // guarded by the core's mutex_: it was woken and is not there yet
   bool began = false;     // its own
+  bool looking = false;   // its own: counted in looking_
   bool parked = false;    // its own: the item it ran will be tried again
   bool leaving = false;   // guarded by the core's mutex_: takes nothing more
   bool present = false;   // guarded by the core's mutex_: initialized, and not gone

@@ -2,6 +2,7 @@
 
 // The queue of a thread pool: submissions go in, workers take them out.
 
+#include "troupe/detail/spin.hpp"
 #include "troupe/log.hpp"
 
 #include "thread_core_impl.hpp"
@@ -20,6 +21,18 @@ void thread_core::check_accepting() const {
     throw pool_closed{title() + (terminated_ ? " was terminated" : " is closed") +
                       ": it takes no more work"};
   }
+}
+
+void thread_core::lock_patiently(std::unique_lock<std::mutex>& lock) {
+  // It is held for less than a trip into the kernel takes.
+  constexpr int tries = 25;
+  for (int i = 0; i < tries && spinning_helps(); ++i) {
+    if (lock.try_lock()) {
+      return;
+    }
+    spin_watch::pause();
+  }
+  lock.lock();
 }
 
 thread_core::worker* thread_core::worker_of_this_thread() const noexcept {
@@ -46,7 +59,8 @@ bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
   }
   sleeper whom;
   {
-    std::unique_lock lock{mutex_};
+    std::unique_lock lock{mutex_, std::defer_lock};
+    lock_patiently(lock);
     for (;;) {
       check_accepting();
       // A submission larger than the bound passes when the queue is empty.
@@ -285,6 +299,9 @@ std::shared_ptr<room_turn> thread_core::make_turn() {
 }
 
 thread_core::sleeper thread_core::pick_sleeper() {
+  if (queued_.load(std::memory_order_relaxed) <= looking_) {
+    return {};  // there are enough who look before they sleep
+  }
   if (!idle_.empty()) {
     if (waking_) {
       return {};  // it will see this too, and call the next

@@ -81,7 +81,11 @@ bool thread_core::turn(worker& self) {
     const bool leftovers = !looping && self.loop && self.loop->has_work();
     const std::uint32_t rung = self.bell->word.load();
     {
-      const std::lock_guard lock{mutex_};
+      std::unique_lock lock{mutex_, std::defer_lock};
+      lock_patiently(lock);
+      if (std::exchange(self.looking, false)) {
+        --looking_;
+      }
       if (std::exchange(self.expected, false)) {
         waking_ = false;
       }
@@ -112,6 +116,8 @@ bool thread_core::turn(worker& self) {
       } else if (self.leaving || (closing_ && parked_.empty())) {
         next_step = next_step::leave;
       } else if (patience > 0) {
+        self.looking = true;
+        ++looking_;
         next_step = next_step::look_again;
       } else if (leftovers) {
         lenders_.push_back(&self);  // what tasks left to run after them
