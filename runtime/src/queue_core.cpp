@@ -665,10 +665,12 @@ queue_core::parts& queue_core::get_parts() {
   if (far_ != nullptr) {
     far_->ensure();  // throws
   }
-  std::call_once(made_, [this] {
-    if (parts_) {
-      return;
-    }
+  if (parts* const there = ready_.load(std::memory_order_acquire)) {
+    return *there;
+  }
+  // Not std::call_once: on some machines an exception does not get through it.
+  const std::lock_guard lock{making_};
+  if (!parts_) {
     queue_storage storage;
     queue_socket socket;
     auto object = region::create({.rules = &queue_rules(spec_.kind),
@@ -681,7 +683,8 @@ queue_core::parts& queue_core::get_parts() {
     state.socket_id = socket.as_cargo()->id();
     parts_ = std::make_unique<parts>(std::move(object), std::move(storage), std::move(socket),
                                      spec_.before);
-  });
+  }
+  ready_.store(parts_.get(), std::memory_order_release);
   return *parts_;
 }
 

@@ -8,6 +8,7 @@
 #include "troupe/objects.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -110,7 +111,8 @@ class queue_core {
   parts& get_parts();
 
   queue_spec spec_;
-  std::once_flag made_;
+  std::mutex making_;
+  std::atomic<parts*> ready_{nullptr};  // what `parts_` has, once all of it is there
   std::unique_ptr<parts> parts_;
   std::shared_ptr<region> far_;  ///< of a queue on another machine, which has no parts here
   std::array<std::uint64_t, 2> far_part_ids_{};
