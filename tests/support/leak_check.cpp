@@ -4,6 +4,7 @@
 #include "support/eventually.hpp"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,8 +32,17 @@ std::string kind_of(const std::string& target) {
   return target;
 }
 
-std::map<std::string, int> descriptors_of(const fs::path& process, bool helper) {
-  std::map<std::string, int> result;
+// What tells one file from all others whatever it is called: others may rename or remove a file
+// that is open here. (CTest hands its own log to every test, and a second CTest replaces that log.)
+std::string identity_of(const fs::path& link) {
+  struct stat status{};
+  if (::stat(link.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    return {};
+  }
+  return "file " + std::to_string(status.st_dev) + ':' + std::to_string(status.st_ino);
+}
+
+void look_at_descriptors(const fs::path& process, bool helper, holdings& held) {
   std::error_code gone;
   const fs::path folder = process / "fd";
   for (fs::directory_iterator it{folder, gone}, end; !gone && it != end; it.increment(gone)) {
@@ -41,11 +51,16 @@ std::map<std::string, int> descriptors_of(const fs::path& process, bool helper) 
     // The descriptor that lists this very folder is not counted; it is closed again by now. Nor is
     // what the fork server opens for a moment to look for orphans, at no time that a test knows.
     const std::string passing = helper ? "/proc" : "/proc/" + std::to_string(::getpid()) + "/fd";
-    if (!closed && !target.starts_with(passing)) {
-      ++result[kind_of(target)];
+    if (closed || target.starts_with(passing)) {
+      continue;
+    }
+    const std::string file =
+        target.starts_with("/memfd:") ? std::string{} : identity_of(it->path());
+    ++held.descriptors[file.empty() ? kind_of(target) : file];
+    if (!file.empty()) {
+      held.paths[file] = target;
     }
   }
-  return result;
 }
 
 std::map<std::string, int> shared_mappings_of(const fs::path& process) {
@@ -79,8 +94,11 @@ std::map<std::string, int> threads_of(const fs::path& process) {
 
 holdings held_by(int pid) {
   const fs::path process = fs::path{"/proc"} / std::to_string(pid);
-  return {descriptors_of(process, pid != ::getpid()), shared_mappings_of(process),
-          threads_of(process)};
+  holdings result;
+  look_at_descriptors(process, pid != ::getpid(), result);
+  result.shared_mappings = shared_mappings_of(process);
+  result.threads = threads_of(process);
+  return result;
 }
 
 std::set<std::string> names_of_ours() {
@@ -125,15 +143,20 @@ std::map<std::string, std::string> host_state() {
 }
 
 void compare(std::ostream& out, const std::string& what, const std::map<std::string, int>& before,
-             const std::map<std::string, int>& now) {
+             const std::map<std::string, int>& now,
+             const std::map<std::string, std::string>& paths = {}) {
   std::map<std::string, int> change = now;
   for (const auto& [name, count] : before) {
     change[name] -= count;
   }
   for (const auto& [name, count] : change) {
     if (count != 0) {
+      const auto path = paths.find(name);
       out << "  " << what << ": " << (count > 0 ? "+" : "") << count << ' '
-          << (name.empty() ? "(no name)" : name) << '\n';
+          << (path != paths.end() ? path->second
+              : name.empty()      ? "(no name)"
+                                  : name)
+          << '\n';
     }
   }
 }
@@ -194,7 +217,9 @@ std::string leak_check::differences() const {
     const std::string of = pid == ::getpid() ? std::string{} : " of process " + std::to_string(pid);
     const holdings& then = before_.held.at(pid);
     const holdings& today = now.held.at(pid);
-    compare(out, "descriptors" + of, then.descriptors, today.descriptors);
+    std::map<std::string, std::string> paths = today.paths;
+    paths.insert(then.paths.begin(), then.paths.end());
+    compare(out, "descriptors" + of, then.descriptors, today.descriptors, paths);
     compare(out, "shared mappings" + of, then.shared_mappings, today.shared_mappings);
     compare(out, "threads" + of, then.threads, today.threads);
   }

@@ -13,10 +13,10 @@ namespace troupe::test {
 
 /// What a process holds at one moment, in the words of a failure message, each with its count.
 struct holdings {
-  std::map<std::string, int> descriptors;      // "pipe", "anon_inode:[eventfd]", "/path"
+  std::map<std::string, int> descriptors;    // "pipe", "anon_inode:[eventfd]", "file device:inode"
+  std::map<std::string, std::string> paths;  // what a "file device:inode" is called by now
   std::map<std::string, int> shared_mappings;  // "/memfd:name (deleted)"
   std::map<std::string, int> threads;          // by name
-  bool operator==(const holdings&) const = default;
 };
 
 /// Remembers what this process and its helpers own, and tells what was left behind since.

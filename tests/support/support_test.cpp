@@ -111,6 +111,20 @@ TEST(LeakCheck, FindsADescriptorThatWasClosedForOthers) {
   ::close(ends[1]);
 }
 
+TEST(LeakCheck, FindsNothingWhenOthersRenameOrRemoveAnOpenFile) {
+  const troupe::test::temp_dir folder;
+  const std::string path = folder.write("log", "").string();
+  const int open = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(open, 0);
+  const leak_check check;
+  std::filesystem::rename(path, path + ".old");
+  EXPECT_EQ(soon(check), "");
+  std::filesystem::remove(path + ".old");
+  EXPECT_EQ(soon(check), "");
+  ::close(open);
+  EXPECT_NE(soon(check).find("descriptors: -1 " + path), std::string::npos);
+}
+
 TEST(LeakCheck, FindsASharedMappingAndItsMemfd) {
   const leak_check check;
   const int file = ::memfd_create("left", MFD_CLOEXEC);
