@@ -52,24 +52,45 @@ bool future_state::wait(const deadline& until) const {
 }
 
 void future_state::rethrow_failure() const {
-  if (failure_) {
+  if (const auto& failure = failed()) {
     if (const std::exception_ptr thrown = original()) {
       std::rethrow_exception(thrown);
     }
-    rethrow(*failure_);
+    rethrow(*failure);
   }
 }
 
 std::exception_ptr future_state::exception() const {
-  if (!failure_) {
+  const auto& failure = failed();
+  if (!failure) {
     return nullptr;
   }
   std::exception_ptr thrown = original();
-  return thrown ? thrown : to_exception(*failure_);
+  return thrown ? thrown : to_exception(*failure);
 }
 
 void future_state::finish(std::shared_ptr<const failure> failed) noexcept {
   failure_ = std::move(failed);
+  fulfil();
+}
+
+void future_state::finish_undescribed() noexcept {
+  undescribed_ = true;
+  fulfil();
+}
+
+std::shared_ptr<const failure> future_state::describe() const {
+  return nullptr;
+}
+
+void future_state::describe_once() const {
+  const std::lock_guard lock{mutex_};
+  if (!failure_) {
+    failure_ = describe();
+  }
+}
+
+void future_state::fulfil() noexcept {
   std::unique_ptr<followers> todo;
   std::uint32_t before = 0;
   {

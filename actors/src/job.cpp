@@ -85,7 +85,27 @@ std::span<const std::byte> job::value(std::uint32_t item) const {
 
 const failure* job::item_failure(std::uint32_t item) const {
   const outcome& o = outcomes()[item];
+  if (o.kind == cancelled_item) {
+    return failed().get();
+  }
   return o.kind == failed_item ? rare_->failures[o.where].get() : nullptr;
+}
+
+std::string job::name() const {
+  std::string text = "task #" + std::to_string(number);
+  if (!options_->label.empty()) {
+    text += " '" + options_->label + "'";
+  }
+  return text + " of " + owner_->title();
+}
+
+std::shared_ptr<const failure> job::describe() const {
+  auto why = std::make_shared<failure>();
+  why->code = errc::cancelled;
+  why->ran = task_ran::no;
+  why->text = name() + " was cancelled before it began";
+  why->task = number;
+  return why;
 }
 
 void job::store_value(std::uint32_t item, std::span<const std::byte> value) {
@@ -130,6 +150,21 @@ void job::store_failure(std::uint32_t item, std::shared_ptr<const failure> why) 
   ++decided_;
 }
 
+void job::end_cancelled() {
+  if (count != 1 || group || (rare_ && !rare_->lost_attempts.empty())) {
+    const auto why = describe();
+    for (std::uint32_t item = 0; item < count; ++item) {
+      if (!decided(item)) {
+        store_failure(item, why);
+      }
+    }
+  } else {
+    single_.kind = cancelled_item;
+    ++decided_;
+  }
+  finish_if_complete();
+}
+
 bool job::finish_if_complete() {
   if (decided_ != count || done()) {
     return false;
@@ -149,7 +184,11 @@ bool job::finish_if_complete() {
     }
   }
   const auto keep = std::move(group);
-  finish(std::move(first));
+  if (!many_ && single_.kind == cancelled_item) {
+    finish_undescribed();
+  } else {
+    finish(std::move(first));
+  }
   if (keep) {
     keep->job_done(*this);
   }

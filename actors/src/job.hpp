@@ -91,6 +91,8 @@ class job final : public future_state {
   std::uint32_t max_slice = 0;  ///< items per message; 0: as the window allows
   std::shared_ptr<job_group> group;
   [[nodiscard]] const task_options& options() const noexcept { return *options_; }
+  /// "task #5 'label' of pool 'name'", for texts.
+  [[nodiscard]] std::string name() const;
 
   // The supervisor's.
   void prepare();
@@ -98,6 +100,8 @@ class job final : public future_state {
   void store_value(std::uint32_t item, std::span<const std::byte> value);
   void store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value);
   void store_failure(std::uint32_t item, std::shared_ptr<const failure> why);
+  /// What has no outcome yet was cancelled before it began. Fulfils.
+  void end_cancelled();
   /// Fulfils once every item has an outcome; true if that was now.
   bool finish_if_complete();
   /// Where item `index` begins in `bytes`.
@@ -117,7 +121,9 @@ class job final : public future_state {
   std::uint64_t run_items = 0;
 
  private:
-  enum outcome_kind : std::uint8_t { pending, in_bytes, in_payload, failed_item };
+  [[nodiscard]] std::shared_ptr<const failure> describe() const override;
+
+  enum outcome_kind : std::uint8_t { pending, in_bytes, in_payload, failed_item, cancelled_item };
   struct outcome {
     outcome_kind kind = pending;
     std::uint32_t size = 0;

@@ -41,7 +41,6 @@ caf::actor spawn_supervisor(caf::actor_system& system, pool_core& core) {
 
 supervisor::supervisor(pool_core& core)
     : core_{core},
-      title_{core.title()},
       options_{core.options()},
       method_{options_.start.value_or(get_start_method())},
       stats_{core.counts()},

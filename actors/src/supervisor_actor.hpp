@@ -218,7 +218,6 @@ class supervisor {
   void expire(const std::shared_ptr<job>& work);
   void unpark(const std::function<bool(const slice&)>& which,
               const std::shared_ptr<const failure>& why);
-  [[nodiscard]] std::string name_of(const job& work) const;
 
   // supervisor_nested.cpp: tasks of tasks
   class nested_group;
@@ -265,7 +264,6 @@ class supervisor {
   }
 
   pool_core& core_;
-  const std::string title_;
   const pool_options& options_;
   start_method method_;
   pool_counts& stats_;

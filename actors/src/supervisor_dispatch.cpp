@@ -443,7 +443,7 @@ bool supervisor::cancel(job& which, bool force) {
     why->code = errc::cancelled;
     why->ran = task_ran::maybe;
     why->task = which.number;
-    why->text = name_of(which) + " was cancelled between two attempts";
+    why->text = which.name() + " was cancelled between two attempts";
     unpark([&](const slice& what) { return what.work.get() == &which; }, why);
     if (which.done()) {
       return true;
@@ -481,7 +481,8 @@ bool supervisor::cancel(job& which, bool force) {
   }
   queued_ -= waiting;
   core_.note_dequeued(waiting);
-  fail_pending(which, errc::cancelled, name_of(which) + " was cancelled before it began");
+  stats_.cancelled += waiting;
+  which.end_cancelled();
   dispatch_due_ = true;
   return true;
 }

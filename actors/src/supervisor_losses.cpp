@@ -115,7 +115,7 @@ failure supervisor::loss_of(const worker_record& worker, const sent_slice& sent,
   }
   const std::string task =
       (sent.what.work->count > 1 ? "item " + std::to_string(item) + " of " : "") +
-      name_of(*sent.what.work);
+      sent.what.work->name();
   const auto doomed = worker.dooms.find(sent.number + sent.done);
   if (doomed != worker.dooms.end() && doomed->second != doom::cancelled) {
     loss.code = errc::timeout;

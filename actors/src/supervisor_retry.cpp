@@ -11,22 +11,6 @@
 
 namespace troupe::detail {
 
-std::string supervisor::name_of(const job& work) const {
-  // With room for what callers append: of a hundred thousand cancelled tasks each has its text.
-  std::string name;
-  name.reserve(96 + work.options().label.size() + title_.size());
-  name += "task #";
-  name += std::to_string(work.number);
-  if (!work.options().label.empty()) {
-    name += " '";
-    name += work.options().label;
-    name += '\'';
-  }
-  name += " of ";
-  name += title_;
-  return name;
-}
-
 void supervisor::conclude(const slice& what, std::uint32_t item,
                           std::shared_ptr<const failure> why) {
   const std::shared_ptr<job>& work = what.work;
@@ -162,7 +146,7 @@ void supervisor::expire(const std::shared_ptr<job>& work) {
   why->code = errc::timeout;
   why->ran = task_ran::no;
   why->task = work->number;
-  why->text = name_of(*work) + " had not begun by its deadline of " +
+  why->text = work->name() + " had not begun by its deadline of " +
               std::to_string(work->options().deadline->count()) + " ms after it was submitted";
   unpark([&](const slice& what) { return what.work == work; }, why);
   const auto of_work = [&](const sent_slice& sent) { return sent.what.work == work; };
@@ -265,9 +249,9 @@ void supervisor::on_task_limit(worker_record& worker) {
 
 std::string supervisor::overrun(const job& work, doom why) const {
   return why == doom::overdue
-             ? name_of(work) + " was not done by its deadline of " +
+             ? work.name() + " was not done by its deadline of " +
                    std::to_string(work.options().deadline->count()) + " ms after it was submitted"
-             : name_of(work) + " ran longer than its timeout of " +
+             : work.name() + " ran longer than its timeout of " +
                    std::to_string(work.options().timeout->count()) + " ms";
 }
 

@@ -368,7 +368,7 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
       why.task = work->number;
       why.attempt = sent->what.attempt;
       if (why.code == errc::cancelled) {
-        why.text = name_of(*work) + " was cancelled while it ran: it stopped";
+        why.text = work->name() + " was cancelled while it ran: it stopped";
       }
       conclude(sent->what, item, std::make_shared<const failure>(std::move(why)));
     } catch (const error&) {

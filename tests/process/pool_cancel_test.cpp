@@ -11,6 +11,7 @@
 #include <chrono>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace troupe::test {
@@ -81,6 +82,34 @@ TEST_P(PoolCancel, IsCertainForWhatIsQueued) {
   p.close();
   p.join();
   EXPECT_EQ(marks(ran), 0U) << "a cancelled task ran";
+}
+
+TEST_P(PoolCancel, ItsFailureIsTheSameForEverybodyAndOutlivesThePool) {
+  future<int> cancelled;
+  {
+    pool p{options(1)};
+    auto running = p.apply_async(wait_at, file("running"), file("gate"));
+    cancelled = p.with({.label = "the second"}).apply_async(square, 3);
+    ASSERT_TRUE(cancelled.cancel());
+    mark(file("gate"));
+    EXPECT_EQ(running.get(), 1);
+  }
+  std::vector<std::string> heard(4);
+  {
+    std::vector<std::jthread> askers;
+    for (std::string& text : heard) {
+      askers.emplace_back([&] {
+        try {
+          cancelled.get();
+        } catch (const cancelled_error& e) {
+          text = e.what();
+        }
+      });
+    }
+  }
+  EXPECT_NE(heard[0].find("task #2 'the second' of pool"), std::string::npos) << heard[0];
+  EXPECT_NE(heard[0].find("was cancelled before it began"), std::string::npos) << heard[0];
+  EXPECT_EQ(heard, std::vector<std::string>(4, heard[0]));
 }
 
 TEST_P(PoolCancel, IsCertainForWhatWasSentToAWorkerAndHasNotBegun) {

@@ -57,7 +57,12 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// Throws:  only without a deadline, and only what the thread's wait_helper throws.
   bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
-  [[nodiscard]] const std::shared_ptr<const failure>& failed() const noexcept { return failure_; }
+  [[nodiscard]] const std::shared_ptr<const failure>& failed() const {
+    if (undescribed_) {
+      describe_once();
+    }
+    return failure_;
+  }
   /// Throws the failure, if there is one: the original exception, or a fresh one made of it.
   void rethrow_failure() const;
   /// What `rethrow_failure` throws, null if it would not. Only when done.
@@ -105,6 +110,11 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] virtual executor callbacks() const = 0;
   /// Fulfils. The caller has stored the values already, and makes sure it happens once.
   void finish(std::shared_ptr<const failure> failed) noexcept;
+  /// The same with a failure that `describe` makes for the first who asks for it: most of a hundred
+  /// thousand cancelled tasks are never asked.
+  void finish_undescribed() noexcept;
+  /// The failure of a state that was finished undescribed. By any thread, once.
+  [[nodiscard]] virtual std::shared_ptr<const failure> describe() const;
 
  private:
   static constexpr std::uint32_t pending = 0;
@@ -112,13 +122,16 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr std::uint32_t fulfilled = 2;
 
   void run(callback function);
+  void describe_once() const;
+  void fulfil() noexcept;
 
   mutable std::atomic<std::uint32_t> word_{pending};
   /// The handover of the first thread that waits without a deadline; see `wait`.
   mutable std::atomic<int> waiter_{nobody};
   static constexpr int nobody = -1;
   static constexpr int too_late = -2;
-  std::shared_ptr<const failure> failure_;
+  /// Written before the state is fulfilled; by `describe_once` under mutex_ if `undescribed_`.
+  mutable std::shared_ptr<const failure> failure_;
   /// Most futures have nobody but the one who waits.
   struct followers {
     std::vector<callback> callbacks;
@@ -132,6 +145,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
     return *followers_;
   }
   mutable std::mutex mutex_;
+  bool undescribed_ = false;                 ///< written before the state is fulfilled
   std::unique_ptr<task_progress> progress_;  // guarded by mutex_
   std::unique_ptr<followers> followers_;     // guarded by mutex_
 };
