@@ -200,13 +200,22 @@ std::uint64_t resident_bytes(std::int64_t pid) noexcept {
 }
 
 bool spinning_helps() noexcept {
-  static const bool several = usable_cpus() > 1;
-  return several;
+  // Not before main: reading the quota was 5 % of the start of a process, and many never wait. Not
+  // a static of this function: a process that is forked during the first use would wait for its
+  // end.
+  enum : int { unknown, one, several };
+  static constinit std::atomic<int> cpus{unknown};
+  int known = cpus.load(std::memory_order_relaxed);
+  if (known == unknown) {
+    try {
+      known = usable_cpus() > 1 ? several : one;
+    } catch (const std::exception&) {
+      return false;  // no memory for looking; perhaps next time
+    }
+    cpus.store(known, std::memory_order_relaxed);
+  }
+  return known == several;
 }
-namespace {
-// A process that is forked during the first use would wait for the end of it.
-[[maybe_unused]] const bool several_made_before_main = spinning_helps();
-}  // namespace
 
 void set_worker_id(std::uint64_t id) noexcept {
   own_worker_id.store(id);
