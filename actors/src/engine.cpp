@@ -35,8 +35,7 @@ struct process_place {
   program self;                     // in a worker
   std::atomic<std::uint64_t> depth{0};
   bool is_worker = false;
-  caf::actor_system* worker_actors = nullptr;  // null in a `process`, which may never need any
-  const process_place* of_parent = nullptr;    // in a worker: never used, and no leak
+  const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
 };
 
 process_place*& place_pointer() {
@@ -81,24 +80,20 @@ compat::run_loop& thread_loop(caf::actor_system& system) {
 
 worker_link::~worker_link() = default;
 
-engine::engine(program self, caf::actor_system* existing)
+engine::engine(program self)
     : launcher_{std::make_unique<launcher>(std::move(self))},
-      segments_{std::make_shared<segment_pool>(max_idle_segment_bytes)},
-      actors_{existing} {
+      segments_{std::make_shared<segment_pool>(max_idle_segment_bytes)} {
   large_fill_hook = &prepare_pages;
-  if (actors_ == nullptr) {
-    // CAF's threads inherit the mask: the host program's handlers must not run there.
-    sigset_t all;
-    sigset_t old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    compat::init_types();
-    config_ = std::make_unique<caf::actor_system_config>();
-    compat::configure(*config_);
-    own_actors_ = std::make_unique<caf::actor_system>(*config_);
-    actors_ = own_actors_.get();
-    pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  }
+  // CAF's threads inherit the mask: the host program's handlers must not run there.
+  sigset_t all;
+  sigset_t old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  compat::init_types();
+  config_ = std::make_unique<caf::actor_system_config>();
+  compat::configure(*config_);
+  actors_ = std::make_unique<caf::actor_system>(*config_);
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
   char name[256] = {};
   host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
   reactor_ = std::make_unique<reactor>();
@@ -155,7 +150,7 @@ std::shared_ptr<engine> engine::start(program self) {
         "troupe: there is a troupe::system already: construct one only, as the first line of "
         "main, and let everything else use it"};
   }
-  here.current = std::make_shared<engine>(std::move(self), nullptr);
+  here.current = std::make_shared<engine>(std::move(self));
   here.was_shut_down = false;
   return here.current;
 }
@@ -164,7 +159,7 @@ std::shared_ptr<engine> engine::current() {
   process_place& here = place();
   const std::lock_guard lock{here.mutex};
   if (!here.current && here.is_worker) {
-    here.current = std::make_shared<engine>(here.self, here.worker_actors);
+    here.current = std::make_shared<engine>(here.self);
   }
   if (!here.current) {
     throw not_bootstrapped{
@@ -177,7 +172,7 @@ std::shared_ptr<engine> engine::current() {
   return here.current;
 }
 
-void engine::enter_worker(const program& self, caf::actor_system* actors) {
+void engine::enter_worker(const program& self) {
   // A process that a task of a thread pool forked is no worker thread of that pool.
   wait_helper::of_this_thread() = nullptr;
   local_task::here() = nullptr;
@@ -186,7 +181,6 @@ void engine::enter_worker(const program& self, caf::actor_system* actors) {
   auto* const fresh = new process_place;
   fresh->self = self;
   fresh->is_worker = true;
-  fresh->worker_actors = actors;
   fresh->of_parent = place_pointer();
   place_pointer() = fresh;
 }
@@ -212,7 +206,7 @@ void engine::shut_down() noexcept {
   reactor_.reset();
   signals_.reset();
   launcher_.reset();
-  own_actors_.reset();
+  actors_.reset();
   process_place& here = place();
   const std::lock_guard lock{here.mutex};
   if (here.current.get() == this) {

@@ -45,8 +45,7 @@ class worker_link {
 ///   pool ──────────┘ through engine::current()
 class engine {
  public:
-  /// With an actor system of its own, or with the one the process has.
-  engine(program self, caf::actor_system* existing);
+  explicit engine(program self);
   ~engine();
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
@@ -57,8 +56,8 @@ class engine {
   /// Makes the engine of this process; throws error{already_bootstrapped} if there is one.
   static std::shared_ptr<engine> start(program self);
   /// In a worker: forgets a parent's engine (which is left alone, it belongs to threads that do not
-  /// exist here), and remembers what a later pool needs. Without `actors` the engine makes its own.
-  static void enter_worker(const program& self, caf::actor_system* actors);
+  /// exist here), and remembers what a later pool needs.
+  static void enter_worker(const program& self);
   /// Ends all pools, then all processes and threads; later use throws pool_closed or
   /// not_bootstrapped. Not on the reactor's thread.
   void shut_down() noexcept;
@@ -101,8 +100,7 @@ class engine {
   std::unique_ptr<launcher> launcher_;  // first: its fork server is forked before there are threads
   std::shared_ptr<segment_pool> segments_;
   std::unique_ptr<caf::actor_system_config> config_;
-  std::unique_ptr<caf::actor_system> own_actors_;
-  caf::actor_system* actors_;
+  std::unique_ptr<caf::actor_system> actors_;
   std::unique_ptr<stderr_relay> errors_;  // before the reactor, whose thread uses it
   oom_watch oom_;                         // the reactor's thread's
   std::string host_;

@@ -622,25 +622,74 @@ std::string own_hello() {
   return to_bytes(mine);
 }
 
-/// A `process` makes itself no actors: most never need any, and a system of them costs more than
-/// all the rest of a start.
-[[noreturn]] void wait_for_role(worker_channel& channel) {
-  engine::enter_worker(this_program(), nullptr);
+/// Receives the one message that says what a `process` is to be.
+class process_actor final : public compat::pinned_actor {
+ public:
+  process_actor(caf::actor_config& config, std::string* role)
+      : compat::pinned_actor{config}, role_{role} {}
+
+  caf::behavior make_behavior() override {
+    return {
+        [this](std::uint32_t, std::uint64_t, std::string& frames) { *role_ = std::move(frames); }};
+  }
+
+ private:
+  std::string* role_;
+};
+
+/// The bytes of one message, handled by `receiver` here and now. False: there are none yet.
+bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat::run_loop& loop) {
+  std::string frames;
+  if (channel.take_frames(frames, bytes_per_message) == 0) {
+    return false;
+  }
+  const std::uint64_t bytes = frames.size();
+  compat::deliver(receiver,
+                  compat::make_message(static_cast<std::uint32_t>(worker_message::run_frames),
+                                       bytes, std::move(frames)),
+                  loop);
+  loop.run();
+  return true;
+}
+
+[[noreturn]] void act_as_process(worker_channel& channel, caf::actor_system& actors) {
   // Forked from a task it would go on with that: with a channel that is not mapped here.
   current = {};
   reporter = nullptr;
-  std::string frames;
-  while (channel.take_frames(frames, bytes_per_message) == 0) {
+  compat::run_loop loop{actors};
+  std::string role;
+  const caf::actor receiver = actors.spawn<process_actor, caf::lazy_init>(&role);
+  while (!deliver_frames(channel, receiver, loop)) {
     if (!channel.wait_for_frames()) {
       ::_exit(0);
     }
   }
-  auto payload = std::as_bytes(std::span{frames});
+  auto payload = std::as_bytes(std::span{role});
   frame_header header;
   if (!take_front(payload, header) || header.kind != frame_kind::become) {
     ::_exit(0);
   }
+  // Outside of the message: the target may take as long as it likes, and leaves with exit.
   run_process(channel, header, payload.first(header.bytes));
+}
+
+[[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
+  worker state{channel};
+  compat::run_loop loop{actors};
+  const caf::actor receiver = actors.spawn<worker_actor, caf::lazy_init>(&state);
+  while (!state.stopping()) {
+    if (deliver_frames(channel, receiver, loop) || state.run_held()) {
+      continue;
+    }
+    flush_output();
+    if (!state.sleep()) {
+      break;
+    }
+  }
+  flush_output();
+  // Not exit: the destructors and handlers of the program belong to its main process, and an actor
+  // system is not to be torn down in a copy of it.
+  ::_exit(0);
 }
 
 }  // namespace
@@ -654,45 +703,15 @@ void run_worker(worker_boot&& boot) {
   worker_channel channel{std::move(boot.ends)};
   install_crash_handler(channel.crash_record());
   channel.send_hello(own_hello());
-  if (boot.is_process) {
-    wait_for_role(channel);
-  }
-  sigset_t all;
-  sigset_t old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
   compat::init_types();
   caf::actor_system_config config;
-  compat::configure(config);
+  compat::configure_without_threads(config);
   caf::actor_system actors{config};
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  engine::enter_worker(this_program(), &actors);
-  worker state{channel};
-  compat::run_loop loop{actors};
-  const caf::actor receiver = actors.spawn<worker_actor, caf::lazy_init>(&state);
-  while (!state.stopping()) {
-    std::string frames;
-    if (channel.take_frames(frames, bytes_per_message) > 0) {
-      const std::uint64_t bytes = frames.size();
-      compat::deliver(receiver,
-                      compat::make_message(static_cast<std::uint32_t>(worker_message::run_frames),
-                                           bytes, std::move(frames)),
-                      loop);
-      loop.run();
-      continue;
-    }
-    if (state.run_held()) {
-      continue;
-    }
-    flush_output();
-    if (!state.sleep()) {
-      break;
-    }
+  engine::enter_worker(this_program());
+  if (boot.is_process) {
+    act_as_process(channel, actors);
   }
-  flush_output();
-  // Not exit: the destructors and handlers of the program belong to its main process, and an actor
-  // system is not to be torn down in a copy of it.
-  ::_exit(0);
+  act_as_worker(channel, actors);
 }
 
 }  // namespace troupe::detail
