@@ -27,8 +27,7 @@ function(troupe_add_test name)
     target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/${layer}/src")
   endforeach()
   if(arg_PROCESS)
-    target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/support/process_main.cpp")
-    target_link_libraries(${name} PRIVATE troupe::troupe)
+    target_link_libraries(${name} PRIVATE troupe_process_main troupe::troupe)
     list(APPEND arg_LABELS process)
     # They instantiate every template of the library again: optimizing that would take most of the build's time.
     # What is tested is in the libraries, which are optimized.

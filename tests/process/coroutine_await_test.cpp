@@ -47,7 +47,7 @@ int fail(int x) {
 template <class Condition>
 task<void> until(Condition happened) {
   while (!happened()) {
-    co_await sleep_for(1ms);
+    co_await sleep_for(1ms);  // between two looks, as `eventually` does it; its test has a watchdog
   }
 }
 

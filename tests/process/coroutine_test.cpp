@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Tasks that are coroutines: many at once in one worker, and what ends them.
+// Tasks that are coroutines: many at once in one worker, and what ends them. `sleep_for` is here
+// what is tested, a suspension that lets others run; nothing depends on how long one takes.
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/task.hpp"
 #include "troupe/this_process.hpp"
@@ -51,7 +52,7 @@ task<int> wait_without_a_thread(std::string running, std::string gate, int resul
     if (std::chrono::steady_clock::now() > until) {
       throw std::runtime_error{"nobody opened the gate"};
     }
-    co_await sleep_for(1ms);
+    co_await sleep_for(1ms);  // between two looks, as `eventually` does it
   }
   co_return result;
 }
@@ -64,14 +65,14 @@ task<std::size_t> meet(std::string begun, std::size_t count, int result) {
     if (std::chrono::steady_clock::now() > until) {
       throw std::runtime_error{"the others never began"};
     }
-    co_await sleep_for(1ms);
+    co_await sleep_for(1ms);  // between two looks, as `eventually` does it
   }
   co_return static_cast<std::size_t>(result);
 }
 
 task<int> wait_for_ever(std::string running) {
   mark(running);
-  co_await sleep_for(1h);
+  co_await sleep_for(1h);  // never: its test cancels it
   co_return 0;
 }
 

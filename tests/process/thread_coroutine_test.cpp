@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Coroutines as tasks of a thread pool.
+// Coroutines as tasks of a thread pool. `sleep_for` is here what is tested, a suspension that lets
+// others run; nothing depends on how long one takes.
 #include "troupe/executor.hpp"
 #include "troupe/task.hpp"
 #include "troupe/this_task.hpp"

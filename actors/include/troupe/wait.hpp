@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/completion.hpp"
+#include "troupe/detail/pull_iterator.hpp"
 #include "troupe/future.hpp"
 
 #include <algorithm>
@@ -122,28 +123,8 @@ class completed_range {
         ends_{std::make_unique<detail::completions>(detail::states_of(futures_))},
         until_{until} {}
 
-  class iterator {
-   public:
-    using iterator_concept = std::input_iterator_tag;
-    using value_type = future<T>;
-    using difference_type = std::ptrdiff_t;
-
-    iterator() = default;
-    explicit iterator(completed_range* range) : range_{range} {}
-    /// The range keeps no reference to it: when the caller drops it, its result is freed.
-    future<T> operator*() const { return range_->current_; }
-    iterator& operator++() {
-      range_->advance();
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.at_end(); }
-
-   private:
-    [[nodiscard]] bool at_end() const { return !range_->current_.valid(); }
-
-    completed_range* range_ = nullptr;
-  };
+  /// The range keeps no reference to what it gave: when the caller drops it, its result is freed.
+  using iterator = detail::pull_iterator<completed_range, future<T>>;
 
   /// Once only.
   iterator begin() {
@@ -153,6 +134,9 @@ class completed_range {
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
  private:
+  friend iterator;
+  [[nodiscard]] future<T> take() const { return current_; }
+  [[nodiscard]] bool at_end() const { return !current_.valid(); }
   void advance() {
     current_ = {};
     if (ends_->left() == 0) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/pull_iterator.hpp"
 #include "troupe/detail/thread_task.hpp"
 
 #include <cstddef>
@@ -86,29 +87,8 @@ class local_map_range {
   local_map_range(const thread_core_ptr& pool, F function, View view, thread_map::settings how)
       : state_{std::make_unique<shared_state>(pool, std::move(function), std::move(view), how)} {}
 
-  class iterator {
-   public:
-    using iterator_concept = std::input_iterator_tag;
-    using value_type = result;
-    using difference_type = std::ptrdiff_t;
-
-    iterator() = default;
-    explicit iterator(local_map_range* range) : range_{range} {}
-    /// The result itself, moved out: once for each position. Or throws the item's exception; going
-    /// on with ++ afterwards is fine.
-    result operator*() const { return input::take(*range_->state_->current); }
-    iterator& operator++() {
-      range_->advance();
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.at_end(); }
-
-   private:
-    [[nodiscard]] bool at_end() const { return range_->state_->current == nullptr; }
-
-    local_map_range* range_ = nullptr;
-  };
+  /// Each result itself, moved out: once for each position. Or throws the item's exception.
+  using iterator = pull_iterator<local_map_range, result>;
 
   /// Once only: the results are not kept.
   iterator begin() {
@@ -137,7 +117,10 @@ class local_map_range {
     const thread_map::place* current = nullptr;
   };
 
+  friend iterator;
   void advance() { state_->current = state_->session.next(state_->started()); }
+  result take() { return input::take(*state_->current); }
+  [[nodiscard]] bool at_end() const { return state_->current == nullptr; }
 
   std::unique_ptr<shared_state> state_;
 };

@@ -4,6 +4,7 @@
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
 #include "troupe/detail/pool_core.hpp"
+#include "troupe/detail/pull_iterator.hpp"
 #include "troupe/future.hpp"
 
 #include <cstddef>
@@ -105,28 +106,8 @@ class map_range {
   map_range(const pool_ptr& pool, job_builder callable, View view, map_session::settings how)
       : state_{std::make_unique<shared_state>(pool, std::move(callable), std::move(view), how)} {}
 
-  class iterator {
-   public:
-    using iterator_concept = std::input_iterator_tag;
-    using value_type = result;
-    using difference_type = std::ptrdiff_t;
-
-    iterator() = default;
-    explicit iterator(map_range* range) : range_{range} {}
-    /// Decodes the result, or throws the item's exception; going on with ++ afterwards is fine.
-    result operator*() const { return take_item<result>(*range_->state_->current); }
-    iterator& operator++() {
-      range_->advance();
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.at_end(); }
-
-   private:
-    [[nodiscard]] bool at_end() const { return range_->state_->current == nullptr; }
-
-    map_range* range_ = nullptr;
-  };
+  /// Decodes each result, or throws the item's exception.
+  using iterator = pull_iterator<map_range, result>;
 
   /// Once only: the results are not kept.
   iterator begin() {
@@ -154,7 +135,10 @@ class map_range {
     }
     return *state_->input;
   }
+  friend iterator;
   void advance() { state_->current = state_->session.next(started()); }
+  result take() const { return take_item<result>(*state_->current); }
+  [[nodiscard]] bool at_end() const { return state_->current == nullptr; }
 
   std::unique_ptr<shared_state> state_;
 };
