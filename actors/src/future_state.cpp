@@ -39,7 +39,7 @@ bool future_state::wait(const deadline& until) const {
   }
   for (;;) {
     std::uint32_t now = word_.load(std::memory_order_acquire);
-    if (now == fulfilled) {
+    if (now >= fulfilled) {
       return true;
     }
     if (now == pending && !word_.compare_exchange_weak(now, awaited)) {
@@ -71,12 +71,11 @@ std::exception_ptr future_state::exception() const {
 
 void future_state::finish(std::shared_ptr<const failure> failed) noexcept {
   failure_ = std::move(failed);
-  fulfil();
+  fulfil(fulfilled);
 }
 
 void future_state::finish_undescribed() noexcept {
-  undescribed_ = true;
-  fulfil();
+  fulfil(undescribed);
 }
 
 std::shared_ptr<const failure> future_state::describe() const {
@@ -90,13 +89,13 @@ void future_state::describe_once() const {
   }
 }
 
-void future_state::fulfil() noexcept {
+void future_state::fulfil(std::uint32_t how) noexcept {
   std::unique_ptr<followers> todo;
   std::uint32_t before = 0;
   {
     // Under the lock, so that a callback is either taken here or finds the state fulfilled.
     const std::lock_guard lock{mutex_};
-    before = word_.exchange(fulfilled);
+    before = word_.exchange(how);
     todo = std::move(followers_);
   }
   if (before == awaited) {

@@ -15,9 +15,8 @@
 #include "troupe/thread_pool.hpp"
 #include "troupe/wait.hpp"
 
-#include "support/forked.hpp"
-
 #include "pool_fixture.hpp"
+#include "support/forked.hpp"
 #include "thread_fixture.hpp"
 
 #include <linux/filter.h>
@@ -152,9 +151,8 @@ TEST_F(WallClockOfObjects, NorDoThoseOfThreadPools) {
   EXPECT_EQ(pool.with({.deadline = 60s}).apply_async([] { return 2; }).get(), 2);
   int attempts = 0;
   EXPECT_EQ(pool.with({.retries = 1, .retry_if = [](const error&) { return true; }, .backoff = 2ms})
-                .apply_async([&] {
-                  return ++attempts == 2 ? attempts : throw std::runtime_error{"again"};
-                })
+                .apply_async(
+                    [&] { return ++attempts == 2 ? attempts : throw std::runtime_error{"again"}; })
                 .get(),
             2);
   EXPECT_TRUE(eventually([&] { return pool.stats().workers == 1; })) << "idle ones go";

@@ -51,14 +51,14 @@ class future_state : public std::enable_shared_from_this<future_state> {
   virtual ~future_state();
 
   [[nodiscard]] bool done() const noexcept {
-    return word_.load(std::memory_order_acquire) == fulfilled;  // partner: finish
+    return word_.load(std::memory_order_acquire) >= fulfilled;  // partner: fulfil
   }
   /// False: the deadline passed first.
   /// Throws:  only without a deadline, and only what the thread's wait_helper throws.
   bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const {
-    if (undescribed_) {
+    if (word_.load(std::memory_order_relaxed) == undescribed) {
       describe_once();
     }
     return failure_;
@@ -120,17 +120,18 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr std::uint32_t pending = 0;
   static constexpr std::uint32_t awaited = 1;  // pending, and somebody sleeps on the word
   static constexpr std::uint32_t fulfilled = 2;
+  static constexpr std::uint32_t undescribed = 3;  // fulfilled, with a failure still to be made
 
   void run(callback function);
   void describe_once() const;
-  void fulfil() noexcept;
+  void fulfil(std::uint32_t how) noexcept;
 
   mutable std::atomic<std::uint32_t> word_{pending};
   /// The handover of the first thread that waits without a deadline; see `wait`.
   mutable std::atomic<int> waiter_{nobody};
   static constexpr int nobody = -1;
   static constexpr int too_late = -2;
-  /// Written before the state is fulfilled; by `describe_once` under mutex_ if `undescribed_`.
+  /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
   mutable std::shared_ptr<const failure> failure_;
   /// Most futures have nobody but the one who waits.
   struct followers {
@@ -145,7 +146,6 @@ class future_state : public std::enable_shared_from_this<future_state> {
     return *followers_;
   }
   mutable std::mutex mutex_;
-  bool undescribed_ = false;                 ///< written before the state is fulfilled
   std::unique_ptr<task_progress> progress_;  // guarded by mutex_
   std::unique_ptr<followers> followers_;     // guarded by mutex_
 };
