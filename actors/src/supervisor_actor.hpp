@@ -159,9 +159,20 @@ class supervisor {
   void check_finished();
   void finish_turn();
 
-  // supervisor_workers.cpp: workers come, speak, and go
+  // supervisor_workers.cpp: workers come and go
   void launch_worker();
   void maintain();
+  void on_exit(std::uint64_t id, const exit_notice& notice);
+  void on_start_failed(std::uint64_t id, int code);
+  void settle_after_death(worker_record& worker, const exit_notice& notice, bool counts);
+  void failed_start(std::shared_ptr<const failure> why, bool transient);
+  void forget_worker(std::uint64_t id);
+  void condemn(worker_record& worker, std::string note);
+  void stop_worker(worker_record& worker);
+  void stop_workers();
+  [[nodiscard]] worker_record* find(std::uint64_t id);
+
+  // supervisor_frames.cpp: what workers say
   void service(worker_record& worker);
   void on_frame(worker_record& worker, const frame_header& header,
                 std::span<const std::byte> payload);
@@ -172,15 +183,6 @@ class supervisor {
   [[nodiscard]] sent_slice* find_sent(worker_record& worker, std::uint64_t number) const;
   static void finish_item(worker_record& worker, sent_slice& sent);
   void greet(worker_record& worker);
-  void on_exit(std::uint64_t id, const exit_notice& notice);
-  void on_start_failed(std::uint64_t id, int code);
-  void settle_after_death(worker_record& worker, const exit_notice& notice, bool counts);
-  void failed_start(std::shared_ptr<const failure> why, bool transient);
-  void forget_worker(std::uint64_t id);
-  void condemn(worker_record& worker, std::string note);
-  void stop_worker(worker_record& worker);
-  void stop_workers();
-  [[nodiscard]] worker_record* find(std::uint64_t id);
 
   // supervisor_losses.cpp: what is told of a worker's death
   [[nodiscard]] failure loss_of(const worker_record& worker, const sent_slice& sent,
@@ -249,6 +251,13 @@ class supervisor {
   void dispatch();
   void take_back(worker_record& worker);
   void balance();
+  [[nodiscard]] std::chrono::milliseconds grace_of(const job& work) const;
+  /// Tasks that a worker may have begun at once.
+  [[nodiscard]] std::uint32_t concurrency() const {
+    return static_cast<std::uint32_t>(options_.concurrency);
+  }
+
+  // supervisor_cancel.cpp: outcomes that tasks get here
   void settle_value(job& work);
   void settle_failure(job& work, std::uint32_t item, const std::shared_ptr<const failure>& why);
   void fail_pending(job& work, errc code, const std::string& text);
@@ -256,11 +265,6 @@ class supervisor {
   void sweep_group(const std::shared_ptr<job_group>& group);
   [[nodiscard]] bool work_left() const {
     return queued_ > 0 || outstanding_ > 0 || !parked_.empty();
-  }
-  [[nodiscard]] std::chrono::milliseconds grace_of(const job& work) const;
-  /// Tasks that a worker may have begun at once.
-  [[nodiscard]] std::uint32_t concurrency() const {
-    return static_cast<std::uint32_t>(options_.concurrency);
   }
 
   pool_core& core_;
@@ -303,6 +307,9 @@ class supervisor {
   std::uint64_t next_job_ = 1;
   std::uint64_t killed_ = 0;  // workers that got SIGKILL from here
 };
+
+/// A failure that says no more than this.
+[[nodiscard]] std::shared_ptr<failure> plain_failure(errc code, task_ran ran, std::string text);
 
 /// Spawns the actor that owns `core`'s supervisor.
 caf::actor spawn_supervisor(caf::actor_system& system, pool_core& core);

@@ -55,7 +55,7 @@ struct segment_reference {
   std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
 };
 
-struct control_page;  // the layout is private to channel.cpp
+struct control_page;  // the layout is private to src/channel_memory.hpp
 
 inline constexpr std::size_t ring_bytes = 128 * 1024;
 /// No frame is larger, so that a ring always holds several.

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/cargo.hpp"
+#include "troupe/detail/channel.hpp"
+#include "troupe/detail/descriptor.hpp"
+#include "troupe/detail/memory.hpp"
+
+#include "sys.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <utility>
+
+// The messages on a channel's socket, which both ends send and read.
+namespace troupe::detail {
+
+inline constexpr std::byte bell_message{'!'};
+inline constexpr std::byte segment_message{'S'};
+inline constexpr std::byte cargo_message{'C'};
+inline constexpr std::byte hello_message{'H'};
+inline constexpr std::size_t max_hello_bytes = 256;
+
+struct segment_announcement {
+  std::byte kind{};
+  std::array<std::byte, 7> padding{};
+  std::uint64_t id = 0;
+};
+
+/// Shared objects: their ids, in the order of the descriptors.
+struct cargo_announcement {
+  std::byte kind{};
+  std::array<std::byte, 3> padding{};
+  std::uint32_t count = 0;
+  std::uint64_t number = 0;
+  std::array<std::uint64_t, max_cargo> ids{};  // `count` of them are sent
+};
+
+constexpr std::size_t announcement_bytes(std::size_t count) {
+  return offsetof(cargo_announcement, ids) + count * sizeof(std::uint64_t);
+}
+
+sys::send_status send_bell(int socket) noexcept;
+sys::send_status announce_segment(int socket, std::uint64_t id, const descriptor& reader,
+                                  bool block);
+sys::send_status announce_cargo(int socket, std::uint64_t number, const cargo_list& what,
+                                bool block);
+
+/// Puts what arrived where it is looked for; false: it is no such message.
+bool keep_cargo(std::map<std::uint64_t, cargo_list>& kept, const std::byte* bytes,
+                sys::received& message);
+
+/// Finds the mapping of segment `id` among those kept, or makes it from a descriptor that arrived.
+std::shared_ptr<const mapping> find_view(
+    std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>>& views,
+    std::deque<std::pair<std::uint64_t, descriptor>>& arrived, std::uint64_t id,
+    std::uint64_t bytes);
+
+}  // namespace troupe::detail

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/connection.hpp"
+#include "troupe/detail/descriptor.hpp"
+
+#include <cstdint>
+
+// The sockets that listeners and those who connect to them have.
+namespace troupe::detail {
+
+/// Throws error{resource_exhausted}.
+[[nodiscard]] descriptor new_socket(int family);
+
+/// The process that is at the other end of a Unix socket, or was when it connected.
+[[nodiscard]] bool is_same_user(int socket);
+
+[[nodiscard]] connection make_connection(descriptor socket, bool local,
+                                         std::uint64_t max_message_bytes);
+
+}  // namespace troupe::detail
