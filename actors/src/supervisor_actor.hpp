@@ -161,7 +161,6 @@ class supervisor {
 
   // supervisor_workers.cpp: workers come and go
   void launch_worker();
-  void maintain();
   void on_exit(std::uint64_t id, const exit_notice& notice);
   void on_start_failed(std::uint64_t id, int code);
   void settle_after_death(worker_record& worker, const exit_notice& notice, bool counts);
@@ -192,6 +191,7 @@ class supervisor {
       std::int64_t pid, const exit_notice& notice, std::optional<crash_report> crash) const;
 
   // supervisor_sizing.cpp: how many workers, and which go
+  void maintain();
   void retire_drained();
   void retire(worker_record& worker, retirement why);
   void check_memory(worker_record& worker);

@@ -59,8 +59,8 @@ slice* supervisor::next_slice() {
         return &front;
       }
       const auto later_one = std::find_if(bound->own.begin(), bound->own.end(),
-                                          [priority = priority](const slice& other) {
-                                            return other.work->options().priority < priority;
+                                          [least = priority](const slice& other) {
+                                            return other.work->options().priority < least;
                                           });
       bound->own.insert(later_one, std::move(front));
       waiting.pop_front();

@@ -115,7 +115,7 @@ bool worker_channel::wait_for_frames() {
 
 bool worker_channel::prepare_to_sleep() noexcept {
   control_->worker_armed.store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: supervisor ring_bell
+  full_fence();  // partner: supervisor ring_bell
   if (control_->tasks_tail.load(std::memory_order_acquire) == tasks_head_) {
     return true;
   }

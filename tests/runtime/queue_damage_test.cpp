@@ -43,7 +43,7 @@ using test::forked;
 using random_numbers = std::mt19937_64;
 using words = std::span<std::atomic<std::uint64_t>>;
 
-/// The words of queue_state, in queue_core.cpp.
+/// The words of queue_state, in queue_state.hpp.
 enum word : std::size_t {
   capacity,
   closed,
