@@ -254,9 +254,9 @@ void thread_core::cancel_waiting(const char* because) {
       each->urgency = INT_MIN;
     }
   }
-  for (const lane& each : waiting) {
-    for (const auto& job : each.jobs) {
-      cancel_rest(*job, "cancelled: " + title() + because);
+  for (lane& each : waiting) {
+    for (std::size_t i = 0; i < each.jobs.size(); ++i) {
+      cancel_rest(*each.jobs[i], "cancelled: " + title() + because);
     }
     if (!each.again.empty()) {
       note_claimed(each.again.size(), false);  // these are parked, see below

@@ -5,6 +5,7 @@
 #include "troupe/thread_pool.hpp"
 
 #include "pool_core_impl.hpp"
+#include "ring.hpp"
 #include "thread_actors.hpp"
 
 #include <atomic>
@@ -114,9 +115,9 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
     std::uint32_t count = 0;
     bool again = false;  ///< one item that was parked
   };
-  struct lane {
+  struct alignas(64) lane {
     int priority = 0;
-    std::deque<std::shared_ptr<thread_job>> jobs{};
+    ring<std::shared_ptr<thread_job>> jobs{};
     std::deque<claimed> again{};  ///< before all others; may have been cancelled meanwhile
     [[nodiscard]] bool empty() const noexcept { return jobs.empty() && again.empty(); }
   };
@@ -237,20 +238,25 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   thread_actors& actors_;
   std::shared_ptr<callback_runner> callbacks_;
 
+  // What is written for every task, in two cache lines.
   alignas(64) std::mutex mutex_;
+  std::atomic<std::uint64_t> queued_{0};
+  std::uint64_t submitted_ = 0;    // guarded by mutex_
+  std::uint64_t next_number_ = 1;  // guarded by mutex_
+  std::vector<lane> lanes_;        // guarded by mutex_; the highest priority first
+  std::uint64_t looking_ = 0;      // guarded by mutex_; workers that look before they sleep
+  bool waking_ = false;            // guarded by mutex_; an idle worker is on its way
+  bool closing_ = false;           // guarded by mutex_
+  bool terminated_ = false;        // guarded by mutex_
+  std::vector<worker*> idle_;      // guarded by mutex_; their actors sleep
+
   std::vector<std::unique_ptr<worker>> workers_;  // guarded by mutex_
   std::vector<bool> places_;                      // guarded by mutex_; numbers in names
   std::map<std::string, worker*> bound_;          // guarded by mutex_; affinity keys
   waiting_line line_;                             // of those who wait for room without a thread
   std::condition_variable room_;  // with mutex_: the queue got shorter, or the pool closed
   std::condition_variable life_;  // with mutex_: a worker came up or left
-  std::vector<lane> lanes_;       // guarded by mutex_; the highest priority first
-  std::vector<worker*> idle_;     // guarded by mutex_; their actors sleep
   std::vector<worker*> lenders_;  // guarded by mutex_; wait in a task, and nothing was queued
-  std::uint64_t looking_ = 0;     // guarded by mutex_; workers that look before they sleep
-  bool waking_ = false;           // guarded by mutex_; an idle worker is on its way
-  bool closing_ = false;          // guarded by mutex_
-  bool terminated_ = false;       // guarded by mutex_
   int alive_ = 0;                 // guarded by mutex_; workers that may still touch this
   int working_ = 0;               // guarded by mutex_; workers that have not begun to leave
   int staying_ = 0;               // guarded by mutex_; those of them that will not soon
@@ -264,13 +270,10 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   std::uint64_t past_succeeded_ = 0;   // guarded by mutex_; by workers that have left
   int initialized_ = 0;                // guarded by mutex_
   std::exception_ptr start_problem_;   // guarded by mutex_
-  std::uint64_t submitted_ = 0;        // guarded by mutex_
-  std::uint64_t next_number_ = 1;      // guarded by mutex_
   std::atomic<int> blocked_{0};        // submitters that wait for room
   std::atomic<int> urgency_{INT_MIN};  // the priority of what is first in the queue
 
-  alignas(64) std::atomic<std::uint64_t> queued_{0};
-  std::atomic<std::uint64_t> failed_{0};
+  alignas(64) std::atomic<std::uint64_t> failed_{0};
   std::atomic<std::uint64_t> cancelled_{0};
   std::atomic<std::uint64_t> retried_{0};
 

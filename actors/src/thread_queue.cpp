@@ -110,7 +110,7 @@ auto& lane_for(Lanes& lanes, int priority) {
   auto found = std::find_if(lanes.begin(), lanes.end(),
                             [priority](const auto& each) { return each.priority <= priority; });
   if (found == lanes.end() || found->priority != priority) {
-    found = lanes.insert(found, {priority});
+    found = lanes.insert(found, typename Lanes::value_type{priority});
   }
   return *found;
 }
@@ -192,8 +192,8 @@ void thread_core::rehome(worker& from, std::vector<sleeper>& to_wake) {
   std::vector<lane> waiting;
   waiting.swap(from.own);
   for (lane& each : waiting) {
-    for (auto& job : each.jobs) {
-      to_wake.push_back(push_bound(std::move(job)));
+    for (std::size_t i = 0; i < each.jobs.size(); ++i) {
+      to_wake.push_back(push_bound(std::move(each.jobs[i])));
     }
     for (claimed& item : each.again) {
       to_wake.push_back(push_again(std::move(item)));
