@@ -18,6 +18,16 @@ function(troupe_add_layer name)
     message(FATAL_ERROR "troupe_add_layer(${name}): a static library needs SOURCES")
   endif()
 
+  # A header that is missing here is found in this tree all the same, but by no user: it is not installed.
+  file(
+    GLOB_RECURSE unnamed CONFIGURE_DEPENDS
+    RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}"
+    "${CMAKE_CURRENT_SOURCE_DIR}/include/*.hpp")
+  list(REMOVE_ITEM unnamed ${arg_HEADERS})
+  if(unnamed)
+    message(FATAL_ERROR "troupe_add_layer(${name}): HEADERS lacks ${unnamed}")
+  endif()
+
   set(target troupe_${name})
   add_library(${target} STATIC ${arg_SOURCES})
   add_library(troupe::${name} ALIAS ${target})
