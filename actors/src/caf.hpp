@@ -57,8 +57,7 @@ inline void configure(caf::actor_system_config& config) {
 }
 
 /// For a system whose actors are all pinned: nothing is ever left to its scheduler. With 0.17.6 no
-/// thread is made, neither for that nor for CAF's clock and printer: a third of the cost of a
-/// system.
+/// thread is made, neither for that nor for CAF's clock and printer; see decision 0013.
 inline void configure_without_threads(caf::actor_system_config& config) {
   configure(config);
 #if !TROUPE_CAF1

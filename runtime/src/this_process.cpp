@@ -200,9 +200,8 @@ std::uint64_t resident_bytes(std::int64_t pid) noexcept {
 }
 
 bool spinning_helps() noexcept {
-  // Not before main: reading the quota was 5 % of the start of a process, and many never wait. Not
-  // a static of this function: a process that is forked during the first use would wait for its
-  // end.
+  // Not before main: reading the quota is twenty system calls, and many processes never wait. Not a
+  // static of this function: a process that is forked during the first use would wait for its end.
   enum : int { unknown, one, several };
   static constinit std::atomic<int> cpus{unknown};
   int known = cpus.load(std::memory_order_relaxed);
