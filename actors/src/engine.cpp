@@ -6,6 +6,7 @@
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/region.hpp"
+#include "troupe/detail/thread_owned.hpp"
 #include "troupe/log.hpp"
 #include "troupe/system.hpp"
 
@@ -53,29 +54,33 @@ std::atomic<std::uint64_t> next_worker{1};
 
 namespace {
 
-// Plain words, which stay usable while a thread's destructors run, or exit() does: whoever needs a
-// loop that late gets another one.
-thread_local compat::run_loop* own_loop = nullptr;
-thread_local const caf::actor_system* own_loop_of = nullptr;
-
-struct loop_cleaner {
-  ~loop_cleaner() {
-    own_loop_of = nullptr;
-    delete std::exchange(own_loop, nullptr);
-  }
+struct kept_loop {
+  std::unique_ptr<compat::run_loop> loop;
+  const caf::actor_system* of = nullptr;
 };
+
+/// On a thread whose kept loop is gone: that of the outermost call below.
+constinit thread_local compat::run_loop* late_loop = nullptr;
 
 }  // namespace
 
-compat::run_loop& thread_loop(caf::actor_system& system) {
-  if (own_loop_of != &system) {
-    thread_local const loop_cleaner cleaner;
-    static_cast<void>(cleaner);
-    delete std::exchange(own_loop, nullptr);
-    own_loop = new compat::run_loop{system};
-    own_loop_of = &system;
+void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_element_ptr message) {
+  if (kept_loop* const kept = thread_owned<kept_loop>::get()) {
+    if (kept->of != &system) {
+      kept->loop = std::make_unique<compat::run_loop>(system);
+      kept->of = &system;
+    }
+    compat::deliver(to, std::move(message), *kept->loop);
+    return kept->loop->run();
   }
-  return *own_loop;
+  if (late_loop != nullptr) {
+    return compat::deliver(to, std::move(message), *late_loop);
+  }
+  compat::run_loop loop{system};
+  late_loop = &loop;
+  compat::deliver(to, std::move(message), loop);
+  loop.run();
+  late_loop = nullptr;
 }
 
 worker_link::~worker_link() = default;
@@ -176,6 +181,7 @@ void engine::enter_worker(const program& self) {
   // A process that a task of a thread pool forked is no worker thread of that pool.
   wait_helper::of_this_thread() = nullptr;
   local_task::here() = nullptr;
+  late_loop = nullptr;
   // Never destroyed and never locked: in a worker forked from a running program the old one belongs
   // to threads that do not exist here.
   auto* const fresh = new process_place;
@@ -353,8 +359,8 @@ system::system(int argc, char** argv, const system_options& options) {
   // First used here, before there are threads: a process forked during the first use would wait for
   // its guard for ever.
   static_cast<void>(detail::program_build_id());
-  detail::handover::of_this_thread();  // so that main's first wait changes nothing about the
-                                       // program
+  // So that main's first wait changes nothing about the program.
+  static_cast<void>(detail::handover::of_this_thread());
   const auto engine = detail::engine::start(std::move(self));
   engine->limit_join(options.join_timeout);
   engine_ = engine;

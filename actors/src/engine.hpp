@@ -117,7 +117,7 @@ class engine {
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
 };
 
-/// The run loop of the calling thread.
-compat::run_loop& thread_loop(caf::actor_system& system);
+/// Sends to an actor that runs on the thread that sends to it, and lets it run here.
+void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_element_ptr message);
 
 }  // namespace troupe::detail

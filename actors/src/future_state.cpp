@@ -25,15 +25,12 @@ bool future_state::wait(const deadline& until) const {
   }
   if (!until) {
     if (wait_helper* const helper = wait_helper::of_this_thread()) {
-      helper->wait_for(*this);
+      while (!done()) {
+        helper->wait_for(*this);
+      }
       return true;
     }
-    const handover& own = handover::of_this_thread();
-    int expected = nobody;
-    if (own.address() >= 0 && waiter_.compare_exchange_strong(expected, own.address())) {
-      // Registered before `finish` looked, so it will signal exactly once, and this thread does
-      // nothing else until then.
-      own.wait();
+    if (wait_for_handover()) {
       return true;
     }
   }
@@ -49,6 +46,29 @@ bool future_state::wait(const deadline& until) const {
       return done();
     }
   }
+}
+
+bool future_state::wait_for_handover() const {
+  handover* const own = handover::of_this_thread();
+  if (own == nullptr) {
+    return false;
+  }
+  const int address = own->address();
+  int expected = nobody;
+  if (!waiter_.compare_exchange_strong(expected, address)) {
+    return false;  // another thread is first
+  }
+  // Registered before `fulfil` looked, so it will signal exactly once, and this thread does nothing
+  // else until then. A byte that came before the outcome is not that signal.
+  while (own->wait()) {
+    if (done()) {
+      return true;
+    }
+  }
+  // If `fulfil` was faster, there is an outcome, and what it writes to is closed.
+  expected = address;
+  waiter_.compare_exchange_strong(expected, nobody);
+  return done();
 }
 
 void future_state::rethrow_failure() const {

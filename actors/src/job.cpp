@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "job.hpp"
 
+#include "troupe/detail/never_destroyed.hpp"
+
 #include "messages.hpp"
 #include "pool_core_impl.hpp"
 
@@ -11,8 +13,8 @@ namespace {
 
 // Not inside of functions, where a process forked during the first use would wait for the end of
 // it.
-const std::vector<std::shared_ptr<segment>> no_segments;
-const cargo_list no_cargo;
+constinit const never_destroyed<std::vector<std::shared_ptr<segment>>> no_segments;
+constinit const never_destroyed<cargo_list> no_cargo;
 
 }  // namespace
 
@@ -43,11 +45,11 @@ job::job(std::shared_ptr<pool_core> owner, const options_ptr& options,
 job::~job() = default;
 
 const std::vector<std::shared_ptr<segment>>& job::segments() const {
-  return rare_ ? rare_->segments : no_segments;
+  return rare_ ? rare_->segments : no_segments.value;
 }
 
 const cargo_list& job::cargo() const {
-  return rare_ ? rare_->cargo : no_cargo;
+  return rare_ ? rare_->cargo : no_cargo.value;
 }
 void job::set_cargo(cargo_list what) {
   if (!what.empty()) {
@@ -55,7 +57,7 @@ void job::set_cargo(cargo_list what) {
   }
 }
 const cargo_list& job::result_cargo() const {
-  return rare_ ? rare_->result_cargo : no_cargo;
+  return rare_ ? rare_->result_cargo : no_cargo.value;
 }
 void job::add_result_cargo(cargo_list what) {
   auto& all = rare().result_cargo;

@@ -2,6 +2,8 @@
 
 // A submission being encoded, in the thread that submits it.
 
+#include "troupe/detail/thread_owned.hpp"
+
 #include "pool_core_impl.hpp"
 
 #include <exception>
@@ -12,7 +14,13 @@ namespace troupe::detail {
 
 namespace {
 /// Kept from one submission of this thread to the next, so that most allocate nothing to encode.
-thread_local std::unique_ptr<job_sink> spare_sink;
+struct spare_tag;
+using spare_sink = thread_owned<std::unique_ptr<job_sink>, spare_tag>;
+
+std::unique_ptr<job_sink> take_sink() {
+  auto* const spare = spare_sink::get();
+  return spare != nullptr && *spare ? std::move(*spare) : std::make_unique<job_sink>();
+}
 }  // namespace
 
 error too_much_cargo(const std::string& what, task_ran ran) {
@@ -24,7 +32,7 @@ error too_much_cargo(const std::string& what, task_ran ran) {
 static_assert(job_sink::part_in_segment == in_segment);
 
 job_builder::job_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes)
-    : sink_{spare_sink ? std::move(spare_sink) : std::make_unique<job_sink>()} {
+    : sink_{take_sink()} {
   sink_->begin(std::move(segments), max_part_bytes);
 }
 job_builder::job_builder(const pool_ptr& pool)
@@ -32,7 +40,9 @@ job_builder::job_builder(const pool_ptr& pool)
 job_builder::~job_builder() {
   if (sink_ && sink_->capacity() <= 4 * max_frame_bytes) {
     sink_->begin(nullptr, 0);
-    spare_sink = std::move(sink_);
+    if (auto* const spare = spare_sink::get()) {
+      *spare = std::move(sink_);
+    }
   }
 }
 job_builder::job_builder(job_builder&&) noexcept = default;

@@ -25,11 +25,8 @@ pool_core::~pool_core() {
 }
 
 void pool_core::tell(supervisor_message kind, std::uint64_t number, std::string bytes) {
-  compat::run_loop& loop = thread_loop(engine_->actors());
-  compat::deliver(supervisor_,
-                  compat::make_message(static_cast<std::uint32_t>(kind), number, std::move(bytes)),
-                  loop);
-  loop.run();
+  send_here(engine_->actors(), supervisor_,
+            compat::make_message(static_cast<std::uint32_t>(kind), number, std::move(bytes)));
 }
 
 void pool_core::started(std::uint64_t worker, std::int64_t pid, descriptor /*pidfd*/) {
@@ -297,10 +294,8 @@ void pool_core::retire() noexcept {
   }
   callbacks_->stop();
   // Kind 0: the actor destroys its supervisor and quits.
-  compat::run_loop& loop = thread_loop(engine_->actors());
-  compat::deliver(supervisor_,
-                  compat::make_message(std::uint32_t{0}, std::uint64_t{0}, std::string{}), loop);
-  loop.run();
+  send_here(engine_->actors(), supervisor_,
+            compat::make_message(std::uint32_t{0}, std::uint64_t{0}, std::string{}));
   fail_stranded();
 }
 

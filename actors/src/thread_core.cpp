@@ -4,6 +4,7 @@
 // queue is in thread_queue.cpp, what runs tasks in thread_worker.cpp, their outcomes in
 // thread_outcomes.cpp, and what limits them in thread_limits.cpp.
 
+#include "troupe/detail/thread_owned.hpp"
 #include "troupe/log.hpp"
 
 #include "thread_core_impl.hpp"
@@ -136,8 +137,9 @@ void thread_core::resize(int workers) {
 
 namespace {
 
-/// The last that a worker's thread does: its other thread_locals, which may be the user's, were
-/// made later and so are gone. Whoever joins the pool has waited for their destructors too.
+/// One of each worker's thread, and the last that it does: its other thread_locals, which may be
+/// the user's, were made later and so are gone. Whoever joins the pool has waited for their
+/// destructors too.
 struct departure {
   std::shared_ptr<thread_core> from;
   ~departure() {
@@ -146,7 +148,6 @@ struct departure {
     }
   }
 };
-thread_local departure last_of_thread;
 
 }  // namespace
 
@@ -157,7 +158,7 @@ void thread_core::departed() {
 }
 
 bool thread_core::begin(worker& self) {
-  last_of_thread.from = shared_from_this();
+  thread_owned<departure>::get()->from = shared_from_this();
   self.thread_id = ::gettid();
   const std::string place = "_" + std::to_string(self.index);
   constexpr std::size_t longest_name = 15;

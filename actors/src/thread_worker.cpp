@@ -31,8 +31,8 @@ const local_task*& local_task::here() noexcept {
 void local_task::report(std::uint64_t done, std::uint64_t total, std::string_view text) const {
   // As seldom as from a worker process.
   constexpr std::chrono::milliseconds interval{20};
-  thread_local std::uint64_t reported_for = 0;
-  thread_local std::chrono::steady_clock::time_point reported_at;
+  constinit thread_local std::uint64_t reported_for = 0;
+  constinit thread_local std::chrono::steady_clock::time_point reported_at;
   const auto now = std::chrono::steady_clock::now();
   if (reported_for == number && now - reported_at < interval && (total == 0 || done < total)) {
     return;

@@ -124,7 +124,6 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   if (failpoint::table_descriptor() >= 0) {
     keep.push_back(failpoint::table_descriptor());
   }
-  handover::of_this_thread().abandon();
   std::vector<int> stay = keep;
   if (boot.method == start_method::fork) {
     // It goes on with the shared objects it finds in its variables, and may pass them on.

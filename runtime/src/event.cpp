@@ -106,7 +106,7 @@ bool event::wait_within(const detail::deadline& until) const {
   if (detail::is_over(until)) {
     return false;
   }
-  thread_local detail::adaptive_spin spin;
+  constinit thread_local detail::adaptive_spin spin;
   if (spin([&] { return was_set(word.load(std::memory_order_acquire), first); })) {
     return true;
   }

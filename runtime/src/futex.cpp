@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/futex.hpp"
 
+#include "troupe/detail/thread_owned.hpp"
+
+#include "process_identity.hpp"
+
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -36,12 +40,14 @@ bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
   return !(result < 0 && errno == ETIMEDOUT);
 }
 
-handover& handover::of_this_thread() {
-  thread_local handover own;
-  return own;
+handover* handover::of_this_thread() {
+  handover* const own = thread_owned<handover>::get();
+  return own != nullptr && own->write_ >= 0 && own->forks_ == fork_generation() ? own : nullptr;
 }
 
-handover::handover() {
+handover::handover() noexcept {
+  watch_forks();
+  forks_ = fork_generation();
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) == 0) {
     read_ = ends[0];
@@ -50,16 +56,24 @@ handover::handover() {
 }
 
 handover::~handover() {
-  if (read_ >= 0) {
+  // In a forked child these numbers may be something else's by now.
+  if (read_ >= 0 && forks_ == fork_generation()) {
     ::close(read_);
     ::close(write_);
   }
 }
 
-void handover::wait() const noexcept {
+bool handover::wait() noexcept {
   char byte = 0;
-  while (::read(read_, &byte, 1) < 0 && errno == EINTR) {
+  ssize_t bytes = 0;
+  while ((bytes = ::read(read_, &byte, 1)) < 0 && errno == EINTR) {
   }
+  if (bytes == 1) {
+    return true;
+  }
+  // Not closed here: whoever closed one of them may have done so by mistake, and made new ones.
+  read_ = write_ = -1;
+  return false;
 }
 
 void handover::signal(int address) noexcept {

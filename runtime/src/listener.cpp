@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/listener.hpp"
 
+#include "troupe/detail/never_destroyed.hpp"
+
 #include "listener_core.hpp"
 
 #include <utility>
@@ -50,8 +52,8 @@ std::optional<connection> listener::accept_until(const detail::deadline& until) 
 }
 
 const std::string& listener::address() const noexcept {
-  static const std::string none;
-  return core_ ? core_->text() : none;
+  static constinit const detail::never_destroyed<std::string> none;
+  return core_ ? core_->text() : none.value;
 }
 
 int listener::native_handle() const {

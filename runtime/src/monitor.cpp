@@ -156,7 +156,7 @@ void transaction::wait_is_over(std::size_t channel) {
 void transaction::sleep(region& object, std::size_t channel, std::uint32_t seen,
                         const deadline& until) {
   const std::atomic<std::uint32_t>& word = object.header().channels[channel].generation;
-  thread_local adaptive_spin spin;
+  constinit thread_local adaptive_spin spin;
   if (spin([&] { return word.load(std::memory_order_acquire) != seen; })) {
     return;
   }

@@ -3,6 +3,7 @@
 
 #include "troupe/detail/monitor.hpp"
 #include "troupe/detail/region.hpp"
+#include "troupe/detail/thread_owned.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 
@@ -71,17 +72,20 @@ queue_before known_order::find(std::uint64_t type_tag) noexcept {
 
 namespace {
 constexpr std::size_t most_to_spare = std::size_t{8} << 20;
-thread_local byte_buffer spare;
+struct spare_tag;
+using spare_buffer = thread_owned<byte_buffer, spare_tag>;
 }  // namespace
 
 byte_buffer take_spare_buffer() noexcept {
-  return std::move(spare);
+  byte_buffer* const spare = spare_buffer::get();
+  return spare == nullptr ? byte_buffer{} : std::move(*spare);
 }
 
 void keep_spare_buffer(byte_buffer& used) noexcept {
-  if (used.capacity() > spare.capacity() && used.capacity() <= most_to_spare) {
+  byte_buffer* const spare = spare_buffer::get();
+  if (spare != nullptr && used.capacity() > spare->capacity() && used.capacity() <= most_to_spare) {
     used.clear();
-    spare = std::move(used);
+    *spare = std::move(used);
   }
 }
 

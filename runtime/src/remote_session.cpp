@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/object_link.hpp"
+#include "troupe/detail/thread_owned.hpp"
 #include "troupe/error.hpp"
 
 #include "far_session.hpp"
@@ -21,15 +22,11 @@ std::uint64_t next_thread() noexcept {
   return ++last;
 }
 
-/// No longer the variable below: other variables of the thread may have handles, and end later.
-constinit thread_local bool this_far_thread_ended = false;
-
 /// The calling thread, for all homes; when it ends they are told, as it may have locks.
 class far_thread {
  public:
   far_thread() = default;
   ~far_thread() {
-    this_far_thread_ended = true;
     for (const auto& one : used_) {
       if (const auto session = one.lock()) {
         session->thread_ended(number_);
@@ -55,10 +52,19 @@ class far_thread {
   std::vector<std::weak_ptr<far_session>> used_;
 };
 
-thread_local far_thread this_far_thread;
+/// After a thread has told all homes that it ended, other variables of its own may still have
+/// handles. It has another number then, one for the rest of its life, so that what it locks it can
+/// unlock; that number's end comes with the session's.
+constinit thread_local std::uint64_t number_after_end = 0;
 
 std::uint64_t number_of_this_thread(const std::shared_ptr<far_session>& session) {
-  return this_far_thread_ended ? next_thread() : this_far_thread.uses(session);
+  if (far_thread* const alive = thread_owned<far_thread>::get()) {
+    return alive->uses(session);
+  }
+  if (number_after_end == 0) {
+    number_after_end = next_thread();
+  }
+  return number_after_end;
 }
 
 [[noreturn]] void throw_lost(task_ran ran) {

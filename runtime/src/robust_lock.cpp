@@ -44,7 +44,7 @@ lock_result taken_from_the_dead(lock_state& lock) {
       "the lock of a shared object does not work", code);
 }
 
-thread_local adaptive_spin spin;
+constinit thread_local adaptive_spin spin;
 
 }  // namespace
 

@@ -101,9 +101,9 @@ constexpr std::size_t most_frames = 32;
 
 struct trace {
   std::size_t count = 0;
-  std::array<void*, most_frames> frames;
+  std::array<void*, most_frames> frames{};
 };
-thread_local trace thrown;
+constinit thread_local trace thrown;
 
 #if TROUPE_WATCHED_CALL
 

@@ -13,9 +13,9 @@
 namespace troupe::detail {
 namespace {
 
-thread_local cargo_list* loading = nullptr;
-thread_local cargo_way loading_way = cargo_way::descriptors;
-thread_local const cargo_list* unloading = nullptr;
+constinit thread_local cargo_list* loading = nullptr;
+constinit thread_local cargo_way loading_way = cargo_way::descriptors;
+constinit thread_local const cargo_list* unloading = nullptr;
 
 }  // namespace
 

@@ -102,7 +102,7 @@ module describe(const dl_phdr_info& info) {
 
 /// The dynamic linker always lists the main program first.
 const module& main_program() {
-  static const module program = [] {
+  static const module& program = *new module{[] {
     module found;
     ::dl_iterate_phdr(
         [](dl_phdr_info* info, std::size_t, void* to) {
@@ -111,7 +111,7 @@ const module& main_program() {
         },
         &found);
     return found;
-  }();
+  }()};
   return program;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/error.hpp"
 
+#include "troupe/detail/never_destroyed.hpp"
 #include "troupe/detail/symbols.hpp"
 
 #include <array>
@@ -83,8 +84,8 @@ std::string text_of_remote(const failure& what) {
   return what.type_name.empty() ? what.text : what.type_name + ": " + what.text;
 }
 
-const std::string no_text;
-const std::vector<code_location> no_frames;
+constinit const detail::never_destroyed<std::string> no_text;
+constinit const detail::never_destroyed<std::vector<code_location>> no_frames;
 
 }  // namespace
 
@@ -204,12 +205,12 @@ std::optional<resource_usage> worker_lost::usage() const {
 }
 
 const std::string& worker_lost::stderr_tail() const noexcept {
-  return failure_->death ? failure_->death->stderr_tail : no_text;
+  return failure_->death ? failure_->death->stderr_tail : no_text.value;
 }
 
 const std::vector<code_location>& worker_lost::frames() const noexcept {
   const crash_details* const crash = crash_of(*failure_);
-  return crash != nullptr ? crash->frames : no_frames;
+  return crash != nullptr ? crash->frames : no_frames.value;
 }
 
 std::vector<std::string> remote_error_info::backtrace() const {

@@ -34,7 +34,7 @@ struct known_type {
 const std::vector<known_type>& known_types() {
   using enum standard_exception;
   using detail::type_name;
-  static const std::vector<known_type> all{
+  static const std::vector<known_type>& all = *new std::vector<known_type>{
       {exception, type_name(typeid(std::exception))},
       {logic_error, type_name(typeid(std::logic_error))},
       {domain_error, type_name(typeid(std::domain_error))},

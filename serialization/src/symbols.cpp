@@ -136,7 +136,7 @@ std::vector<std::string> describe_code(std::span<const code_location> where) {
   lines.reserve(where.size());
 #if TROUPE_SYMBOLS
   if (!where.empty()) {
-    static const dw_library dw;
+    static const dw_library& dw = *new dw_library;  // static destructors may call this
     if (dw.whole) {
       const symbol_reader symbols{dw, where};
       for (const code_location& one : where) {

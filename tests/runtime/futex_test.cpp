@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/futex.hpp"
 
+#include "support/forked.hpp"
 #include "support/watchdog.hpp"
 
 #include <gtest/gtest.h>
@@ -83,6 +84,14 @@ TEST(Futex, AWakeUpIsNeverLost) {
     even.join();
     EXPECT_EQ(word.load(), 20'000U);
   }
+}
+
+// A byte there would wake a thread that does not exist in the child, or one of the parent's.
+TEST(Handover, ForkedChildHasNone) {
+  ASSERT_NE(handover::of_this_thread(), nullptr);
+  test::forked child{[] { return handover::of_this_thread() == nullptr ? 0 : 1; }};
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_NE(handover::of_this_thread(), nullptr);
 }
 
 }  // namespace

@@ -123,6 +123,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr std::uint32_t undescribed = 3;  // fulfilled, with a failure still to be made
 
   void run(callback function);
+  /// False: this thread cannot be woken that way, and there may be no outcome yet.
+  bool wait_for_handover() const;
   void describe_once() const;
   void fulfil(std::uint32_t how) noexcept;
 

@@ -25,24 +25,27 @@ void futex_wake_all(const std::atomic<std::uint32_t>& word, bool shared = false)
 /// same CPU.
 class handover {
  public:
-  /// The one of the calling thread; made at the first call, gone with the thread.
-  static handover& of_this_thread();
-  handover();
+  /// The one of the calling thread; made at the first call. Null: it is gone already, as the thread
+  /// is ending; or there were no descriptors left; or this is a forked child, which has the numbers
+  /// and not the thread that would read. Who gets none waits on a futex.
+  static handover* of_this_thread();
+  handover() noexcept;
   ~handover();
   handover(const handover&) = delete;
   handover& operator=(const handover&) = delete;
 
-  /// What `signal` takes; -1 if there were no descriptors left.
+  /// What `signal` takes.
   [[nodiscard]] int address() const noexcept { return write_; }
-  /// Sleeps until somebody signals; each signal ends one wait.
-  void wait() const noexcept;
+  /// Sleeps until a byte comes; each signal sends one. The caller looks whether what it waits for
+  /// has happened: the byte may be another one. False: there is no pipe any more, because something
+  /// closed what it does not own; this thread never gets another one.
+  [[nodiscard]] bool wait() noexcept;
   static void signal(int address) noexcept;
-  /// In a forked child, which is about to close what it inherited: waits there use the futex.
-  void abandon() noexcept { read_ = write_ = -1; }
 
  private:
   int read_ = -1;
   int write_ = -1;
+  std::uint32_t forks_ = 0;  ///< the fork_generation of where it was made
 };
 
 /// `now + duration`, without overflow for the very long durations users write for "for ever".
