@@ -21,10 +21,12 @@
 #define TROUPE_CAF1 0
 #include <caf/atom.hpp>
 #include <caf/execution_unit.hpp>
+#include <caf/logger.hpp>
 #endif
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +38,29 @@ using execution = caf::scheduler;
 #else
 using execution = caf::execution_unit;
 #endif
+
+/// CAF keeps in every thread that spawns a reference to the logger of that system, for log lines
+/// that none of our builds has. A system's end waits for the last reference, so for the end of a
+/// thread that once made a pool; and where the thread's own objects are gone already, the end drops
+/// the reference once more, on freed memory.
+inline void forget_logger() noexcept {
+#if !TROUPE_CAF1
+  caf::logger::set_current_actor_system(nullptr);
+#endif
+}
+
+template <class Actor, caf::spawn_options Options, class... Ts>
+caf::actor spawn(caf::actor_system& system, Ts&&... values) {
+  caf::actor made = system.spawn<Actor, Options>(std::forward<Ts>(values)...);
+  forget_logger();
+  return made;
+}
+
+inline std::unique_ptr<caf::actor_system> make_system(caf::actor_system_config& config) {
+  auto made = std::make_unique<caf::actor_system>(config);
+  forget_logger();
+  return made;
+}
 
 /// Once, before the first actor system.
 inline void init_types() {

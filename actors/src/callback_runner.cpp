@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "pool_core_impl.hpp"
 
+#include <unistd.h>
+
 #include <utility>
 
 namespace troupe::detail {
+
+namespace {
+/// The process where the calling thread runs callbacks: a child forked by one does not.
+constinit thread_local pid_t runs_callbacks_in = 0;
+}  // namespace
+
+bool callback_runner::is_here() noexcept {
+  return runs_callbacks_in == ::getpid();
+}
 
 /// Has a thread of its own, so that a callback may block without holding up anybody's results.
 class callback_actor final : public caf::event_based_actor {
@@ -32,7 +43,7 @@ void callback_runner::run(std::function<void()> function) {
       return;  // the program is ending: nobody is left to tell
     }
     if (!actor_) {
-      actor_ = system_.spawn<callback_actor, caf::detached>(shared_from_this());
+      actor_ = compat::spawn<callback_actor, caf::detached>(system_, shared_from_this());
     }
     unfinished_.fetch_add(1);
     queue_.push_back(std::move(function));
@@ -45,6 +56,7 @@ void callback_runner::run(std::function<void()> function) {
 }
 
 void callback_runner::run_queued() {
+  runs_callbacks_in = ::getpid();
   for (;;) {
     std::vector<std::function<void()>> todo;
     {

@@ -50,6 +50,13 @@ process_place& place() {
 
 std::atomic<std::uint64_t> next_worker{1};
 
+/// Static initializers run in the order of the linker's inputs, and whoever uses a library stands
+/// before it there: this one comes after those of the program.
+constinit bool before_main = true;
+[[gnu::constructor]] void program_is_initialized() {
+  before_main = false;
+}
+
 }  // namespace
 
 namespace {
@@ -86,7 +93,8 @@ void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_ele
 worker_link::~worker_link() = default;
 
 engine::engine(program self)
-    : launcher_{std::make_unique<launcher>(std::move(self))},
+    : process_{::getpid()},
+      launcher_{std::make_unique<launcher>(std::move(self))},
       segments_{std::make_shared<segment_pool>(max_idle_segment_bytes)} {
   large_fill_hook = &prepare_pages;
   // CAF's threads inherit the mask: the host program's handlers must not run there.
@@ -97,7 +105,7 @@ engine::engine(program self)
   compat::init_types();
   config_ = std::make_unique<caf::actor_system_config>();
   compat::configure(*config_);
-  actors_ = std::make_unique<caf::actor_system>(*config_);
+  actors_ = compat::make_system(*config_);
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
   char name[256] = {};
   host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
@@ -144,6 +152,18 @@ void engine::worker_exited(const exit_report& report) {
 // The handles of pools may keep an engine beyond shut_down; by then it is an empty shell.
 engine::~engine() {
   shut_down();
+  if (!can_wait()) {
+    static_cast<void>(launcher_.release());
+    static_cast<void>(reactor_.release());
+    static_cast<void>(errors_.release());
+    static_cast<void>(signals_.release());
+    static_cast<void>(actors_.release());
+    static_cast<void>(config_.release());
+  }
+}
+
+bool engine::can_wait() const noexcept {
+  return process_ == ::getpid() && !reactor::is_here();
 }
 
 std::shared_ptr<engine> engine::start(program self) {
@@ -192,6 +212,12 @@ void engine::enter_worker(const program& self) {
 }
 
 void engine::shut_down() noexcept {
+  // In a forked child it would wait for threads that do not exist there. On the reactor's thread
+  // (where a log hook called exit) it would wait for itself; the fork server ends the workers when
+  // the program is gone.
+  if (!can_wait()) {
+    return;
+  }
   std::vector<std::weak_ptr<pool_core>> pools;
   {
     const std::lock_guard lock{mutex_};
@@ -212,6 +238,12 @@ void engine::shut_down() noexcept {
   reactor_.reset();
   signals_.reset();
   launcher_.reset();
+  if (callback_runner::is_here()) {
+    // exit() was called by a callback, and a system waits for its actors' threads at its end. This
+    // one is ending the program.
+    static_cast<void>(actors_.release());
+    static_cast<void>(config_.release());
+  }
   actors_.reset();
   process_place& here = place();
   const std::lock_guard lock{here.mutex};
@@ -352,6 +384,14 @@ std::shared_ptr<worker_link> engine::owner_of(std::uint64_t worker) {
 namespace troupe {
 
 system::system(int argc, char** argv, const system_options& options) {
+  if (detail::before_main) {
+    // A worker begins in this constructor, and would run tasks in a program half of whose globals
+    // were never made.
+    throw not_bootstrapped{
+        "troupe: a troupe::system cannot be a global object: it begins before main, when other "
+        "globals, which tasks may use, do not exist yet. Make it the first line of main; it may "
+        "be `static` there"};
+  }
   detail::program self;
   self.arguments.assign(argv, argv + argc);
   self.entry = &detail::run_worker;

@@ -61,6 +61,9 @@ class engine {
   /// Ends all pools, then all processes and threads; later use throws pool_closed or
   /// not_bootstrapped. Not on the reactor's thread.
   void shut_down() noexcept;
+  /// Its end, and that of what stands on it, may be waited for here. False in a child that was
+  /// forked from its process, where its threads do not exist, and on its reactor's own thread.
+  [[nodiscard]] bool can_wait() const noexcept;
 
   [[nodiscard]] caf::actor_system& actors() noexcept { return *actors_; }
   [[nodiscard]] launcher& processes() noexcept { return *launcher_; }
@@ -97,7 +100,8 @@ class engine {
   std::vector<std::shared_ptr<pool_core>> live_pools();
   void worker_exited(const exit_report& report);
 
-  std::unique_ptr<launcher> launcher_;  // first: its fork server is forked before there are threads
+  const std::int64_t process_;
+  std::unique_ptr<launcher> launcher_;  // first of these: its fork server is forked before there are threads
   std::shared_ptr<segment_pool> segments_;
   std::unique_ptr<caf::actor_system_config> config_;
   std::unique_ptr<caf::actor_system> actors_;

@@ -216,6 +216,11 @@ bool pool_core::join_until(const deadline& until) {
 }
 
 void pool_core::end() noexcept {
+  if (!engine_->can_wait()) {
+    // Whoever comes here is ending a process: nothing of it is touched any more.
+    static_cast<void>(new std::shared_ptr<pool_core>(shared_from_this()));
+    return;
+  }
   try {
     if (finished_.load() == 0) {
       terminate();

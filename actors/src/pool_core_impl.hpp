@@ -63,6 +63,8 @@ class callback_runner : public std::enable_shared_from_this<callback_runner> {
   void wait_idle();
   /// The actor ends after what it has.
   void stop();
+  /// The calling thread is one that runs callbacks.
+  static bool is_here() noexcept;
 
  private:
   friend class callback_actor;
@@ -98,6 +100,8 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
   /// As terminate, without a grace time.
   void kill();
   void end() noexcept;
+  /// See engine::can_wait.
+  [[nodiscard]] bool can_wait() const noexcept { return engine_->can_wait(); }
   bool cancel(job& which, bool force);
   void cancel_group(const std::shared_ptr<job_group>& group);
   bool is_running(const job& which);

@@ -38,6 +38,8 @@ class ending {
   [[nodiscard]] virtual std::chrono::milliseconds grace() const = 0;
   /// Waiting here would be waiting for oneself.
   [[nodiscard]] virtual bool in_own_task() const { return false; }
+  /// False: this is a forked child, or a thread of the library's that calls exit.
+  [[nodiscard]] virtual bool can_wait() const = 0;
 };
 
 class process_ending final : public ending {
@@ -67,6 +69,7 @@ class process_ending final : public ending {
     return count;
   }
   [[nodiscard]] std::chrono::milliseconds grace() const override { return pool_->options().grace; }
+  [[nodiscard]] bool can_wait() const override { return pool_->can_wait(); }
 
  private:
   pool_ptr pool_;
@@ -84,6 +87,7 @@ class thread_ending final : public ending {
   pool_stats stats() override { return pool_->stats(); }
   [[nodiscard]] std::chrono::milliseconds grace() const override { return pool_->options().grace; }
   [[nodiscard]] bool in_own_task() const override { return pool_->in_own_task(); }
+  [[nodiscard]] bool can_wait() const override { return pool_->is_of_this_process(); }
 
  private:
   thread_core_ptr pool_;
@@ -177,6 +181,10 @@ void executor_end::kill_workers() {
 
 void executor_end::end() noexcept {
   if (!state_) {
+    return;
+  }
+  if (!state_->pool->can_wait()) {
+    static_cast<void>(state_.release());  // as the pool itself: nothing of it is touched
     return;
   }
   try {

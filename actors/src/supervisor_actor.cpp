@@ -36,7 +36,7 @@ class supervisor_actor final : public compat::pinned_actor {
 }  // namespace
 
 caf::actor spawn_supervisor(caf::actor_system& system, pool_core& core) {
-  return system.spawn<supervisor_actor, caf::lazy_init>(&core);
+  return compat::spawn<supervisor_actor, caf::lazy_init>(system, &core);
 }
 
 supervisor::supervisor(pool_core& core)

@@ -74,7 +74,7 @@ thread_actors::thread_actors() {
   compat::init_types();
   config_ = std::make_unique<caf::actor_system_config>();
   compat::configure(*config_);
-  system_ = std::make_unique<caf::actor_system>(*config_);
+  system_ = compat::make_system(*config_);
 }
 
 thread_actors& thread_actors::get() {
@@ -88,7 +88,7 @@ thread_actors& thread_actors::get() {
 
 caf::actor thread_actors::spawn(std::function<bool()> turn) {
   const all_signals_blocked while_thread_starts;
-  return system_->spawn<turn_actor, caf::detached>(std::move(turn));
+  return compat::spawn<turn_actor, caf::detached>(*system_, std::move(turn));
 }
 
 void thread_actors::wake(const caf::actor& sleeping) {

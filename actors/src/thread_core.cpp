@@ -23,7 +23,8 @@
 namespace troupe::detail {
 
 thread_core::thread_core(const thread_pool_options& options)
-    : options_{options},
+    : process_{::getpid()},
+      options_{options},
       task_defaults_{share_options(options.task_defaults)},
       actors_{thread_actors::get()},
       callbacks_{std::make_shared<callback_runner>(actors_.system())},
@@ -323,7 +324,17 @@ bool thread_core::join_until(const deadline& until) {
   return true;
 }
 
+bool thread_core::is_of_this_process() const noexcept {
+  return process_ == ::getpid();
+}
+
 void thread_core::end() noexcept {
+  if (!is_of_this_process()) {
+    // A forked child that runs its parent's destructors: none of the threads are here, and locks
+    // may be as they were. Kept as it is.
+    static_cast<void>(new std::shared_ptr<thread_core>(shared_from_this()));
+    return;
+  }
   try {
     bool gone = false;
     {

@@ -78,6 +78,8 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   bool join_until(const deadline& until);
   void terminate(std::chrono::milliseconds grace);
   void end() noexcept;
+  /// False in a forked child, where its threads do not exist.
+  [[nodiscard]] bool is_of_this_process() const noexcept;
   void cancel_waiting(const char* because);
   void resize(int workers);
   [[nodiscard]] bool elastic() const noexcept {
@@ -233,6 +235,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   [[nodiscard]] std::chrono::milliseconds grace_of(const thread_job& job) const;
   std::vector<std::shared_ptr<thread_job>> running_jobs();
 
+  const std::int64_t process_;
   thread_pool_options options_;
   options_ptr task_defaults_;
   thread_actors& actors_;

@@ -102,7 +102,7 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
   reporter = nullptr;
   compat::run_loop loop{actors};
   std::string role;
-  const caf::actor receiver = actors.spawn<process_actor, caf::lazy_init>(&role);
+  const caf::actor receiver = compat::spawn<process_actor, caf::lazy_init>(actors, &role);
   while (!deliver_frames(channel, receiver, loop)) {
     if (!channel.wait_for_frames()) {
       ::_exit(0);
@@ -120,7 +120,7 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
 [[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
   worker state{channel};
   compat::run_loop loop{actors};
-  const caf::actor receiver = actors.spawn<worker_actor, caf::lazy_init>(&state);
+  const caf::actor receiver = compat::spawn<worker_actor, caf::lazy_init>(actors, &state);
   while (!state.stopping()) {
     if (deliver_frames(channel, receiver, loop) || state.run_held()) {
       continue;
@@ -150,12 +150,12 @@ void run_worker(worker_boot&& boot) {
   compat::init_types();
   caf::actor_system_config config;
   compat::configure_without_threads(config);
-  caf::actor_system actors{config};
+  const auto actors = compat::make_system(config);
   engine::enter_worker(this_program());
   if (boot.is_process) {
-    act_as_process(channel, actors);
+    act_as_process(channel, *actors);
   }
-  act_as_worker(channel, actors);
+  act_as_worker(channel, *actors);
 }
 
 }  // namespace troupe::detail

@@ -98,7 +98,17 @@ void reactor::cancel(std::uint64_t id) {
   }
 }
 
+namespace {
+/// The process where the calling thread is a reactor's: a child forked there has none.
+constinit thread_local pid_t reactor_of = 0;
+}  // namespace
+
+bool reactor::is_here() noexcept {
+  return reactor_of == ::getpid();
+}
+
 void reactor::run() {
+  reactor_of = ::getpid();
   ::prctl(PR_SET_NAME, "troupe-reactor");
   ::prctl(PR_SET_TIMERSLACK, 1000UL);
   std::array<epoll_event, 64> events{};

@@ -42,6 +42,8 @@ class reactor {
   std::uint64_t call_at(time_point when, std::function<void()> function);
   void cancel(std::uint64_t timer);
   [[nodiscard]] bool in_thread() const noexcept;
+  /// The calling thread is that of a reactor of this process.
+  [[nodiscard]] static bool is_here() noexcept;
 
  private:
   void run();
