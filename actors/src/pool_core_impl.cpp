@@ -217,7 +217,8 @@ bool pool_core::join_until(const deadline& until) {
 
 void pool_core::end() noexcept {
   if (!engine_->can_wait()) {
-    // Whoever comes here is ending a process: nothing of it is touched any more.
+    // A forked child runs its parent's destructors, or exit() runs on the reactor's thread: what
+    // there is stays as it is, until the process has ended.
     static_cast<void>(new std::shared_ptr<pool_core>(shared_from_this()));
     return;
   }

@@ -95,6 +95,12 @@ handshake::proof handshake::prove(side by) const {
   text += static_cast<char>(with_key);
   text.append(reinterpret_cast<const char*>(listeners_.data()), listeners_.size());
   text.append(reinterpret_cast<const char*>(clients_.data()), clients_.size());
+  // OpenSSL's exit handler destroys what it needs, and a static destructor may come after that.
+  if (::OPENSSL_init_crypto(0, nullptr) != 1) {
+    throw error{errc::resource_exhausted, task_ran::no,
+                "troupe: this program is ending, and has shut down OpenSSL: no key can be proved "
+                "any more"};
+  }
   unsigned length = 0;
   if (::HMAC(::EVP_sha256(), key_->data(), static_cast<int>(key_->size()),
              reinterpret_cast<const unsigned char*>(text.data()), text.size(),

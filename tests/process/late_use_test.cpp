@@ -82,6 +82,10 @@ TEST(LateUse, QueueInAnExitHandlerPassesItems) {
   expect_lines({"queue_in_exit_handler"}, "2000\n2000\n3000\n");
 }
 
+TEST(LateUse, KeyThatCannotBeProvedAnyMoreIsRefused) {
+  expect_lines({"connection_with_a_key"}, "hello\nhello\nrefused\n");
+}
+
 TEST(LateUse, StaticExecutorWaitsForItsTasks) {
   expect_lines({"static_thread_executor"}, "the task has ended\n");
 }

@@ -5,7 +5,9 @@
 //
 // PLACE is one of the functions at the end. It prints what it found, a line each, and late_use_test
 // compares that.
+#include "troupe/connection.hpp"
 #include "troupe/executor.hpp"
+#include "troupe/listener.hpp"
 #include "troupe/log.hpp"
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"
@@ -19,6 +21,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -210,6 +214,41 @@ void queue_in_exit_handler(int, char**) {
   });
 }
 
+/// A connection whose ends prove their key, which OpenSSL does: it shuts itself down in an exit
+/// handler.
+void connection_with_a_key(int, char**) {
+  static const auto talk = [] {
+    try {
+      troupe::listener door{"127.0.0.1:0", {.key = "a secret"}};
+      std::atomic<bool> refused{false};
+      std::thread client{[&] {
+        try {
+          troupe::connect(door.address(), {.key = "a secret"}).send(std::string{"hello"});
+        } catch (const troupe::error&) {
+          refused = true;
+        }
+      }};
+      std::string heard = "refused";
+      while (!refused) {
+        if (auto one = door.accept_for(std::chrono::milliseconds{1})) {
+          heard = one->recv<std::string>();
+          break;
+        }
+      }
+      client.join();
+      say(heard);
+    } catch (const troupe::error& problem) {
+      say(problem.what());
+    }
+  };
+  struct user {
+    ~user() { talk(); }
+  };
+  static const user last;
+  talk();
+  std::atexit([] { talk(); });
+}
+
 void static_thread_executor(int, char**) {
   static troupe::thread_pool_executor threads{{.workers = 2}};
   static auto* const begun = new std::latch{1};
@@ -391,6 +430,7 @@ int main(int argc, char** argv) {
       {"static_destructor", static_destructor},
       {"thread_local_destructor", thread_local_destructor},
       {"queue_in_exit_handler", queue_in_exit_handler},
+      {"connection_with_a_key", connection_with_a_key},
       {"static_thread_executor", static_thread_executor},
       {"submission_after_the_system", submission_after_the_system},
       {"pool_that_outlives_the_system", pool_that_outlives_the_system},
