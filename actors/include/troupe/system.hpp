@@ -22,13 +22,13 @@ struct system_options {
 /// so that no child can run main again by accident. Elsewhere it starts the fork server, before the
 /// program has threads, and then the actor system.
 ///
-/// It is a variable of main, automatic or `static`. A static one ends in exit, after the static pools
-/// that were made after it, and serves exit handlers and destructors that run before that. A global
-/// one is refused, because workers would begin when other globals do not exist yet. In a process that
-/// was forked from the program the destructor leaves everything alone.
+/// It is a variable of main, automatic or `static`. A static one ends in exit, after the static
+/// pools that were made after it, and serves exit handlers and destructors that run before that. A
+/// global one is refused, because workers would begin when other globals do not exist yet. In a
+/// process that was forked from the program the destructor leaves everything alone.
 ///
-/// Threads: construct and destroy it in main's thread. If exit is called elsewhere, a static one ends
-///          on that thread: in a callback as ever, in a log hook on the library's thread for sockets
+/// Threads: construct and destroy it in main's thread. If exit is called elsewhere, a static one
+///          ends there: in a callback as ever; in a log hook on the library's thread for sockets
 ///          without waiting for workers, which the fork server then kills.
 /// Crosses: no.
 /// Blocks:  the destructor ends every pool that is left (as `terminate` does), then daemons, waits
