@@ -197,6 +197,7 @@ void thread_core::leave(worker& self) {
   }
   bool last = false;
   std::unique_ptr<worker> gone;
+  std::vector<sleeper> to_end;
   {
     const std::lock_guard lock{mutex_};
     past_succeeded_ += self.succeeded.load(std::memory_order_relaxed);
@@ -206,6 +207,12 @@ void thread_core::leave(worker& self) {
     gone = std::move(*place);  // its thread stays until nobody holds the actor
     workers_.erase(place);
     last = --working_ == 0;
+    if (closing_) {
+      to_end = begin_closing();  // one may have stayed for what this one ran
+    }
+  }
+  for (const sleeper& each : to_end) {
+    wake(each);
   }
   if (last) {
     // Nothing runs any more, so no limit matters.
@@ -282,7 +289,7 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
     cancel_rest(*job, "cancelled: " + title() + " was terminated between two attempts");
   }
   for (auto& job : running_jobs()) {
-    limit last{std::move(job), every_item, limit::step::give_up};
+    limit last{std::move(job), every_item, 0, limit::step::give_up};
     if (grace.count() > 0) {
       add_limit(std::chrono::steady_clock::now() + grace, std::move(last));
     } else {

@@ -22,6 +22,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct local_task {
   thread_job* job = nullptr;
   std::uint32_t item = 0;
   std::uint32_t attempt = 1;
+  bool over = false;  ///< of a coroutine: it has ended, and what it left to run goes on
   /// The calling thread's; null outside of such tasks.
   static const local_task*& here() noexcept;
   void report(std::uint64_t done, std::uint64_t total, std::string_view text) const;
@@ -59,8 +61,9 @@ struct nudge {
 ///                                              │  asleep in its mailbox while there is nothing
 ///   timekeeper actor (with the first limit) ───┘  outcomes: whoever decides first
 ///
-/// Locks: `mutex_` for the queue and who sleeps, `control_` for limits, stop tokens and failures.
-/// None is held while a task, a callback or a stop callback runs; they are never nested.
+/// Locks: `mutex_` for the queue, what runs and who sleeps, `control_` for limits, stop tokens,
+/// attempts and failures. None is held while a task, a callback or a stop callback runs; they are
+/// never nested.
 class thread_core : public std::enable_shared_from_this<thread_core> {
  public:
   explicit thread_core(const thread_pool_options& options);
@@ -100,16 +103,27 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   [[nodiscard]] const std::shared_ptr<callback_runner>& callbacks() const { return callbacks_; }
   /// The calling thread is one of its workers.
   [[nodiscard]] bool in_own_task() const noexcept { return worker_of_this_thread() != nullptr; }
-  std::stop_token stop_token_of(thread_job& job, std::uint32_t item);
+  /// Of an attempt that is over: one that is never set.
+  std::stop_token stop_token_of(thread_job& job, std::uint32_t item, std::uint32_t attempt);
   /// Cancels the items of `which` that nobody has claimed; how many that were.
   std::uint32_t cancel_rest(thread_job& which, const std::string& why, errc code = errc::cancelled);
   /// Items that are between two attempts.
   std::uint32_t parked_of(const thread_job& job);
-  /// True: its time is over, and that is its outcome now.
-  bool late(thread_job& job, std::uint32_t item);
+  /// Asks what runs of a map, and is cut off, to stop.
+  void stop_what_is_cut(const thread_group& map);
+  /// Returns when nothing of the map runs any more but what is on the stack of the calling thread.
+  /// Nothing of it may begin any more.
+  void wait_until_nothing_runs(const thread_group& map);
 
  private:
   class worker;
+  /// Tells who waits in `wait_until_nothing_runs`.
+  class map_end;
+  struct map_watch {
+    const thread_group* map = nullptr;
+    std::size_t below = 0;  ///< on the stack of who waits
+    std::shared_ptr<map_end> end;
+  };
   /// Items of one job that a worker has claimed.
   struct claimed {
     std::shared_ptr<thread_job> job;
@@ -126,6 +140,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   struct limit {
     std::shared_ptr<thread_job> job;  ///< none for `let_idle_go`
     std::uint32_t item = 0;
+    std::uint32_t attempt = 0;  ///< of `ask_to_stop` and `time_out`; another one is not limited
     enum class step : std::uint8_t {
       ask_to_stop,
       time_out,
@@ -171,6 +186,8 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   [[nodiscard]] worker* worker_of_this_thread() const noexcept;
 
   bool turn(worker& self);
+  /// In a closed pool, with the lock.
+  [[nodiscard]] bool not_needed_any_more(const worker& self) const;
   /// Leaves, and gives what waited for it alone to others.
   void withdraw(worker& self, std::vector<sleeper>& to_wake);
   void watch_idle();
@@ -181,23 +198,34 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   void run_item(worker& self, thread_job& job, std::uint32_t item, bool again);
   /// The attempt that begins now; none if the item is over already.
   std::optional<std::uint32_t> enter(thread_job& job, std::uint32_t item, bool again);
-  /// After it ran: says how it ended, unless somebody has.
-  void conclude(worker& self, thread_job& job, std::uint32_t item, bool stored,
-                const std::exception_ptr& thrown, bool outer_parked);
+  /// How an attempt ended, on the thread that ran it.
+  struct attempt_end {
+    std::uint32_t item = 0;
+    std::uint32_t attempt = 1;
+    std::exception_ptr thrown{};   ///< null: its value is stored
+    bool says_it_stopped = false;  ///< a coroutine that ended because it was asked to
+  };
+  /// After it ran: what becomes of the item, another attempt or an outcome (unless it has one).
+  void conclude(worker& self, thread_job& job, attempt_end how);
+  /// What somebody wants of an item that runs.
+  struct limits_of_item {
+    bool overdue = false;
+    bool timed_out = false;
+    bool cancelled = false;
+  };
+  limits_of_item limits_on(const thread_job& job, std::uint32_t item);
 
   // Coroutines; see thread_coroutines.cpp.
   friend class worker_loop;
   void begin_coroutine(worker& self, const std::shared_ptr<thread_job>& job, std::uint32_t item,
                        bool again);
-  void coroutine_ended(worker& self, const std::shared_ptr<thread_job>& job, std::uint32_t item,
-                       bool stored, const std::exception_ptr& thrown, bool stopped);
   [[nodiscard]] bool may_begin_more(const worker& self) const;
   /// Runs one claim if there is any, of `wanted` rather than of another; false: nothing.
   bool lend_a_hand(worker& self, const std::shared_ptr<thread_job>& wanted,
                    const future_state* awaited);
   // Attempts after the first; see thread_retry.cpp.
-  bool park(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
-            std::shared_ptr<const failure> what);
+  /// True: the item is between two attempts, or runs again already, and is no longer the caller's.
+  bool park(thread_job& job, const attempt_end& how, const std::shared_ptr<const failure>& what);
   void ask_whether_again(const std::shared_ptr<thread_job>& job, std::uint32_t item,
                          const std::shared_ptr<const failure>& what);
   void try_again(const std::shared_ptr<thread_job>& job, std::uint32_t item);
@@ -207,29 +235,41 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   /// That many items of the job are no longer between two attempts.
   void unpark(thread_job& job, std::size_t items);
   std::vector<std::shared_ptr<thread_job>> parked_jobs();
-  [[nodiscard]] std::uint32_t attempt_of(const thread_job& job, std::uint32_t item);
+  /// The attempt that is under way, or is the next; with `control_` held.
+  [[nodiscard]] static std::uint32_t attempt_of(const thread_job& job, std::uint32_t item);
+  [[nodiscard]] static bool is_cut(const thread_job& job, std::uint32_t item) {
+    return job.group && job.group->stops_what_it_cuts && job.group->cuts(job.first_item + item);
+  }
+
+  // The ends of maps; see thread_waiting.cpp. With the lock.
+  [[nodiscard]] std::size_t running_of(const thread_group& map) const;
+  [[nodiscard]] std::size_t below_caller(const thread_group& map) const;
+  void look_for_map_ends(const thread_job& ended);
+  /// How many coroutines of the map the calling thread is in the middle of.
+  [[nodiscard]] static std::size_t coroutines_below_caller(const thread_group& map);
 
   void settle(thread_job& job, std::uint32_t items);
   void fail(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
             std::shared_ptr<const failure> what);
-  void fail_thrown(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown);
   [[nodiscard]] std::shared_ptr<const failure> plain(errc code, task_ran ran,
-                                                     const std::string& text,
-                                                     const thread_job& job) const;
-  [[nodiscard]] std::shared_ptr<const failure> timed_out(const thread_job& job) const;
+                                                     const std::string& text, const thread_job& job,
+                                                     std::uint32_t attempt = 1) const;
+  [[nodiscard]] std::shared_ptr<const failure> timed_out(const thread_job& job,
+                                                         std::uint32_t attempt) const;
   [[nodiscard]] std::string overdue_text(const thread_job& job) const;
   /// Starts one more; with `mutex_` held.
   sleeper add_worker();
   [[nodiscard]] int take_place();
 
   // Limits; see the timekeeper in thread_limits.cpp.
-  void begin_limit(thread_job& job, std::uint32_t item);
+  void begin_limit(thread_job& job, std::uint32_t item, std::uint32_t attempt);
   void watch_deadline(const std::shared_ptr<thread_job>& job);
   void forget_deadline(const thread_job& job);
-  void end_limit(const thread_job& job, std::uint32_t item);
+  void end_limit(const thread_job& job, std::uint32_t item, std::uint32_t attempt);
   void add_limit(std::chrono::steady_clock::time_point when, limit what);
-  void ask_to_stop(thread_job& job, std::uint32_t item, thread_job::doom why);
-  thread_job::doom doom_of(const thread_job& job, std::uint32_t item);
+  void ask_all_of(thread_job& job);
+  /// False: the attempt is over.
+  bool ask_to_stop(thread_job& job, std::uint32_t item, std::uint32_t attempt);
   bool keep_time();
   void reach(limit& what);
   [[nodiscard]] std::chrono::milliseconds grace_of(const thread_job& job) const;
@@ -268,6 +308,9 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   int least_ = 0;                 // guarded by mutex_; bounds for wanted_
   std::atomic<int> most_{0};      // written with mutex_
   std::multiset<std::shared_ptr<thread_job>> parked_;  // guarded by mutex_; one for each item
+  /// Jobs whose predicate runs, and on which thread.
+  std::vector<std::pair<const thread_job*, std::thread::id>> asking_;  // guarded by mutex_
+  std::vector<map_watch> map_watches_;                                 // guarded by mutex_
   bool idle_watched_ = false;          // guarded by mutex_; the timekeeper will look at them
   std::uint64_t next_worker_ = 1;      // guarded by mutex_
   std::uint64_t past_succeeded_ = 0;   // guarded by mutex_; by workers that have left
@@ -316,7 +359,6 @@ class thread_core::worker final : public wait_helper {
   bool expected = false;  // guarded by the core's mutex_: it was woken and is not there yet
   bool began = false;     // its own
   bool looking = false;   // its own: counted in looking_
-  bool parked = false;    // its own: the item it ran will be tried again
   bool leaving = false;   // guarded by the core's mutex_: takes nothing more
   bool present = false;   // guarded by the core's mutex_: initialized, and not gone
   int depth = 0;          // its own: tasks on its stack

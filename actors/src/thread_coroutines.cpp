@@ -6,6 +6,7 @@
 
 #include "task_executor.hpp"
 
+#include <algorithm>
 #include <asio/cancellation_signal.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/post.hpp>
@@ -13,6 +14,7 @@
 #include <optional>
 #include <stop_token>
 #include <utility>
+#include <vector>
 
 namespace troupe::detail {
 namespace {
@@ -26,19 +28,47 @@ class no_sink final : public byte_sink {
   void grow(std::size_t) override {}
 };
 
+/// The calling thread runs something of a coroutine while one of these lives.
 class as_local_task {
  public:
   explicit as_local_task(const local_task& now)
-      : before_{std::exchange(local_task::here(), &now)} {}
+      : now_{now},
+        before_{std::exchange(local_task::here(), &now)},
+        below_{std::exchange(top(), this)} {}
   as_local_task(const as_local_task&) = delete;
   as_local_task& operator=(const as_local_task&) = delete;
-  ~as_local_task() { local_task::here() = before_; }
+  ~as_local_task() {
+    local_task::here() = before_;
+    top() = below_;
+  }
+
+  /// The calling thread's innermost.
+  static const as_local_task*& top() noexcept {
+    constinit thread_local const as_local_task* innermost = nullptr;
+    return innermost;
+  }
+  [[nodiscard]] const local_task& task() const noexcept { return now_; }
+  [[nodiscard]] const as_local_task* below() const noexcept { return below_; }
 
  private:
+  const local_task& now_;
   const local_task* before_;
+  const as_local_task* below_;
 };
 
 }  // namespace
+
+std::size_t thread_core::coroutines_below_caller(const thread_group& map) {
+  std::vector<const local_task*> found;  // each once, however often the thread is inside of it
+  for (const auto* each = as_local_task::top(); each != nullptr; each = each->below()) {
+    const local_task* const task = &each->task();
+    if (!task->over && task->job->group.get() == &map &&
+        std::find(found.begin(), found.end(), task) == found.end()) {
+      found.push_back(task);
+    }
+  }
+  return found.size();
+}
 
 /// One coroutine on its way, kept by the coroutine itself.
 class local_run final : public coroutine_run, public std::enable_shared_from_this<local_run> {
@@ -61,15 +91,11 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
         std::shared_ptr<const local_task>{shared_from_this(), &as_}, io_->get_executor()};
   }
   [[nodiscard]] asio::cancellation_slot stop_slot() override { return signal_.slot(); }
-  byte_sink& result() override {
-    if (job_->is_void()) {
-      job_->decide(as_.item, *this);  // there is no value that would be stored first
-    }
-    return sink_;
-  }
+  byte_sink& result() override { return sink_; }
   void ended(task_stage /*stage*/, std::exception_ptr thrown) override {
     const as_local_task scope{as_};
     const auto self = shared_from_this();
+    as_.over = true;
     on_stop_.reset();
     --home_.active_;
     at_end_(*this, thrown);
@@ -77,8 +103,6 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
 
   [[nodiscard]] bool was_stopped() const noexcept { return stopped_; }
   [[nodiscard]] const std::shared_ptr<thread_job>& job() const noexcept { return job_; }
-
-  bool stored = false;  ///< its value is the outcome
 
  private:
   struct stop_request {
@@ -108,11 +132,6 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
 
 std::shared_ptr<coroutine_run> as_coroutine_run(const std::shared_ptr<local_run>& run) {
   return run;
-}
-
-bool thread_job::decide(std::uint32_t item, local_run& run) {
-  run.stored = decide(item);
-  return run.stored;
 }
 
 worker_loop::worker_loop() : io_{std::make_shared<asio::io_context>(1)} {}
@@ -165,51 +184,28 @@ void thread_core::begin_coroutine(worker& self, const std::shared_ptr<thread_job
     self.bell->poke = self.loop->poker();
   }
   if (job->options_->timeout) {
-    begin_limit(*job, item);
+    begin_limit(*job, item, *attempt);
   }
   const local_task as{job->number_, this, job.get(), item, *attempt};
   const auto run = std::make_shared<local_run>(
       *self.loop, as, job,
-      [this, &self, item, not_running](local_run& ended, const std::exception_ptr& thrown) {
+      [this, &self, item, attempt = *attempt, not_running](local_run& ended,
+                                                           const std::exception_ptr& thrown) {
         not_running();
         self.note_busy();
         if (self.depth == 0 && !self.leaving) {
           self.free.store(true);
         }
-        coroutine_ended(self, ended.job(), item, ended.stored, thrown, ended.was_stopped());
+        conclude(self, *ended.job(),
+                 {item, attempt, thrown, thrown && ended.was_stopped() && says_stopped(thrown)});
       });
-  run->watch(stop_token_of(*job, item));
+  run->watch(stop_token_of(*job, item, *attempt));
   self.note_busy();
   try {
     job->begin(item, run);
   } catch (...) {
     run->ended(task_stage::run, std::current_exception());  // what copying an argument threw
   }
-}
-
-/// On the worker's thread, in its loop.
-void thread_core::coroutine_ended(worker& self, const std::shared_ptr<thread_job>& job,
-                                  std::uint32_t item, bool stored, const std::exception_ptr& thrown,
-                                  bool stopped) {
-  if (job->options_->timeout && !self.parked) {
-    end_limit(*job, item);
-  }
-  const auto was_cancelled = [&] {
-    const std::lock_guard lock{control_};
-    return job->rare_ && job->rare_->stop_all && !job->rare_->overdue;
-  };
-  if (thrown && stopped && says_stopped(thrown) && was_cancelled()) {
-    job->drop(item, item + 1);
-    if (job->claim_outcome(item)) {
-      fail(*job, item, nullptr,
-           plain(errc::cancelled, task_ran::yes,
-                 "task #" + std::to_string(job->number_) + " of " + title() +
-                     " was cancelled while it ran, and stopped",
-                 *job));
-    }
-    return;
-  }
-  conclude(self, *job, item, stored, thrown, false);
 }
 
 }  // namespace troupe::detail

@@ -54,13 +54,6 @@ bool thread_job::decided(std::uint32_t item) const noexcept {
   return (decided_many_ ? decided_many_[item] : decided_one_).load();
 }
 
-bool thread_job::decide(std::uint32_t item) {
-  if (doomed_.load() && owner_->late(*this, item)) {
-    return false;
-  }
-  return claim_outcome(item);
-}
-
 thread_job::rarities& thread_job::rare() {
   if (!rare_) {
     rare_ = std::make_unique<rarities>();

@@ -24,54 +24,94 @@ bool thread_core::cancel(thread_job& which, bool force) {
   if (which.done()) {
     return ended > 0;
   }
-  ask_to_stop(which, every_item, thread_job::doom::cancelled);
+  ask_all_of(which);
   if (force) {
     add_limit(std::chrono::steady_clock::now() + grace_of(which),
-              {std::static_pointer_cast<thread_job>(which.shared_from_this()), every_item,
+              {std::static_pointer_cast<thread_job>(which.shared_from_this()), every_item, 0,
                limit::step::give_up});
   }
   return false;
 }
 
-void thread_core::ask_to_stop(thread_job& job, std::uint32_t item, thread_job::doom why) {
+void thread_core::ask_all_of(thread_job& job) {
   std::vector<std::stop_source> sources;
   {
     const std::lock_guard lock{control_};
-    auto& rare = job.rare();
-    if (item == every_item) {
-      rare.stop_all = true;
-      for (const auto& each : rare.stops) {
-        sources.push_back(each.source);
-      }
-    } else {
-      auto found = std::find_if(rare.stops.begin(), rare.stops.end(),
-                                [item](const auto& each) { return each.item == item; });
-      if (found == rare.stops.end()) {
-        found = rare.stops.insert(found, {item, why, std::stop_source{}});
-      }
-      found->why = why;
-      sources.push_back(found->source);
+    if (job.done()) {
+      return;
     }
-    job.doomed_ = true;
+    auto& rare = job.rare();
+    rare.stop_all = true;
+    for (const auto& each : rare.stops) {
+      sources.push_back(each.source);
+    }
+    job.limited_ = true;
   }
   for (std::stop_source& each : sources) {
     each.request_stop();  // may run the task's stop callbacks: not under the lock
   }
 }
 
-std::stop_token thread_core::stop_token_of(thread_job& job, std::uint32_t item) {
+bool thread_core::ask_to_stop(thread_job& job, std::uint32_t item, std::uint32_t attempt) {
+  std::stop_source source;
+  {
+    const std::lock_guard lock{control_};
+    if (attempt_of(job, item) != attempt || job.decided(item)) {
+      return false;
+    }
+    auto& stops = job.rare().stops;
+    auto found = std::find_if(stops.begin(), stops.end(),
+                              [item](const auto& each) { return each.item == item; });
+    if (found == stops.end()) {
+      found = stops.insert(found, {item, true, source});
+    }
+    found->timed_out = true;
+    source = found->source;
+    job.limited_ = true;
+  }
+  source.request_stop();
+  return true;
+}
+
+void thread_core::stop_what_is_cut(const thread_group& map) {
+  std::vector<std::shared_ptr<thread_job>> jobs = running_jobs();
+  std::erase_if(jobs, [&map](const auto& each) { return each->group.get() != &map; });
+  std::vector<std::stop_source> sources;
+  {
+    const std::lock_guard lock{control_};
+    for (const auto& job : jobs) {
+      if (job->rare_) {
+        for (const auto& each : job->rare_->stops) {
+          if (map.cuts(job->first_item + each.item)) {
+            sources.push_back(each.source);
+          }
+        }
+      }
+    }
+  }
+  // Who asks for a token from now on sees the cut.
+  for (std::stop_source& each : sources) {
+    each.request_stop();
+  }
+}
+
+std::stop_token thread_core::stop_token_of(thread_job& job, std::uint32_t item,
+                                           std::uint32_t attempt) {
   std::stop_source source;
   bool asked = false;
   {
     const std::lock_guard lock{control_};
+    if (attempt_of(job, item) != attempt) {
+      return {};
+    }
     auto& rare = job.rare();
     auto found = std::find_if(rare.stops.begin(), rare.stops.end(),
                               [item](const auto& each) { return each.item == item; });
     if (found == rare.stops.end()) {
-      found = rare.stops.insert(found, {item, thread_job::doom::none, source});
+      found = rare.stops.insert(found, {item, false, source});
     }
     source = found->source;
-    asked = rare.stop_all || all_must_stop_ || found->why != thread_job::doom::none;
+    asked = rare.stop_all || all_must_stop_ || found->timed_out || is_cut(job, item);
   }
   if (asked) {
     source.request_stop();
@@ -79,52 +119,29 @@ std::stop_token thread_core::stop_token_of(thread_job& job, std::uint32_t item) 
   return source.get_token();
 }
 
-thread_job::doom thread_core::doom_of(const thread_job& job, std::uint32_t item) {
-  const std::lock_guard lock{control_};
-  if (job.rare_) {
-    for (const auto& each : job.rare_->stops) {
-      if (each.item == item) {
-        return each.why;
-      }
-    }
-  }
-  return thread_job::doom::none;
-}
-
-bool thread_core::late(thread_job& job, std::uint32_t item) {
-  bool overdue = false;
-  {
+thread_core::limits_of_item thread_core::limits_on(const thread_job& job, std::uint32_t item) {
+  limits_of_item found;
+  if (job.limited_.load()) {
     const std::lock_guard lock{control_};
-    overdue = job.rare_ && job.rare_->overdue;
-  }
-  if (overdue) {
-    if (job.claim_outcome(item)) {
-      fail(job, item, nullptr, plain(errc::timeout, task_ran::yes, overdue_text(job), job));
-    }
-    return true;
-  }
-  if (doom_of(job, item) != thread_job::doom::timeout) {
-    return false;
-  }
-  // It ended within the grace time, but the limit had passed: the answer is the same either way.
-  if (job.repeats()) {
-    end_limit(job, item);  // the next attempt has one of its own
-    if (park(job, item, nullptr, timed_out(job))) {
-      return true;
+    if (job.rare_) {
+      found.overdue = job.rare_->overdue;
+      found.cancelled = job.rare_->stop_all && !found.overdue;
+      found.timed_out =
+          std::any_of(job.rare_->stops.begin(), job.rare_->stops.end(),
+                      [item](const auto& each) { return each.item == item && each.timed_out; });
     }
   }
-  if (job.claim_outcome(item)) {
-    fail(job, item, nullptr, timed_out(job));
-  }
-  return true;
+  found.cancelled = found.cancelled || is_cut(job, item);
+  return found;
 }
 
-std::shared_ptr<const failure> thread_core::timed_out(const thread_job& job) const {
+std::shared_ptr<const failure> thread_core::timed_out(const thread_job& job,
+                                                      std::uint32_t attempt) const {
   return plain(errc::timeout, task_ran::yes,
                "task #" + std::to_string(job.number_) + " of " + title() +
                    " ran longer than its timeout of " +
                    std::to_string(job.options_->timeout->count()) + " ms",
-               job);
+               job, attempt);
 }
 
 void thread_core::ask_all_to_stop() {
@@ -133,21 +150,21 @@ void thread_core::ask_all_to_stop() {
     all_must_stop_ = true;
   }
   for (const auto& job : running_jobs()) {
-    ask_to_stop(*job, every_item, thread_job::doom::cancelled);
+    ask_all_of(*job);
   }
 }
 
 // ---- the timekeeper ----------------------------------------------------------------------------
 
-void thread_core::begin_limit(thread_job& job, std::uint32_t item) {
+void thread_core::begin_limit(thread_job& job, std::uint32_t item, std::uint32_t attempt) {
   add_limit(*deadline_after(std::min<std::chrono::milliseconds>(*job.options_->timeout,
                                                                 std::chrono::hours{24 * 365})),
-            {std::static_pointer_cast<thread_job>(job.shared_from_this()), item,
+            {std::static_pointer_cast<thread_job>(job.shared_from_this()), item, attempt,
              limit::step::ask_to_stop});
 }
 
 void thread_core::watch_deadline(const std::shared_ptr<thread_job>& job) {
-  add_limit(job->rare_->due, {job, every_item, limit::step::overdue});
+  add_limit(job->rare_->due, {job, every_item, 0, limit::step::overdue});
   if (job->done()) {
     forget_deadline(*job);  // it was looked for before it was there
   }
@@ -172,12 +189,12 @@ std::string thread_core::overdue_text(const thread_job& job) const {
          " ms after its submission";
 }
 
-void thread_core::end_limit(const thread_job& job, std::uint32_t item) {
+void thread_core::end_limit(const thread_job& job, std::uint32_t item, std::uint32_t attempt) {
   const std::lock_guard lock{control_};
   // As many as tasks run with a limit: no more than there are workers, most of the time.
   const auto found = std::find_if(limits_.begin(), limits_.end(), [&](const auto& each) {
-    return each.second.job.get() == &job && each.second.item == item &&
-           each.second.what != limit::step::try_again;
+    const limit& one = each.second;
+    return one.job.get() == &job && one.item == item && one.attempt == attempt;
   });
   if (found != limits_.end()) {
     limits_.erase(found);  // the worker holds the job too: nothing of the user's is destroyed
@@ -241,15 +258,26 @@ void thread_core::reach(limit& due) {
   thread_job& job = *due.job;
   switch (due.what) {
     case limit::step::ask_to_stop:
-      ask_to_stop(job, due.item, thread_job::doom::timeout);
+      // First, so that the end of the attempt finds it.
       add_limit(std::chrono::steady_clock::now() + grace_of(job),
-                {due.job, due.item, limit::step::time_out});
-      break;
-    case limit::step::time_out:
-      if (job.claim_outcome(due.item)) {
-        fail(job, due.item, nullptr, timed_out(job));
+                {due.job, due.item, due.attempt, limit::step::time_out});
+      if (!ask_to_stop(job, due.item, due.attempt)) {
+        end_limit(job, due.item, due.attempt);
       }
       break;
+    case limit::step::time_out: {
+      bool in_time = false;
+      {
+        // Either this attempt loses the item here, or it is the next one's, which `park` says
+        // under the same lock.
+        const std::lock_guard lock{control_};
+        in_time = attempt_of(job, due.item) != due.attempt || !job.claim_outcome(due.item);
+      }
+      if (!in_time) {
+        fail(job, due.item, nullptr, timed_out(job, due.attempt));
+      }
+      break;
+    }
     case limit::step::try_again:
       try_again(due.job, due.item);
       break;
@@ -262,9 +290,9 @@ void thread_core::reach(limit& due) {
       }
       cancel_rest(job, overdue_text(job) + ", and had not begun", errc::timeout);
       if (!job.done()) {
-        ask_to_stop(job, every_item, thread_job::doom::overdue);
+        ask_all_of(job);
         add_limit(std::chrono::steady_clock::now() + grace_of(job),
-                  {due.job, every_item, limit::step::give_up});
+                  {due.job, every_item, 0, limit::step::give_up});
       }
       break;
     }

@@ -76,15 +76,28 @@ class any_job final : public future_state {
   std::atomic<bool> once_{false};
 };
 
-/// The future of a map_async: ends when all of its jobs have.
-class all_jobs final : public future_state, public thread_group {
- public:
-  explicit all_jobs(thread_core_ptr core) : core_{std::move(core)} {}
+class all_jobs;
 
-  void job_done(thread_job& finished) override {
+/// The group of a map_async. Its jobs keep it, and until all of them have ended it keeps the
+/// future, which keeps the jobs.
+class async_group final : public thread_group {
+ public:
+  void job_done(thread_job& finished) override;
+
+  std::shared_ptr<all_jobs> whole;  ///< changed before the first job and after the last
+};
+
+/// The future of a map_async: ends when all of its jobs have.
+class all_jobs final : public future_state {
+ public:
+  explicit all_jobs(thread_core_ptr core)
+      : core_{std::move(core)}, group_{std::make_shared<async_group>()} {}
+
+  void job_done(const thread_job& finished) {
     report({items_done_.fetch_add(finished.count()) + finished.count(), items_.load(), {}});
     part_done();
   }
+  [[nodiscard]] const std::shared_ptr<async_group>& group() const noexcept { return group_; }
   /// All jobs are known now.
   void seal() { part_done(); }
   void expect_one() { left_.fetch_add(1); }
@@ -95,14 +108,13 @@ class all_jobs final : public future_state, public thread_group {
   /// The last one was not submitted after all.
   void drop_last() {
     items_ -= jobs_.back()->count();
-    jobs_.back()->group.reset();
     jobs_.pop_back();
     part_done();
   }
-  void cancel_all(bool force) {
-    cut_after(0);
+  void cancel_all() {
+    group_->cut_all();
     for (const auto& part : jobs_) {
-      part->cancel(force);
+      part->cancel(false);
     }
   }
 
@@ -126,9 +138,9 @@ class all_jobs final : public future_state, public thread_group {
   }
   [[nodiscard]] task_counts counts() const override {
     task_counts found{.total = items_.load(),
-                      .failed = failed_items.load(),
-                      .cancelled = cancelled_items.load(),
-                      .retried = retried_items.load()};
+                      .failed = group_->failed_items.load(),
+                      .cancelled = group_->cancelled_items.load(),
+                      .retried = group_->retried_items.load()};
     std::uint64_t left = 0;
     for (const auto& part : jobs_) {
       // In this order: what is claimed meanwhile is then counted as queued, and not as both.
@@ -174,20 +186,22 @@ class all_jobs final : public future_state, public thread_group {
         break;
       }
     }
-    // Jobs hold their group: without this they would hold each other.
-    for (const auto& part : jobs_) {
-      part->group.reset();
-    }
+    const std::shared_ptr<all_jobs> self = std::move(group_->whole);
     finish(std::move(why));
   }
 
   thread_core_ptr core_;
+  std::shared_ptr<async_group> group_;
   std::vector<std::shared_ptr<thread_job>> jobs_;
   std::exception_ptr thrown_;
   std::atomic<std::uint64_t> items_{0};
   std::atomic<std::uint64_t> items_done_{0};
   std::atomic<std::size_t> left_{1};
 };
+
+void async_group::job_done(thread_job& finished) {
+  whole->job_done(finished);
+}
 
 }  // namespace
 
@@ -214,12 +228,14 @@ struct thread_map::state {
   std::size_t in_flight = 0;  // items pulled and not handed out
   std::size_t job_items = 1;
   std::uint64_t pulled = 0;
+  bool submitted = false;
   bool exhausted = false;
   std::exception_ptr input_error;
 
   state(thread_core_ptr p, const settings& h)
       : pool{std::move(p)}, how{h}, group{std::make_shared<session_group>(h.ordered)} {
     group->all_or_nothing = how.all_or_nothing;
+    group->stops_what_it_cuts = true;
     job_items = std::max<std::size_t>(how.map.chunk, 1);
   }
 
@@ -293,6 +309,7 @@ struct thread_map::state {
       const std::size_t count = built->count();
       // Known before it is submitted: it may be done at once.
       waiting.push_back(built);
+      submitted = true;
       try {
         submit(pool, std::move(built), true);
       } catch (...) {
@@ -354,18 +371,19 @@ struct thread_map::state {
     input_error = nullptr;
     throw timeout_error{
         "troupe: the next result of the map was not there in time: what had not "
-        "begun is cancelled",
+        "begun is cancelled, and what runs was asked to stop",
         task_ran::maybe};
   }
 
   void cancel_all() {
-    group->cut_after(0);
+    group->cut_all();
     // From the end, so that nothing begins meanwhile.
     for (auto one = waiting.rbegin(); one != waiting.rend(); ++one) {
       pool->cancel_rest(**one,
                         "cancelled before it began: another item of its map failed, or the map "
                         "was given up");
     }
+    pool->stop_what_is_cut(*group);
   }
 };
 
@@ -373,7 +391,16 @@ thread_map::thread_map(thread_core_ptr pool, const settings& how)
     : state_{std::make_unique<state>(std::move(pool), how)} {}
 
 thread_map::~thread_map() {
-  state_->cancel_all();
+  state& s = *state_;
+  // An item that has a value was left by its own thread; one that failed may have been given up.
+  const bool all_have_values = s.exhausted && s.waiting.empty() && !s.group->was_cut() &&
+                               s.group->failed_items.load() == 0 &&
+                               s.group->cancelled_items.load() == 0;
+  if (!s.submitted || all_have_values) {
+    return;
+  }
+  s.cancel_all();
+  s.pool->wait_until_nothing_runs(*s.group);
 }
 
 void thread_map::prefetch(thread_input& input) {
@@ -406,30 +433,41 @@ const thread_map::place* thread_map::next(thread_input& input) {
 std::shared_ptr<future_state> thread_map::run_async(thread_input& input) {
   state& s = *state_;
   const auto all = std::make_shared<all_jobs>(s.pool);
+  all->group()->whole = all;
   s.how.streamed = false;
+  std::exception_ptr problem;
   while (!s.exhausted) {
-    std::shared_ptr<thread_job> built = s.pull_job(input, s.job_items);
-    if (!built) {
+    try {
+      std::shared_ptr<thread_job> built = s.pull_job(input, s.job_items);
+      if (!built) {
+        break;
+      }
+      built->group = all->group();
+      all->expect_one();
+      all->add(built);
+      try {
+        submit(s.pool, std::move(built), true);
+      } catch (...) {
+        all->drop_last();
+        throw;
+      }
+    } catch (...) {
+      problem = std::current_exception();
       break;
     }
-    built->group = std::shared_ptr<thread_group>{all, all.get()};
-    all->expect_one();
-    all->add(built);
-    try {
-      submit(s.pool, std::move(built), true);
-    } catch (...) {
-      all->drop_last();
-      all->cancel_all(false);
-      all->seal();
-      throw;
-    }
   }
-  if (s.input_error) {
-    all->cancel_all(false);
-    all->seal();
-    std::rethrow_exception(std::exchange(s.input_error, nullptr));
+  if (!problem) {
+    problem = std::exchange(s.input_error, nullptr);
+  }
+  if (problem) {
+    all->cancel_all();
+    // There is no future by which the caller could wait for what has begun.
+    s.pool->wait_until_nothing_runs(*all->group());
   }
   all->seal();
+  if (problem) {
+    std::rethrow_exception(problem);
+  }
   return all;
 }
 

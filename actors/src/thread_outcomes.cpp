@@ -43,28 +43,22 @@ void thread_core::fail(thread_job& job, std::uint32_t item, const std::exception
     const std::lock_guard lock{control_};
     job.rare().ends.push_back({item, thrown, std::move(what)});
   }
-  if (job.group && job.group->all_or_nothing && !was_cancelled) {
-    job.group->cut_after(job.first_item + item);
+  if (job.group && job.group->all_or_nothing && !was_cancelled &&
+      job.group->cut_after(job.first_item + item) && job.group->stops_what_it_cuts) {
+    stop_what_is_cut(*job.group);
   }
   settle(job, 1);
 }
 
-void thread_core::fail_thrown(thread_job& job, std::uint32_t item,
-                              const std::exception_ptr& thrown) {
-  failure what = capture_failure(thrown);
-  what.task = job.number_;
-  what.attempt = attempt_of(job, item);
-  fail(job, item, thrown, std::make_shared<const failure>(std::move(what)));
-}
-
 std::shared_ptr<const failure> thread_core::plain(errc code, task_ran ran, const std::string& text,
-                                                  const thread_job& job) const {
+                                                  const thread_job& job,
+                                                  std::uint32_t attempt) const {
   auto what = std::make_shared<failure>();
   what->code = code;
   what->ran = ran;
   what->text = text;
   what->task = job.number_;
-  what->attempt = ran == task_ran::no ? 0 : 1;
+  what->attempt = ran == task_ran::no ? 0 : attempt;
   return what;
 }
 

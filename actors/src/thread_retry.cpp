@@ -12,13 +12,15 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 #include <utility>
 
 namespace troupe::detail {
 
-/// On the thread of the worker whose item it is.
-bool thread_core::park(thread_job& job, std::uint32_t item, const std::exception_ptr& thrown,
-                       std::shared_ptr<const failure> what) {
+/// On the thread that ran the attempt.
+bool thread_core::park(thread_job& job, const attempt_end& how,
+                       const std::shared_ptr<const failure>& what) {
+  const std::uint32_t item = how.item;
   const auto kept = std::static_pointer_cast<thread_job>(job.shared_from_this());
   {
     const std::lock_guard lock{mutex_};
@@ -26,12 +28,6 @@ bool thread_core::park(thread_job& job, std::uint32_t item, const std::exception
       return false;
     }
     parked_.insert(kept);
-  }
-  if (!what) {
-    failure seen = capture_failure(thrown);
-    seen.task = job.number_;
-    seen.attempt = attempt_of(job, item);
-    what = std::make_shared<const failure>(std::move(seen));
   }
   bool parked = false;
   {
@@ -43,19 +39,16 @@ bool thread_core::park(thread_job& job, std::uint32_t item, const std::exception
       past = rare.attempts.insert(past, {item, 0});
     }
     parked = past->count < static_cast<std::uint32_t>(job.options_->retries) && !rare.stop_all &&
-             !rare.overdue && !all_must_stop_ && !job.decided(item);
+             !rare.overdue && !all_must_stop_ && !job.decided(item) && !is_cut(job, item);
     if (parked) {
-      ++past->count;
+      ++past->count;  // from now on no limit of this attempt counts
       std::erase_if(rare.stops, [item](const auto& each) { return each.item == item; });
-      rare.parked.push_back({item, thrown, what});
+      rare.parked.push_back({item, how.thrown, what});
     }
   }
   if (!parked) {
     unpark(job, 1);
     return false;
-  }
-  if (worker* const self = worker_of_this_thread()) {
-    self->parked = true;
   }
   callbacks_->run(
       [self = shared_from_this(), kept, item, what] { self->ask_whether_again(kept, item, what); });
@@ -64,19 +57,44 @@ bool thread_core::park(thread_job& job, std::uint32_t item, const std::exception
 
 void thread_core::ask_whether_again(const std::shared_ptr<thread_job>& job, std::uint32_t item,
                                     const std::shared_ptr<const failure>& what) {
+  {
+    const std::lock_guard lock{mutex_};
+    asking_.emplace_back(job.get(), std::this_thread::get_id());
+  }
+  // Seen by who waits for the end of a map, before this looks whether the item was cancelled.
+  std::uint32_t attempt = 0;
+  {
+    const std::lock_guard lock{control_};
+    const auto& parked = job->rare().parked;
+    if (std::any_of(parked.begin(), parked.end(),
+                    [item](const auto& each) { return each.item == item; })) {
+      attempt = attempt_of(*job, item);
+    }
+  }
   bool again = false;
-  try {
-    again = job->options_->retry_if(*to_error(*what));
-  } catch (...) {
-    report_callback(std::current_exception());
+  if (attempt != 0) {
+    try {
+      again = job->options_->retry_if(*to_error(*what));
+    } catch (...) {
+      report_callback(std::current_exception());
+    }
+  }
+  {
+    const std::lock_guard lock{mutex_};
+    asking_.erase(std::find_if(asking_.begin(), asking_.end(),
+                               [&](const auto& each) { return each.first == job.get(); }));
+    look_for_map_ends(*job);
+  }
+  if (attempt == 0) {
+    return;
   }
   if (!again) {
     give_up(*job, item);
     return;
   }
-  const auto delay = retry_delay(job->options_->backoff, attempt_of(*job, item) - 1);
+  const auto delay = retry_delay(job->options_->backoff, attempt - 1);
   if (delay.count() > 0) {
-    add_limit(std::chrono::steady_clock::now() + delay, {job, item, limit::step::try_again});
+    add_limit(std::chrono::steady_clock::now() + delay, {job, item, 0, limit::step::try_again});
   } else {
     try_again(job, item);
   }
@@ -86,6 +104,9 @@ void thread_core::try_again(const std::shared_ptr<thread_job>& job, std::uint32_
   sleeper whom;
   {
     const std::lock_guard lock{mutex_};
+    if (!parked_.contains(job)) {
+      return;  // it was cancelled, and there may be no worker any more
+    }
     queued_.fetch_add(1, std::memory_order_relaxed);
     whom = push_again({job, item, 1, true});
   }
@@ -122,9 +143,7 @@ std::optional<std::uint32_t> thread_core::begin_again(thread_job& job, std::uint
     if (std::erase_if(rare.parked, [item](const auto& each) { return each.item == item; }) == 0) {
       return std::nullopt;
     }
-    const auto past = std::find_if(rare.attempts.begin(), rare.attempts.end(),
-                                   [item](const auto& each) { return each.item == item; });
-    attempt = past->count + 1;
+    attempt = attempt_of(job, item);
   }
   unpark(job, 1);
   if (job.decided(item)) {
@@ -173,7 +192,6 @@ std::uint32_t thread_core::parked_of(const thread_job& job) {
 }
 
 std::uint32_t thread_core::attempt_of(const thread_job& job, std::uint32_t item) {
-  const std::lock_guard lock{control_};
   if (job.rare_) {
     for (const auto& each : job.rare_->attempts) {
       if (each.item == item) {

@@ -7,7 +7,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <functional>
 #include <iterator>
+#include <memory>
+#include <span>
+#include <thread>
 #include <utility>
 
 namespace troupe::detail {
@@ -19,6 +24,76 @@ thread_core::worker::~worker() = default;
 void thread_core::worker::stopped_running(const thread_job& job) {
   const auto found = std::find(running.rbegin(), running.rend(), &job);
   running.erase(std::next(found).base());  // others may have begun since, and go on
+  core.look_for_map_ends(job);
+}
+
+// ---- the ends of maps
+// -------------------------------------------------------------------------
+
+class thread_core::map_end final : public future_state {
+ public:
+  void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+  bool cancel(bool) override { return false; }
+  [[nodiscard]] bool running() const override { return true; }
+  void happened() { finish(nullptr); }
+
+ protected:
+  [[nodiscard]] executor callbacks() const override { return {}; }
+};
+
+std::size_t thread_core::running_of(const thread_group& map) const {
+  std::size_t found = 0;
+  for (const auto& each : workers_) {
+    found += static_cast<std::size_t>(
+        std::count_if(each->running.begin(), each->running.end(),
+                      [&map](const thread_job* job) { return job->group.get() == &map; }));
+  }
+  return found + static_cast<std::size_t>(std::count_if(
+                     asking_.begin(), asking_.end(),
+                     [&map](const auto& each) { return each.first->group.get() == &map; }));
+}
+
+std::size_t thread_core::below_caller(const thread_group& map) const {
+  std::size_t found = 0;
+  if (const worker* const self = worker_of_this_thread()) {
+    // What it runs, but for coroutines, it runs on its stack.
+    found += static_cast<std::size_t>(
+        std::count_if(self->running.begin(), self->running.end(), [&map](const thread_job* job) {
+          return job->group.get() == &map && !job->is_coroutine();
+        }));
+    found += coroutines_below_caller(map);
+  }
+  return found + static_cast<std::size_t>(
+                     std::count_if(asking_.begin(), asking_.end(), [&map](const auto& each) {
+                       return each.first->group.get() == &map &&
+                              each.second == std::this_thread::get_id();
+                     }));
+}
+
+void thread_core::look_for_map_ends(const thread_job& ended) {
+  if (map_watches_.empty() || !ended.group) {
+    return;
+  }
+  std::erase_if(map_watches_, [&](const map_watch& each) {
+    if (each.map != ended.group.get() || running_of(*each.map) > each.below) {
+      return false;
+    }
+    each.end->happened();  // wakes one thread, and takes no lock of the core's
+    return true;
+  });
+}
+
+void thread_core::wait_until_nothing_runs(const thread_group& map) {
+  const auto end = std::make_shared<map_end>();
+  {
+    const std::lock_guard lock{mutex_};
+    const std::size_t below = below_caller(map);
+    if (running_of(map) <= below) {
+      return;
+    }
+    map_watches_.push_back({&map, below, end});
+  }
+  end->wait(std::nullopt);
 }
 
 void thread_core::worker::note_busy() {

@@ -43,7 +43,7 @@ void local_task::report(std::uint64_t done, std::uint64_t total, std::string_vie
 }
 
 std::stop_token local_task::stop_token() const {
-  return core->stop_token_of(*job, item);
+  return core->stop_token_of(*job, item, attempt);
 }
 
 bool thread_core::may_begin_more(const worker& self) const {
@@ -75,6 +75,11 @@ bool thread_core::turn(worker& self) {
     std::vector<sleeper> to_wake;
     sleeper next;
     if (self.loop) {
+      if (finished.job) {
+        // Before a coroutine runs, which may take long, and may be what awaits the end of its map.
+        const std::lock_guard lock{mutex_};
+        self.stopped_running(*finished.job);
+      }
       self.loop->run_ready();
     }
     const bool looping = self.loop && self.loop->active() > 0;
@@ -89,7 +94,7 @@ bool thread_core::turn(worker& self) {
       if (std::exchange(self.expected, false)) {
         waking_ = false;
       }
-      if (finished.job) {
+      if (finished.job && !self.loop) {
         self.stopped_running(*finished.job);
       }
       const bool may_take = may_begin_more(self) && !self.leaving;
@@ -113,7 +118,9 @@ bool thread_core::turn(worker& self) {
           lenders_.push_back(&self);
         }
         next_step = next_step::loop;
-      } else if (self.leaving || (closing_ && parked_.empty())) {
+      } else if (self.leaving || (closing_ && not_needed_any_more(self))) {
+        self.leaving = true;  // nothing may be bound to it from now on
+        std::erase_if(bound_, [&self](const auto& each) { return each.second == &self; });
         next_step = next_step::leave;
       } else if (patience > 0) {
         self.looking = true;
@@ -175,6 +182,14 @@ bool thread_core::turn(worker& self) {
   }
 }
 
+bool thread_core::not_needed_any_more(const worker& self) const {
+  // Not for an attempt that follows, also of what one that leaves already still runs.
+  const auto stays = [&self](const auto& each) { return each.get() != &self && !each->leaving; };
+  const auto runs = [](const auto& each) { return each->leaving && !each->running.empty(); };
+  return parked_.empty() && (std::any_of(workers_.begin(), workers_.end(), stays) ||
+                             std::none_of(workers_.begin(), workers_.end(), runs));
+}
+
 void thread_core::withdraw(worker& self, std::vector<sleeper>& to_wake) {
   --staying_;
   ready_ -= self.present ? 1 : 0;
@@ -184,7 +199,7 @@ void thread_core::withdraw(worker& self, std::vector<sleeper>& to_wake) {
 
 void thread_core::watch_idle() {
   add_limit(std::chrono::steady_clock::now() + options_.idle_timeout,
-            {nullptr, 0, limit::step::let_idle_go});
+            {nullptr, 0, 0, limit::step::let_idle_go});
 }
 
 void thread_core::let_idle_go() {
@@ -281,6 +296,10 @@ std::optional<std::uint32_t> thread_core::enter(thread_job& job, std::uint32_t i
       return std::nullopt;
     }
   }
+  if (job.decided(item)) {  // given up between its claim and now
+    job.drop(item, item + 1);
+    return std::nullopt;
+  }
   if (job.group && job.group->cuts(job.first_item + item)) {
     job.drop(item, item + 1);
     if (job.claim_outcome(item)) {
@@ -304,20 +323,14 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bo
   const local_task* const before = std::exchange(local_task::here(), &now);
   ++self.depth;
   self.note_busy();
-  const bool limited = job.options_->timeout.has_value();
-  if (limited) {
-    begin_limit(job, item);
+  if (job.options_->timeout) {
+    begin_limit(job, item, *attempt);
   }
-  bool stored = false;
-  std::exception_ptr thrown;
-  const bool outer_parked = std::exchange(self.parked, false);
+  attempt_end how{.item = item, .attempt = *attempt};
   try {
-    stored = job.run(item);
+    job.run(item);
   } catch (...) {
-    thrown = std::current_exception();
-  }
-  if (limited && !self.parked) {
-    end_limit(job, item);
+    how.thrown = std::current_exception();
   }
   local_task::here() = before;
   --self.depth;
@@ -325,30 +338,62 @@ void thread_core::run_item(worker& self, thread_job& job, std::uint32_t item, bo
   if (self.depth == 0 && !job.group && may_begin_more(self)) {
     self.free.store(true);  // before anybody hears of the outcome, and submits the next
   }
-  conclude(self, job, item, stored, thrown, outer_parked);
+  conclude(self, job, std::move(how));
 }
 
-void thread_core::conclude(worker& self, thread_job& job, std::uint32_t item, bool stored,
-                           const std::exception_ptr& thrown, bool outer_parked) {
-  if (job.is_coroutine() && !job.repeats()) {
-    job.drop(item, item + 1);
+void thread_core::conclude(worker& self, thread_job& job, attempt_end how) {
+  const std::uint32_t item = how.item;
+  const bool stored = !how.thrown;
+  if (job.options_->timeout) {
+    end_limit(job, item, how.attempt);
   }
-  if (job.repeats()) {
-    if (thrown && (!job.doomed_.load() || doom_of(job, item) == thread_job::doom::none)) {
-      park(job, item, thrown, nullptr);
-    }
-    if (std::exchange(self.parked, outer_parked)) {
-      return;  // it may be running elsewhere by now
-    }
+  // Why it has no value, if that is so. What ended within the grace time ended too late as well:
+  // the answer is the same either way.
+  std::shared_ptr<const failure> what;
+  bool may_repeat = job.repeats();
+  const limits_of_item limits = limits_on(job, item);
+  if (limits.overdue) {
+    what = plain(errc::timeout, task_ran::yes, overdue_text(job), job, how.attempt);
+    may_repeat = false;
+  } else if (limits.cancelled && how.says_it_stopped) {
+    what = plain(errc::cancelled, task_ran::yes,
+                 "task #" + std::to_string(job.number_) + " of " + title() +
+                     " was cancelled while it ran, and stopped",
+                 job, how.attempt);
+    may_repeat = false;
+  } else if (limits.timed_out) {
+    what = timed_out(job, how.attempt);
+  }
+  if (what) {
+    how.thrown = nullptr;
+  } else if (how.thrown) {
+    failure seen = capture_failure(how.thrown);
+    seen.task = job.number_;
+    seen.attempt = how.attempt;
+    what = std::make_shared<const failure>(std::move(seen));
+  }
+  // From here on it is known whether there is to be another attempt. Nothing that this one needs is
+  // dropped before, and once the item is parked it may be running elsewhere.
+  if (what && stored) {
+    job.drop_value(item);
+  }
+  if (what && may_repeat && park(job, how, what)) {
+    return;
+  }
+  if (job.repeats() || job.is_coroutine()) {
     job.drop(item, item + 1);  // before anybody hears of the outcome
   }
-  if (stored) {
+  if (!job.claim_outcome(item)) {
+    if (!what) {
+      job.drop_value(item);
+    }
+  } else if (what) {
+    fail(job, item, how.thrown, std::move(what));
+  } else {
     // One writer, hence no read-modify-write.
     self.succeeded.store(self.succeeded.load(std::memory_order_relaxed) + 1,
                          std::memory_order_relaxed);
     settle(job, 1);
-  } else if (thrown && job.decide(item)) {
-    fail_thrown(job, item, thrown);
   }
 }
 

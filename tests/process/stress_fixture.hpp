@@ -22,20 +22,25 @@ namespace troupe::test {
 }
 
 /// Prints its seed; TROUPE_TEST_SEED repeats one.
-class stress_test : public fault_test {
+class seeded {
  protected:
-  stress_test() : fault_test{110s} {
+  seeded() {
     const char* given =
         std::getenv("TROUPE_TEST_SEED");  // NOLINT(concurrency-mt-unsafe): one thread
     seed_ = given == nullptr ? std::random_device{}() : static_cast<unsigned>(std::atoi(given));
     std::cout << "seed " << seed_ << std::endl;
     random_.seed(seed_);
   }
-
+  ~seeded() = default;
   int below(int end) { return std::uniform_int_distribution{0, end - 1}(random_); }
 
   unsigned seed_ = 0;
   std::mt19937 random_;
+};
+
+class stress_test : public fault_test, protected seeded {
+ protected:
+  stress_test() : fault_test{110s} {}
 };
 
 /// How often each task ran: a file of counters that every process maps.

@@ -388,5 +388,99 @@ TEST_F(ThreadCoroutine, ConcurrencyOutOfRangeIsRefused) {
   EXPECT_THROW((thread_pool{{.concurrency = 1'000'000}}), std::invalid_argument);
 }
 
+// ---- attempts
+// --------------------------------------------------------------------------------------------
+
+bool always(const error&) {
+  return true;
+}
+
+task<int> stopped_once(std::string text, std::vector<std::string>* seen) {
+  seen->push_back(text);
+  if (this_task::attempt() == 1) {
+    co_await sleep_for(1h);
+  }
+  co_return static_cast<int>(text.size());
+}
+
+// Issue 9, 1.
+TEST_F(ThreadCoroutine, OneThatItsTimeoutEndsLeavesTheArgumentsToItsNextAttempt) {
+  thread_pool p{{.workers = 2, .concurrency = 4}};
+  const std::string text = "a text that is too long to be kept in place";
+  std::vector<std::string> seen;
+  // A limit that the second attempt keeps, however busy the machine is.
+  auto f = p.with({.timeout = 1s, .retries = 1, .retry_if = always})
+               .apply_async(stopped_once, text, &seen);
+  EXPECT_EQ(f.get(), static_cast<int>(text.size()));
+  EXPECT_EQ(seen, (std::vector{text, text}));
+
+  std::atomic<int> begun{0};
+  auto late =
+      p.with({.timeout = 2ms, .retries = 1, .retry_if = always}).apply_async(wait_for_ever, &begun);
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return late.get(); }));
+  EXPECT_EQ(begun, 2);
+}
+
+// Issue 9, 1.
+TEST_F(ThreadCoroutine, HasAnOutcomeWhateverBecameOfTheAttemptsOfOthers) {
+  thread_pool p{{.workers = 1, .concurrency = 4}};
+  auto bad = p.with({.timeout = 2ms, .retries = 1, .retry_if = always}).apply_async([] {
+    const std::stop_token stop = this_task::stop_token();
+    while (!stop.stop_requested()) {
+      std::this_thread::yield();
+    }
+    throw std::runtime_error{"asked to stop"};
+  });
+  bad.wait();
+  auto good = p.with({.retries = 1, .retry_if = always}).apply_async(square_later, 5);
+  ASSERT_TRUE(good.wait_for(eventually_deadline));
+  EXPECT_EQ(good.get(), 25);
+}
+
+/// One that goes on step by step until it may end.
+struct stepping {
+  std::atomic<int> steps{0};
+  std::atomic<bool> may_end{false};
+
+  bool step_on(int more) {
+    return eventually([this, until = steps + more] { return steps >= until; });
+  }
+};
+
+task<int> step_then_throw_once(stepping* here) {
+  while (!here->may_end) {
+    co_await sleep_for(1ms);
+    ++here->steps;
+  }
+  if (this_task::attempt() == 1) {
+    throw std::out_of_range{"not yet"};
+  }
+  co_return 7;
+}
+
+TEST_F(ThreadCoroutine, IsTriedAgainInAClosedPoolThatItsWorkerLeaves) {
+  for (const std::string key : {"", "key"}) {
+    thread_pool p{{.workers = 1}};
+    stepping here;
+    auto f = p.with({.retries = 1, .retry_if = always, .affinity = key})
+                 .apply_async(step_then_throw_once, &here);
+    ASSERT_TRUE(here.step_on(1));
+    p.resize(2);
+    thread_gate gate;
+    auto keeps_the_second_busy = p.apply_async([&] { gate.wait(); });
+    gate.wait_for_waiters(1);
+    p.resize(1);  // the first leaves, once its coroutine has ended
+    ASSERT_TRUE(here.step_on(5));
+    gate.open();
+    keeps_the_second_busy.wait();
+    p.close();
+    ASSERT_TRUE(here.step_on(50));  // now the second has nothing to do, and could leave, too
+    here.may_end = true;
+    ASSERT_TRUE(f.wait_for(eventually_deadline)) << "key '" << key << "'";
+    EXPECT_EQ(f.get(), 7);
+    p.join();
+  }
+}
+
 }  // namespace
 }  // namespace troupe::test

@@ -278,6 +278,25 @@ TEST_F(ThreadPool, ForceGivesUpTheFutureAfterTheGraceTime) {
   gate.open();
 }
 
+TEST_F(ThreadPool, NothingOfAMapBeginsOnceItWasGivenUpByForce) {
+  thread_pool p{{.workers = 1, .grace = 0ms}};
+  thread_gate gate;
+  std::atomic<int> ran{0};
+  auto f = p.map_async(
+      [&](int) {
+        ++ran;
+        gate.wait();
+      },
+      std::views::iota(0, 16), {.chunk = 16});
+  gate.wait_for_waiters(1);
+  f.cancel(force);
+  EXPECT_TRUE(fails_with(errc::cancelled, [&] { return f.get(), 0; }));
+  gate.open();
+  p.close();
+  p.join();
+  EXPECT_EQ(ran, 1);
+}
+
 TEST_F(ThreadPool, TheDestructorWaitsForTheRunningTaskAndDropsTheOthers) {
   std::atomic<bool> ended{false};
   future<int> queued;

@@ -24,11 +24,26 @@ struct plain_argument {
 struct kept_argument {
   std::vector<std::string> texts;
 };
+/// Says that it can be copied, and knows when it is gone.
+class mortal_argument {
+ public:
+  explicit mortal_argument(int n) : number_{n} {}
+  mortal_argument(const mortal_argument& other) : number_{other.number()} {}
+  mortal_argument& operator=(const mortal_argument&) = delete;
+  ~mortal_argument() { *static_cast<volatile int*>(&number_) = gone; }
+  [[nodiscard]] int number() const { return *static_cast<const volatile int*>(&number_); }
+  static constexpr int gone = -1;
+
+ private:
+  int number_;
+};
 
 }  // namespace troupe::test
 
 template <>
 struct troupe::enable_repeat<troupe::test::kept_argument> : std::true_type {};
+template <>
+struct troupe::enable_repeat<troupe::test::mortal_argument> : std::true_type {};
 
 namespace troupe::test {
 namespace {
@@ -181,6 +196,59 @@ TEST_F(ThreadRetry, AnAttemptThatStopsWhenItsTimeIsOverIsTriedAgain) {
     return 0;
   };
   EXPECT_EQ(p.with({.timeout = 5ms, .retries = 2, .retry_if = any}).apply(deaf_then_throws), 3);
+}
+
+/// Until its time is over, which it answers by a throw.
+void until_asked_to_stop() {
+  const std::stop_token stop = this_task::stop_token();
+  if (eventually([&] { return stop.stop_requested(); })) {
+    throw std::runtime_error{"asked to stop"};
+  }
+}
+
+bool always(const error&) {
+  return true;
+}
+
+// Issue 9, 1.
+TEST_F(ThreadRetry, AnAttemptThatThrowsWhenItsTimeIsOverLeavesTheArgumentsToTheNext) {
+  thread_pool p{{.workers = 2}};
+  std::vector<std::vector<int>> numbers(3);
+  const auto notes = [&](int slot, const mortal_argument& given) {
+    numbers[static_cast<std::size_t>(slot)].push_back(given.number());
+    if (this_task::attempt() == 1) {
+      until_asked_to_stop();
+    }
+    return given.number();
+  };
+  // A limit that the second attempt keeps, however busy the machine is.
+  auto retrying = p.with({.timeout = 1s, .retries = 1, .retry_if = always});
+  auto call = retrying.apply_async(notes, 0, mortal_argument{5});
+  auto map = retrying.map_async(
+      [&](const mortal_argument& given) { return notes(given.number() == 6 ? 1 : 2, given); },
+      std::vector{mortal_argument{6}, mortal_argument{7}}, {.chunk = 2});
+  EXPECT_EQ(call.get(), 5);
+  EXPECT_EQ(map.get(), (std::vector{6, 7}));
+  EXPECT_EQ(numbers, (std::vector<std::vector<int>>{{5, 5}, {6, 6}, {7, 7}}));
+  EXPECT_EQ(p.stats().retried, 3U);
+}
+
+// Issue 9, 1.
+TEST_F(ThreadRetry, WhatIsToldAboutATimeoutIsTheSameWhetherItThrowsOrReturns) {
+  thread_pool p{{.workers = 1}};
+  std::atomic<int> tries{0};
+  std::vector<errc> asked;
+  const auto codes = [&](const error& e) {
+    asked.push_back(e.code());
+    return true;
+  };
+  auto f = p.with({.timeout = 2ms, .retries = 2, .retry_if = codes}).apply_async([&] {
+    ++tries;
+    until_asked_to_stop();
+  });
+  EXPECT_TRUE(fails_with(errc::timeout, [&] { return f.get(), 0; }));
+  EXPECT_EQ(tries, 3);
+  EXPECT_EQ(asked, (std::vector{errc::timeout, errc::timeout}));
 }
 
 TEST_F(ThreadRetry, WithBackoffTheWorkerIsFreeMeanwhile) {

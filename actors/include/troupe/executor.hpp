@@ -135,8 +135,10 @@ class executor_calls {
   /// Units:   `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`; see executor_map_options.
   /// Blocks:  on ++ until the next result is in.
   /// Throws:  on ++ timeout_error once `.timeout` has passed and the next result is not there; what
-  ///          has not begun is cancelled then, what runs goes on.
-  /// Destroyed early: what has not begun is cancelled.
+  ///          has not begun is cancelled then; on threads what runs is asked to stop, in processes
+  ///          it goes on.
+  /// Destroyed early: what has not begun is cancelled. On threads what runs is asked to stop, and
+  ///          waited for, as by thread_pool::imap.
   template <class F, std::ranges::viewable_range Range, std::ranges::viewable_range... More>
   auto map(F function, Range&& range, More&&... more) {
     return map(executor_map_options{}, std::move(function), std::forward<Range>(range),

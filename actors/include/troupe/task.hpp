@@ -110,6 +110,10 @@ struct coroutine_traits<asio::awaitable<T>> {
     } catch (...) {
       thrown = std::current_exception();
     }
+    {
+      // With the arguments that it may hold: gone before anybody hears of the end.
+      [[maybe_unused]] const Make gone{std::move(make)};
+    }
     run->ended(stage, std::move(thrown));
   }
 #if defined(__GNUC__) && !defined(__clang__)

@@ -106,7 +106,10 @@ class local_submissions {
   ///
   /// Follows: pool::map in everything but that nothing is encoded: items and results are moved.
   /// Shape:   n items give n results in input order; a void function gives void.
-  /// Blocks:  until every result is in.
+  /// Blocks:  until every result is in; before it throws, until nothing of the map runs any more,
+  ///          so `function` may refer to the caller's frame. Then what has not begun is cancelled,
+  ///          and what runs is asked to stop (this_task::stop_token): by a failure all that comes
+  ///          behind it in the input. An item that does not listen is waited for.
   /// Throws:  the exception of the first failed item in input order; what the range throws.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range, map_options how = {}) {
@@ -121,6 +124,12 @@ class local_submissions {
   }
 
   /// As map, without waiting: the whole input is pulled now, in this thread.
+  ///
+  /// Nothing waits for the items but the future: what `function` refers to must outlive them. They
+  /// may run on after the future was dropped, and after it has ended by `.timeout` or
+  /// `cancel(force)`; pass what they need by value or by std::shared_ptr. A failure stops nothing
+  /// that runs.
+  /// Throws:  what the range throws, pool_closed; then nothing of it runs any more.
   template <class F, std::ranges::input_range Range>
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
@@ -136,8 +145,10 @@ class local_submissions {
   ///
   /// Follows: pool::imap; an item's exception comes at its position, and the iteration can go on.
   ///          Single pass. An lvalue input must outlive the result, as with views.
-  /// Blocks:  on ++ until the next result is in.
-  /// Destroyed early: what has not begun is cancelled.
+  /// Blocks:  on ++ until the next result is in. The destructor, until nothing of it runs any more
+  ///          (in a task of this pool other tasks run meanwhile), so `function` may refer to the
+  ///          frame that the range is in. What is on the destroying thread's own stack is left.
+  /// Destroyed early: what has not begun is cancelled, and what runs is asked to stop.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(std::move(function), std::forward<Range>(range), how, true);
@@ -241,10 +252,11 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 ///          `.retry_if`; arguments are then kept for the next attempt, and if one cannot be
 ///          (troupe/repeatable.hpp) the submission throws std::invalid_argument. What does not stop
 ///          in time is not tried again.
-/// Waiting in a task for a future (get, wait without a time) runs other tasks of the task's own
-///          pool meanwhile, the awaited one first, so tasks may submit to their own pool and wait.
-///          64 tasks deep in one thread that ends with error{would_deadlock}. Do not wait while
-///          holding a lock that other tasks take.
+/// Waiting in a task for a future (get, wait without a time), or for the end of a map that threw or
+///          was left early, runs other tasks of the task's own pool meanwhile, the awaited one
+///          first, so tasks may submit to their own pool and wait. 64 tasks deep in one thread that
+///          ends with error{would_deadlock}. Do not wait while holding a lock that other tasks
+///          take.
 /// Blocks:  the constructor until the initializers are done; the destructor until running tasks
 /// are. Threads: any, all members but the destructor.    Crosses: no. Needs:   no troupe::system.
 /// Throws:  std::invalid_argument for options out of range; error{resource_exhausted} without

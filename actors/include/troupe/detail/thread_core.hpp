@@ -43,25 +43,33 @@ class thread_group {
   /// Once for each job, on the thread that ended it.
   virtual void job_done(thread_job& finished) = 0;
 
-  /// Nothing behind this item of the map begins any more.
-  void cut_after(std::uint64_t item) noexcept {
-    std::uint64_t before = cut_.load(std::memory_order_relaxed);
-    while (item < before && !cut_.compare_exchange_weak(before, item)) {
-    }
-  }
-  [[nodiscard]] bool cuts(std::uint64_t item) const noexcept {
-    return item > cut_.load(std::memory_order_relaxed);  // too late by a moment is still right
-  }
+  /// Nothing behind this item of the map begins any more. True: it did not say so before.
+  bool cut_after(std::uint64_t item) noexcept { return cut_from(item + 1); }
+  /// Nothing of the map begins any more.
+  bool cut_all() noexcept { return cut_from(0); }
+  [[nodiscard]] bool cuts(std::uint64_t item) const noexcept { return item >= cut_.load(); }
   [[nodiscard]] bool was_cut() const noexcept { return cut_.load() != UINT64_MAX; }
 
-  bool all_or_nothing = true;  ///< a failure cuts; set before the first job
+  // Set before the first job.
+  bool all_or_nothing = true;       ///< a failure cuts
+  bool stops_what_it_cuts = false;  ///< what is cut and runs is asked to stop
   std::atomic<std::uint64_t> failed_items{0};
   std::atomic<std::uint64_t> cancelled_items{0};
   std::atomic<std::uint64_t> retried_items{0};
   std::atomic<std::int64_t> mean_ns{0};  ///< of an item, as last measured; 0: not measured
 
  private:
-  std::atomic<std::uint64_t> cut_{UINT64_MAX};
+  bool cut_from(std::uint64_t item) noexcept {
+    std::uint64_t before = cut_.load();
+    while (item < before) {
+      if (cut_.compare_exchange_weak(before, item)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::atomic<std::uint64_t> cut_{UINT64_MAX};  ///< the first item that does not begin any more
 };
 
 /// One submission to a thread pool: one or more items, and their outcomes.
@@ -98,7 +106,7 @@ class thread_job : public future_state {
   [[nodiscard]] std::exception_ptr item_exception(std::uint32_t item) const;
   [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
 
-  // A map's, set before the job is submitted.
+  // A map's, set before the job is submitted, and never changed then: any thread reads them.
   std::shared_ptr<thread_group> group;
   std::uint64_t first_item = 0;  ///< the position of item 0 in the map
   std::uint32_t slice = 1;       ///< items that a worker claims at once
@@ -109,11 +117,11 @@ class thread_job : public future_state {
 
   /// Before it is submitted.
   void set_count(std::uint32_t count);
-  /// Runs an item: calls the function, then `decide`, and if that is true stores the value. What
-  /// `decide` said.
-  virtual bool run(std::uint32_t item) = 0;
-  /// The function is called when `run`'s executor gets to it. At the end `run` is told of the
-  /// value, and stores it if it is the outcome, and then that it ended.
+  /// Runs an item: calls the function, and stores the value.
+  /// Throws:  what the function threw.
+  virtual void run(std::uint32_t item) = 0;
+  /// The function is called when `run`'s executor gets to it. At the end the value is stored, and
+  /// then `run` is told that it ended.
   virtual void begin(std::uint32_t item, const std::shared_ptr<local_run>& run);
   /// Empty if items can run more than once; else the type of the argument that cannot be kept.
   [[nodiscard]] virtual std::string unrepeatable() const = 0;
@@ -123,10 +131,8 @@ class thread_job : public future_state {
   }
   /// Destroys what was given for items that do not begin, or not again.
   virtual void drop(std::uint32_t first, std::uint32_t last) noexcept = 0;
-  /// True: the caller says what the item's outcome is. False: somebody has, or its time was over.
-  bool decide(std::uint32_t item);
-  /// The same for the value of a coroutine.
-  bool decide(std::uint32_t item, local_run& run);
+  /// Destroys what `run` or `begin` stored: it is not the outcome.
+  virtual void drop_value(std::uint32_t item) noexcept = 0;
 
  private:
   friend class thread_core;
@@ -137,14 +143,13 @@ class thread_job : public future_state {
     std::exception_ptr thrown;
     std::shared_ptr<const failure> what;
   };
-  enum class doom : std::uint8_t { none, timeout, overdue, cancelled };
   struct past_attempts {
     std::uint32_t item = 0;
     std::uint32_t count = 0;
   };
   struct stop_entry {
     std::uint32_t item = 0;
-    doom why = doom::none;
+    bool timed_out = false;  ///< the attempt that is under way
     std::stop_source source;
   };
   /// What most jobs never need. Guarded by the core's `control_` until the job is done.
@@ -173,7 +178,7 @@ class thread_job : public future_state {
   std::atomic<std::uint32_t> next_{0};
   std::atomic<std::uint32_t> left_{1};
   std::atomic<bool> decided_one_{false};
-  std::atomic<bool> doomed_{false};  // somebody asked an item to stop: look into `rare_`
+  std::atomic<bool> limited_{false};  // an item was asked to stop: look into `rare_`
   std::unique_ptr<std::atomic<bool>[]> decided_many_;
   std::unique_ptr<rarities> rare_;
 };
@@ -229,7 +234,9 @@ class thread_map {
   };
 
   thread_map(thread_core_ptr pool, const settings& how);
-  /// Cancels what has not begun.
+  /// Cancels what has not begun, asks what runs to stop, and waits until nothing of the map runs:
+  /// its function may refer to the frame that ends now. Items that are on the calling thread's own
+  /// stack are not waited for. In a task of the pool other tasks run meanwhile, as in every wait.
   ~thread_map();
   thread_map(const thread_map&) = delete;
   thread_map& operator=(const thread_map&) = delete;
@@ -239,7 +246,8 @@ class thread_map {
     std::uint32_t item = 0;
   };
   /// Where the next item's outcome is. Null: the input is used up, all was handed out.
-  /// Throws:  what the input threw, after the results of all items before that one.
+  /// Throws:  what the input threw, after the results of all items before that one. Something may
+  ///          still run then, until the destructor has waited for it.
   const place* next(thread_input& input);
   /// Begins before the first `next`.
   void prefetch(thread_input& input);
@@ -248,7 +256,7 @@ class thread_map {
     thread_job* job;
     std::uint32_t count;
   };
-  /// Pulls the whole input now and makes one future of it.
+  /// Pulls the whole input now and makes one future of it. If it throws, nothing of it runs.
   std::shared_ptr<future_state> run_async(thread_input& input);
 
  private:

@@ -78,7 +78,7 @@ class thread_call final : public thread_job {
         if (repeats()) {
           auto copies = std::make_shared<std::tuple<Args...>>(std::apply(
               [](const F&, const Args&... args) { return std::tuple<Args...>(args...); }, *call_));
-          begin_coroutine(item, run, [this, copies = std::move(copies)] {
+          begin_coroutine(run, [this, copies = std::move(copies)] {
             return std::apply(
                 [this](Args&... args) {
                   return std::invoke(std::get<0>(*call_), std::move(args)...);
@@ -88,38 +88,34 @@ class thread_call final : public thread_job {
           return;
         }
       }
-      begin_coroutine(item, run, [this] { return invoke(); });
+      begin_coroutine(run, [this] { return invoke(); });
     } else {
       thread_job::begin(item, run);
     }
   }
   template <class Make>
-  void begin_coroutine(std::uint32_t item, const std::shared_ptr<local_run>& run, Make make) {
+  void begin_coroutine(const std::shared_ptr<local_run>& run, Make make) {
     outcome::coroutine::begin(as_coroutine_run(run), std::move(make),
-                              [this, item, r = run.get()](auto& value, auto& /*sink*/) {
+                              [this](auto& value, auto& /*sink*/) {
                                 if constexpr (!std::is_void_v<R>) {
                                   value_.store(static_cast<R>(std::move(value)));
-                                  if (!decide(item, *r)) {
-                                    value_.drop();
-                                  }
                                 }
                               });
   }
 
-  bool run(std::uint32_t item) override {
-    if constexpr (outcome::is_coroutine) {
-      return false;
-    } else {
-      return run_function(item);
+  void run(std::uint32_t /*item*/) override {
+    if constexpr (!outcome::is_coroutine) {
+      run_function();
     }
   }
-  bool run_function(std::uint32_t item) {
+  void run_function() {
     if constexpr (may_repeat) {
       if (repeats()) {
-        return keep(item, [this]() -> R { return static_cast<R>(invoke_with_copies()); });
+        keep([this]() -> R { return static_cast<R>(invoke_with_copies()); });
+        return;
       }
     }
-    return keep(item, [this]() -> R {
+    keep([this]() -> R {
       // Gone before anybody hears of the outcome: who holds the future holds no arguments.
       struct cleaner {
         std::optional<std::tuple<F, Args...>>& call;
@@ -130,17 +126,11 @@ class thread_call final : public thread_job {
     });
   }
   template <class Call>
-  bool keep(std::uint32_t item, const Call& call) {
+  void keep(const Call& call) {
     if constexpr (std::is_void_v<R>) {
       call();
-      return decide(item);
     } else {
       value_.store(call());
-      if (!decide(item)) {
-        value_.drop();
-        return false;
-      }
-      return true;
     }
   }
   decltype(auto) invoke() {
@@ -161,6 +151,7 @@ class thread_call final : public thread_job {
     return may_repeat ? std::string{} : first_unrepeatable<F, Args...>();
   }
   void drop(std::uint32_t, std::uint32_t) noexcept override { call_.reset(); }
+  void drop_value(std::uint32_t) noexcept override { value_.drop(); }
 
   std::optional<std::tuple<F, Args...>> call_;
   local_value<stored> value_;
@@ -273,12 +264,9 @@ class thread_block final : public thread_job {
             return Shape::template call<typename Shape::raw_result>(*function_,
                                                                     std::move(*argument));
           },
-          [this, item, r = run.get()](auto& value, auto& /*sink*/) {
+          [this, item](auto& value, auto& /*sink*/) {
             if constexpr (!std::is_void_v<result>) {
               values_[item].store(static_cast<result>(std::move(value)));
-              if (!decide(item, *r)) {
-                values_[item].drop();
-              }
             }
           });
     } else {
@@ -297,24 +285,16 @@ class thread_block final : public thread_job {
     return argument;
   }
 
-  bool run(std::uint32_t item) override {
-    if constexpr (outcome::is_coroutine) {
-      return false;
-    } else {
-      return run_with(item, given(item));
+  void run(std::uint32_t item) override {
+    if constexpr (!outcome::is_coroutine) {
+      run_with(item, given(item));
     }
   }
-  bool run_with(std::uint32_t item, Item&& argument) {
+  void run_with(std::uint32_t item, Item&& argument) {
     if constexpr (std::is_void_v<result>) {
       Shape::template call<void>(*function_, std::move(argument));
-      return decide(item);
     } else {
       values_[item].store(Shape::template call<result>(*function_, std::move(argument)));
-      if (!decide(item)) {
-        values_[item].drop();
-        return false;
-      }
-      return true;
     }
   }
   [[nodiscard]] std::string unrepeatable() const override {
@@ -323,6 +303,11 @@ class thread_block final : public thread_job {
   void drop(std::uint32_t first, std::uint32_t last) noexcept override {
     for (; first < last; ++first) {
       items_[first].reset();
+    }
+  }
+  void drop_value(std::uint32_t item) noexcept override {
+    if constexpr (!std::is_void_v<result>) {
+      values_[item].drop();
     }
   }
 
