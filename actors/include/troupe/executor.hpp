@@ -75,12 +75,12 @@ struct executor_access {
         }
       }
     } else {
-      map_range<Zip, shape> results{pool.core(),
-                                    encode_callable_for<shape>(pool.core(), function),
-                                    std::move(zip),
-                                    {how, pool.options(), true, false, true, until}};
-      results.prefetch();
-      return results;
+      auto results = std::make_shared<map_results<Zip, shape>>(
+          pool.core(), encode_callable_for<shape>(pool.core(), function), std::move(zip),
+          map_session::settings{how, pool.options(), true, false, true, until, false});
+      results->prefetch();
+      results->session().throw_if_refused();
+      return map_range<Zip, shape>{std::move(results)};
     }
   }
 
@@ -94,12 +94,12 @@ struct executor_access {
       while (session.next(input) != nullptr) {
       }
     } else {
-      local_map_range<Zip, shape, F> results{pool.core(),
-                                             std::move(function),
-                                             std::move(zip),
-                                             {how, pool.options(), true, false, true, until}};
-      results.prefetch();
-      return results;
+      auto results = std::make_shared<local_map_results<Zip, shape, F>>(
+          pool.core(), std::move(function), std::move(zip),
+          thread_map::settings{how, pool.options(), true, false, true, until, false});
+      results->prefetch();
+      results->session().throw_if_refused();
+      return local_map_range<Zip, shape, F>{std::move(results)};
     }
   }
 };
