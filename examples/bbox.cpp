@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   const std::vector<int> y2s{10, 10, 15, 25};
 
   const char* separator = "";
-  for (const int area : executor.map(bbox, x1s, x2s, y1s, y2s)) {  // lazily, in order
+  for (const int area : executor.map(bbox, x1s, x2s, y1s, y2s)) {  // in order
     std::cout << separator << area;
     separator = " ";
   }

@@ -2,7 +2,9 @@
 #include "troupe/policy.hpp"
 
 #include "job.hpp"
+#include "map_errors.hpp"
 #include "pool_core_impl.hpp"
+#include "pull_turn.hpp"
 #include "supervisor_actor.hpp"
 
 #include <algorithm>
@@ -173,14 +175,26 @@ struct map_session::state {
   job_builder callable;
   settings how;
   std::shared_ptr<session_group> group = std::make_shared<session_group>();
+  int exceptions_before = std::uncaught_exceptions();
+
+  // Of whoever has the turn.
+  pull_turn turn;
   std::deque<std::shared_ptr<job>> waiting;  // in input order
+  std::size_t in_flight = 0;                 // items pulled, and their job not handed out
+  std::size_t job_items = 1;
+  std::uint64_t pulled = 0;
+  bool slow_input = false;
+  bool exhausted = false;
+  bool refused = false;           ///< a submission was
+  std::exception_ptr stopped_by;  ///< comes behind the results of what was submitted
+
+  // The reader's.
+  bool begun = false;
   std::shared_ptr<job> current;
   std::uint32_t next_item = 0;
   item handed_out;
-  std::size_t in_flight = 0;  // items pulled and not handed out
-  std::size_t job_items = 1;
-  bool exhausted = false;
-  std::exception_ptr input_error;
+
+  std::atomic<bool> given_up{false};  ///< by its reader, or a result was not there in time
 
   state(pool_ptr p, job_builder c, settings h)
       : pool{std::move(p)}, callable{std::move(c)}, how{std::move(h)} {
@@ -198,11 +212,16 @@ struct map_session::state {
     return std::max({job_items * (workers + 1) * 2, how.map.chunk * workers * 2, workers * 2});
   }
 
+  /// No more is to be pulled.
+  [[nodiscard]] bool at_end() const {
+    return exhausted || group->cancelled || given_up.load(std::memory_order_relaxed);
+  }
+
   /// Pulls up to `most` items into one job; an empty one means the input is used up.
   job_builder pull_job(const puller& pull, std::size_t most) {
     job_builder built{pool};
     built.same_callable(callable);
-    const auto begun = std::chrono::steady_clock::now();
+    const auto begun_at = std::chrono::steady_clock::now();
     try {
       while (built.count() < most && (built.bytes() < max_job_bytes || built.count() == 0) &&
              (built.cargo() <= max_cargo_of_part || built.count() == 0)) {
@@ -214,9 +233,11 @@ struct map_session::state {
     } catch (...) {
       // What came before is computed and handed out; then this comes.
       exhausted = true;
-      input_error = std::current_exception();
+      stopped_by = std::current_exception();
     }
-    const bool slow = std::chrono::steady_clock::now() - begun > max_pull_time;
+    pulled += built.count();
+    const bool slow = std::chrono::steady_clock::now() - begun_at > max_pull_time;
+    slow_input = slow;
     if (how.streamed) {
       if (how.map.chunk == 0) {
         const double mean = group->mean_ns();
@@ -234,92 +255,205 @@ struct map_session::state {
   }
 
   [[noreturn]] void give_up() {
-    pool->cancel_group(group);
-    waiting.clear();
-    exhausted = true;
-    input_error = nullptr;
-    throw timeout_error{
-        "troupe: the next result of the map was not there in time: what had not "
-        "begun is cancelled",
-        task_ran::maybe};
+    if (!given_up.exchange(true)) {
+      pool->cancel_group(group);
+    }
+    throw_result_late();
+  }
+
+  /// False: there will be no more.
+  bool submit_next(const puller& pull, std::size_t most, const deadline& until) {
+    job_builder built = pull_job(pull, most);
+    const std::size_t count = built.count();
+    if (count == 0) {
+      return false;
+    }
+    try {
+      auto sent = pool->submit(std::move(built), how.task, group,
+                               static_cast<std::uint32_t>(how.map.chunk), true, until);
+      if (sent == nullptr) {
+        exhausted = true;
+        stopped_by = not_submitted_in_time();
+        return false;
+      }
+      waiting.push_back(std::move(sent));
+    } catch (...) {
+      // What was submitted before is computed and handed out; then this comes.
+      exhausted = true;
+      refused = true;
+      stopped_by = std::current_exception();
+      return false;
+    }
+    in_flight += count;
+    return true;
   }
 
   void fill(const puller& pull) {
-    while (!exhausted && !group->cancelled) {
+    while (!at_end()) {
       const std::size_t limit = window();
       // Without a bound that was asked for, half-empty is early enough, and makes fewer, larger
       // jobs.
-      const bool enough =
-          how.map.window == 0 && in_flight > limit / 2 && limit - in_flight < job_items;
-      if (in_flight >= limit || enough) {
+      const bool enough = how.map.window == 0 && in_flight > limit / 2 &&
+                          limit - std::min(limit, in_flight) < job_items;
+      if (in_flight >= limit || enough ||
+          !submit_next(pull, std::min(job_items, limit - in_flight), std::nullopt)) {
         return;
       }
-      job_builder built = pull_job(pull, std::min(job_items, limit - in_flight));
-      const std::size_t count = built.count();
-      if (count == 0) {
-        return;
-      }
-      waiting.push_back(pool->submit(std::move(built), how.task, group,
-                                     static_cast<std::uint32_t>(how.map.chunk), true));
-      in_flight += count;
     }
   }
-};
 
-void map_session::prefetch(const puller& pull) {
-  state_->fill(pull);
-}
+  void pull_rest(const puller& pull, const deadline& until) {
+    const std::size_t bound = pool->options().max_queued;
+    while (!at_end()) {
+      if (until && *until <= std::chrono::steady_clock::now()) {
+        exhausted = true;
+        stopped_by = not_submitted_in_time();
+        return;
+      }
+      // How long the items take is hardly known when most are pulled. The first results are wanted
+      // early, and a million must not be a million jobs: a job is small next to what is before it.
+      std::size_t most = job_items;
+      if (!slow_input) {
+        most = std::max(most, std::min<std::size_t>(max_job_items, pulled / 64));
+      }
+      if (how.map.chunk > 1) {
+        most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
+      }
+      if (!submit_next(pull, bound == 0 ? most : std::min(most, bound), until)) {
+        return;
+      }
+    }
+  }
+
+  /// Makes the next job current. False: there is none.
+  bool next_job(const puller& pull) {
+    const std::size_t handed_out_now = current ? current->count : 0;
+    current.reset();
+    next_item = 0;
+    std::unique_lock lock{turn};
+    in_flight -= handed_out_now;
+    fill(pull);
+    if (waiting.empty()) {
+      if (stopped_by && !given_up) {
+        std::rethrow_exception(std::exchange(stopped_by, nullptr));
+      }
+      return false;
+    }
+    auto found = waiting.begin();
+    if (!how.ordered) {
+      lock.unlock();
+      const job* const first = group->wait_any(how.until);
+      lock.lock();
+      if (first == nullptr) {
+        waiting.clear();
+        give_up();
+      }
+      found = std::find_if(waiting.begin(), waiting.end(),
+                           [first](const auto& one) { return one.get() == first; });
+    }
+    current = std::move(*found);
+    waiting.erase(found);
+    return true;
+  }
+};
 
 map_session::map_session(pool_ptr pool, job_builder callable, settings how)
     : state_{std::make_unique<state>(std::move(pool), std::move(callable), std::move(how))} {}
 
 map_session::~map_session() {
-  if (!state_->waiting.empty()) {
-    state_->pool->cancel_group(state_->group);
+  abandon();
+}
+
+void map_session::prefetch(const puller& pull) {
+  const std::lock_guard lock{state_->turn};
+  state_->fill(pull);
+}
+
+void map_session::pull_rest(const puller& pull, const deadline& until, bool patient) noexcept {
+  state& s = *state_;
+  if (s.turn.is_mine()) {
+    return;  // the input itself asks for it
   }
+  std::unique_lock lock{s.turn, std::defer_lock};
+  if (patient) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return;
+  }
+  try {
+    s.pull_rest(pull, until);
+  } catch (...) {
+    s.exhausted = true;
+    s.stopped_by = std::current_exception();
+  }
+}
+
+void map_session::throw_if_refused() const {
+  const std::lock_guard lock{state_->turn};
+  if (state_->refused && state_->waiting.empty()) {
+    std::rethrow_exception(state_->stopped_by);
+  }
+}
+
+void map_session::abandon() noexcept {
+  state& s = *state_;
+  std::deque<std::shared_ptr<job>> dropped;
+  s.given_up = s.given_up || s.begun;  // so that another thread that is pulling stops
+  {
+    std::unique_lock lock{s.turn, std::defer_lock};
+    if (!s.turn.is_mine()) {
+      lock.lock();
+    }
+    s.exhausted = true;
+    s.stopped_by = nullptr;
+    dropped.swap(s.waiting);
+  }
+  s.current.reset();
+  if (s.begun && !dropped.empty()) {
+    s.pool->cancel_group(s.group);
+  }
+}
+
+void map_session::finish(const puller& pull) noexcept {
+  state& s = *state_;
+  if (s.how.run_unread && !s.begun) {
+    if (std::uncaught_exceptions() <= s.exceptions_before) {
+      pull_rest(pull, std::nullopt, true);
+    }
+    std::exception_ptr why;
+    if (!s.turn.is_mine()) {
+      const std::lock_guard lock{s.turn};
+      why = s.stopped_by;
+    }
+    log_unread(why);
+  }
+  abandon();
 }
 
 const map_session::item* map_session::next(const puller& pull) {
   state& s = *state_;
-  if (s.current && s.next_item < s.current->count) {
-    // More of the job at hand.
-  } else {
-    s.current.reset();
-    s.next_item = 0;
-    s.fill(pull);
-    if (s.waiting.empty()) {
-      if (s.input_error) {
-        std::rethrow_exception(std::exchange(s.input_error, nullptr));
-      }
+  if (s.turn.is_mine()) {
+    throw_input_reads_map();
+  }
+  s.begun = true;
+  if (!s.current || s.next_item >= s.current->count) {
+    if (!s.next_job(pull)) {
       return nullptr;
     }
-    if (s.how.ordered) {
-      if (!s.waiting.front()->wait(s.how.until)) {
-        s.give_up();
-      }
-      s.current = std::move(s.waiting.front());
-      s.waiting.pop_front();
-    } else {
-      const job* const first = s.group->wait_any(s.how.until);
-      if (first == nullptr) {
-        s.give_up();
-      }
-      const auto found = std::find_if(s.waiting.begin(), s.waiting.end(),
-                                      [first](const auto& one) { return one.get() == first; });
-      s.current = std::move(*found);
-      s.waiting.erase(found);
-    }
-    if (s.how.all_or_nothing) {
-      // The first one in input order: a failure cuts off only what comes after it.
-      s.current->rethrow_failure();
-    }
   }
-  s.handed_out.failed = s.current->item_failure(s.next_item);
+  if (!s.current->wait(s.how.until)) {
+    ++s.next_item;  // it throws at the position of each result that is not there
+    s.give_up();
+  }
+  const std::uint32_t which = s.next_item++;
+  if (s.how.all_or_nothing && which == 0) {
+    // The first one in input order: a failure cuts off only what comes after it.
+    s.current->rethrow_failure();
+  }
+  s.handed_out.failed = s.current->item_failure(which);
   s.handed_out.cargo = &s.current->result_cargo();
   s.handed_out.value =
-      s.handed_out.failed == nullptr ? s.current->value(s.next_item) : std::span<const std::byte>{};
-  ++s.next_item;
-  --s.in_flight;
+      s.handed_out.failed == nullptr ? s.current->value(which) : std::span<const std::byte>{};
   return &s.handed_out;
 }
 
@@ -340,9 +474,9 @@ std::shared_ptr<future_state> map_session::run_async(const puller& pull) {
       }
     }
   }
-  if (s.input_error) {
+  if (s.stopped_by) {
     s.pool->cancel_group(all);
-    std::rethrow_exception(std::exchange(s.input_error, nullptr));
+    std::rethrow_exception(std::exchange(s.stopped_by, nullptr));
   }
   all->seal();
   return all;

@@ -146,7 +146,7 @@ std::shared_ptr<room_turn> pool_core::make_turn() {
 
 std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr& how,
                                        std::shared_ptr<job_group> group, std::uint32_t max_slice,
-                                       bool may_block) {
+                                       bool may_block, const deadline& until) {
   check_accepting();
   const auto count = static_cast<std::uint32_t>(encoded.count_);
   if (options_.max_queued != 0) {
@@ -160,12 +160,12 @@ std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr&
         }
         continue;
       }
-      if (!may_block) {
+      if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
         return nullptr;
       }
       blocked_submitters_.fetch_add(1);
       if (queued_.load() == now && !refusing_) {
-        futex_wait(queue_moved_, moved, std::nullopt);
+        futex_wait(queue_moved_, moved, until);
       }
       blocked_submitters_.fetch_sub(1);
       check_accepting();

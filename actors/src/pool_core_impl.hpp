@@ -89,9 +89,10 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
 
   /// Starts the workers and waits for them; throws what a pool's constructor throws.
   void start();
+  /// Null: the queue is full, and it may not block, or was full until then.
   std::shared_ptr<job> submit(job_builder&& encoded, const options_ptr& how,
                               std::shared_ptr<job_group> group, std::uint32_t max_slice,
-                              bool may_block);
+                              bool may_block, const deadline& until = {});
   void close();
   void join();
   /// False: the deadline passed first. Callable before close.

@@ -97,6 +97,7 @@ class thread_ending final : public ending {
 
 struct executor_end::state {
   std::unique_ptr<ending> pool;
+  std::shared_ptr<open_maps> open = std::make_shared<open_maps>();
   int exceptions_before = std::uncaught_exceptions();
   std::mutex mutex;
   std::jthread escalating;  // guarded by mutex; of a shutdown with a deadline that did not wait
@@ -148,6 +149,12 @@ shutdown_report executor_end::shutdown(const shutdown_options& how) {
   const pool_stats before = pool.stats();
   const deadline until = how.deadline ? deadline_after(*how.deadline) : deadline{};
   shutdown_report report;
+  if (how.cancel_pending) {
+    state_->open->drop_all();
+  } else {
+    // In a task of its own the worker may be needed by who is pulling just now.
+    state_->open->pull_all(until, !pool.in_own_task());
+  }
   pool.close();
   if (how.cancel_pending) {
     pool.drop_waiting();
@@ -179,6 +186,10 @@ void executor_end::kill_workers() {
   state_->pool->kill();
 }
 
+const std::shared_ptr<open_maps>& executor_end::open() const noexcept {
+  return state_->open;
+}
+
 void executor_end::end() noexcept {
   if (!state_) {
     return;
@@ -187,9 +198,15 @@ void executor_end::end() noexcept {
     static_cast<void>(state_.release());  // as the pool itself: nothing of it is touched
     return;
   }
+  const bool drop = std::uncaught_exceptions() > state_->exceptions_before;
   try {
+    if (drop) {
+      state_->open->drop_all();
+    } else {
+      state_->open->pull_all(std::nullopt, !state_->pool->in_own_task());
+    }
     state_->pool->close();
-    if (std::uncaught_exceptions() > state_->exceptions_before) {
+    if (drop) {
       state_->pool->drop_waiting();
     }
     if (!state_->pool->in_own_task()) {

@@ -73,7 +73,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
 
   /// Starts the workers and runs their initializers; throws what one of those throws.
   void start();
-  bool submit(std::shared_ptr<thread_job> job, bool may_block);
+  bool submit(std::shared_ptr<thread_job> job, bool may_block, const deadline& until = {});
   std::shared_ptr<room_turn> make_turn();
   void close();
   void join();

@@ -44,8 +44,9 @@ thread_core_ptr make_thread_pool(const thread_pool_options& options) {
   return core;
 }
 
-bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block) {
-  return pool->submit(std::move(job), may_block);
+bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block,
+            const deadline& until) {
+  return pool->submit(std::move(job), may_block, until);
 }
 std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool) {
   return pool->make_turn();

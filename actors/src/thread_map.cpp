@@ -4,10 +4,13 @@
 
 #include "troupe/policy.hpp"
 
+#include "map_errors.hpp"
+#include "pull_turn.hpp"
 #include "thread_core_impl.hpp"
 
 #include <algorithm>
 #include <deque>
+#include <exception>
 #include <utility>
 
 namespace troupe::detail {
@@ -221,16 +224,28 @@ struct thread_map::state {
   thread_core_ptr pool;
   settings how;
   std::shared_ptr<session_group> group;
+  int exceptions_before = std::uncaught_exceptions();
+
+  // Of whoever has the turn.
+  pull_turn turn;
   std::deque<std::shared_ptr<thread_job>> waiting;  // in input order
+  std::size_t in_flight = 0;                        // items pulled, and their job not handed out
+  std::size_t job_items = 1;
+  std::uint64_t pulled = 0;
+  bool slow_input = false;
+  bool exhausted = false;
+  bool refused = false;           ///< a submission was
+  std::exception_ptr stopped_by;  ///< comes behind the results of what was submitted
+
+  // The reader's.
+  bool begun = false;
+  bool read_to_end = false;
   std::shared_ptr<thread_job> current;
   std::uint32_t next_item = 0;
   place handed_out;
-  std::size_t in_flight = 0;  // items pulled and not handed out
-  std::size_t job_items = 1;
-  std::uint64_t pulled = 0;
   bool submitted = false;
-  bool exhausted = false;
-  std::exception_ptr input_error;
+
+  std::atomic<bool> given_up{false};  ///< by its reader, or a result was not there in time
 
   state(thread_core_ptr p, const settings& h)
       : pool{std::move(p)}, how{h}, group{std::make_shared<session_group>(h.ordered)} {
@@ -247,10 +262,15 @@ struct thread_map::state {
     return std::max({job_items * (workers + 1) * 2, how.map.chunk * workers * 2, workers * 2});
   }
 
+  /// No more is to be pulled.
+  [[nodiscard]] bool at_end() const {
+    return exhausted || group->was_cut() || given_up.load(std::memory_order_relaxed);
+  }
+
   /// Pulls up to `most` items into one job; null means the input is used up.
   std::shared_ptr<thread_job> pull_job(thread_input& input, std::size_t most) {
     std::shared_ptr<thread_job> built = input.open(pool, how.task, most);
-    const auto begun = std::chrono::steady_clock::now();
+    const auto begun_at = std::chrono::steady_clock::now();
     std::size_t count = 0;
     bool slow = false;
     try {
@@ -262,14 +282,15 @@ struct thread_map::state {
         ++count;
         constexpr std::size_t look_at_the_clock = 16;
         slow = (count < look_at_the_clock || count % look_at_the_clock == 0) && count < most &&
-               std::chrono::steady_clock::now() - begun > max_pull_time;
+               std::chrono::steady_clock::now() - begun_at > max_pull_time;
       }
     } catch (...) {
       // What came before is computed and handed out; then this comes.
       exhausted = true;
-      input_error = std::current_exception();
+      stopped_by = std::current_exception();
     }
-    slow = slow || std::chrono::steady_clock::now() - begun > max_pull_time;
+    slow = slow || std::chrono::steady_clock::now() - begun_at > max_pull_time;
+    slow_input = slow;
     if (slow) {
       job_items = std::max<std::size_t>(1, job_items / 2);
     } else if (how.streamed) {
@@ -291,56 +312,102 @@ struct thread_map::state {
     return built;
   }
 
+  /// False: there will be no more.
+  bool submit_next(thread_input& input, std::size_t most, const deadline& until) {
+    std::shared_ptr<thread_job> built = pull_job(input, most);
+    if (!built) {
+      return false;
+    }
+    built->group = group;
+    const std::size_t count = built->count();
+    // Known before it is submitted: it may be done at once.
+    waiting.push_back(built);
+    submitted = true;
+    try {
+      if (submit(pool, std::move(built), true, until)) {
+        in_flight += count;
+        return true;
+      }
+      stopped_by = not_submitted_in_time();
+    } catch (...) {
+      refused = true;
+      stopped_by = std::current_exception();
+    }
+    // What was submitted before is computed and handed out; then this comes.
+    exhausted = true;
+    waiting.pop_back();
+    return false;
+  }
+
   void fill(thread_input& input) {
-    while (!exhausted && !group->was_cut()) {
+    while (!at_end()) {
       const std::size_t limit = window();
       // Without a bound that was asked for, half-empty is early enough, and makes fewer, larger
       // jobs.
       const bool enough = how.map.window == 0 && in_flight > limit / 2 &&
                           limit - std::min(limit, in_flight) < job_items;
-      if (in_flight >= limit || enough) {
+      if (in_flight >= limit || enough ||
+          !submit_next(input, std::min(job_items, limit - in_flight), std::nullopt)) {
         return;
       }
-      std::shared_ptr<thread_job> built = pull_job(input, std::min(job_items, limit - in_flight));
-      if (!built) {
-        return;
-      }
-      built->group = group;
-      const std::size_t count = built->count();
-      // Known before it is submitted: it may be done at once.
-      waiting.push_back(built);
-      submitted = true;
-      try {
-        submit(pool, std::move(built), true);
-      } catch (...) {
-        waiting.pop_back();
-        throw;
-      }
-      in_flight += count;
     }
   }
 
-  /// The job whose items come next; false: there are no more.
-  bool advance() {
+  void pull_rest(thread_input& input, const deadline& until) {
+    const std::size_t bound = pool->options().max_queued;
+    while (!at_end()) {
+      if (until && *until <= std::chrono::steady_clock::now()) {
+        exhausted = true;
+        stopped_by = not_submitted_in_time();
+        return;
+      }
+      // How long the items take is hardly known when most are pulled. The first results are wanted
+      // early, and a million must not be a million jobs: a job is small next to what is before it.
+      std::size_t most = job_items;
+      if (!slow_input) {
+        most = std::max(most, std::min<std::size_t>(max_job_items, pulled / 64));
+      }
+      if (how.map.chunk > 1) {
+        most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
+      }
+      if (!submit_next(input, bound == 0 ? most : std::min(most, bound), until)) {
+        return;
+      }
+    }
+  }
+
+  /// Makes the next job current. False: there is none.
+  bool next_job(thread_input& input) {
+    const std::size_t handed_out_now = current ? current->count() : 0;
+    current.reset();
+    next_item = 0;
+    std::unique_lock lock{turn};
+    in_flight -= handed_out_now;
+    fill(input);
     if (waiting.empty()) {
+      if (stopped_by && !given_up) {
+        std::rethrow_exception(std::exchange(stopped_by, nullptr));
+      }
       return false;
     }
-    if (how.ordered) {
-      if (!waiting.front()->wait(how.until)) {
+    auto found = waiting.begin();
+    if (!how.ordered) {
+      lock.unlock();
+      const thread_job* const first = wait_any();
+      lock.lock();
+      if (first == nullptr) {
+        lock.unlock();
         give_up();
       }
-      current = std::move(waiting.front());
-      waiting.pop_front();
-      return true;
+      found = std::find_if(waiting.begin(), waiting.end(),
+                           [first](const auto& one) { return one.get() == first; });
     }
-    const thread_job* const first = wait_any();
-    const auto found = std::find_if(waiting.begin(), waiting.end(),
-                                    [first](const auto& one) { return one.get() == first; });
     current = std::move(*found);
     waiting.erase(found);
     return true;
   }
 
+  /// The next job that ended; null: the time was over first.
   thread_job* wait_any() {
     if (wait_helper::of_this_thread() != nullptr) {
       // A worker does other work meanwhile, so it needs something to wait for.
@@ -356,29 +423,32 @@ struct thread_map::state {
         return one;
       }
       if (!futex_wait(group->bell()->word, seen, how.until) && how.until) {
-        if (thread_job* const one = group->any()) {
-          return one;
-        }
-        give_up();
+        return group->any();
       }
     }
   }
 
   [[noreturn]] void give_up() {
-    cancel_all();
-    waiting.clear();
-    exhausted = true;
-    input_error = nullptr;
-    throw timeout_error{
-        "troupe: the next result of the map was not there in time: what had not "
-        "begun is cancelled, and what runs was asked to stop",
-        task_ran::maybe};
+    if (!given_up.exchange(true)) {
+      cancel_all();
+    }
+    throw_result_late();
   }
 
   void cancel_all() {
     group->cut_all();
+    std::deque<std::shared_ptr<thread_job>> all;
+    if (std::unique_lock lock{turn, std::defer_lock}; !turn.is_mine() && lock.try_lock()) {
+      all = waiting;
+      if (!how.ordered && given_up) {
+        waiting.clear();
+      }
+    }  // else what is being pulled finds that it was cut
+    if (current) {
+      all.push_front(current);
+    }
     // From the end, so that nothing begins meanwhile.
-    for (auto one = waiting.rbegin(); one != waiting.rend(); ++one) {
+    for (auto one = all.rbegin(); one != all.rend(); ++one) {
       pool->cancel_rest(**one,
                         "cancelled before it began: another item of its map failed, or the map "
                         "was given up");
@@ -391,42 +461,110 @@ thread_map::thread_map(thread_core_ptr pool, const settings& how)
     : state_{std::make_unique<state>(std::move(pool), how)} {}
 
 thread_map::~thread_map() {
-  state& s = *state_;
-  // An item that has a value was left by its own thread; one that failed may have been given up.
-  const bool all_have_values = s.exhausted && s.waiting.empty() && !s.group->was_cut() &&
-                               s.group->failed_items.load() == 0 &&
-                               s.group->cancelled_items.load() == 0;
-  if (!s.submitted || all_have_values) {
-    return;
-  }
-  s.cancel_all();
-  s.pool->wait_until_nothing_runs(*s.group);
+  abandon();
 }
 
 void thread_map::prefetch(thread_input& input) {
+  const std::lock_guard lock{state_->turn};
   state_->fill(input);
+}
+
+void thread_map::pull_rest(thread_input& input, const deadline& until, bool patient) noexcept {
+  state& s = *state_;
+  if (s.turn.is_mine()) {
+    return;  // the input itself asks for it
+  }
+  std::unique_lock lock{s.turn, std::defer_lock};
+  if (patient) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return;
+  }
+  try {
+    s.pull_rest(input, until);
+  } catch (...) {
+    s.exhausted = true;
+    s.stopped_by = std::current_exception();
+  }
+}
+
+void thread_map::throw_if_refused() const {
+  const std::lock_guard lock{state_->turn};
+  if (state_->refused && state_->waiting.empty()) {
+    std::rethrow_exception(state_->stopped_by);
+  }
+}
+
+void thread_map::abandon() noexcept {
+  state& s = *state_;
+  // What nobody has begun to read of a map that runs unread goes on, unless an exception leaves the
+  // frame that the function may refer to.
+  const bool ends =
+      s.begun || !s.how.run_unread || std::uncaught_exceptions() > s.exceptions_before;
+  // An item that has a value was left by its own thread; one that failed may have been given up.
+  const bool all_have_values = s.read_to_end && !s.group->was_cut() &&
+                               s.group->failed_items.load() == 0 &&
+                               s.group->cancelled_items.load() == 0;
+  if (ends && !all_have_values) {
+    s.given_up = true;  // so that another thread that is pulling stops
+    s.cancel_all();
+  }
+  std::deque<std::shared_ptr<thread_job>> dropped;
+  bool may_run = false;
+  {
+    std::unique_lock lock{s.turn, std::defer_lock};
+    if (!s.turn.is_mine()) {
+      lock.lock();
+    }
+    may_run = s.submitted;
+    s.exhausted = true;
+    s.stopped_by = nullptr;
+    dropped.swap(s.waiting);
+  }
+  s.current.reset();
+  if (ends && may_run && !all_have_values) {
+    s.pool->wait_until_nothing_runs(*s.group);
+  }
+}
+
+void thread_map::finish(thread_input& input) noexcept {
+  state& s = *state_;
+  if (s.how.run_unread && !s.begun) {
+    if (std::uncaught_exceptions() <= s.exceptions_before) {
+      pull_rest(input, std::nullopt, true);
+    }
+    std::exception_ptr why;
+    if (!s.turn.is_mine()) {
+      const std::lock_guard lock{s.turn};
+      why = s.stopped_by;
+    }
+    log_unread(why);
+  }
+  abandon();
 }
 
 const thread_map::place* thread_map::next(thread_input& input) {
   state& s = *state_;
-  if (!s.current || s.next_item == s.current->count()) {
-    s.current.reset();
-    s.next_item = 0;
-    s.fill(input);
-    if (!s.advance()) {
-      if (s.input_error) {
-        std::rethrow_exception(std::exchange(s.input_error, nullptr));
-      }
+  if (s.turn.is_mine()) {
+    throw_input_reads_map();
+  }
+  s.begun = true;
+  if (!s.current || s.next_item >= s.current->count()) {
+    if (!s.next_job(input)) {
+      s.read_to_end = true;
       return nullptr;
     }
-    if (s.how.all_or_nothing) {
-      // The first one in input order: a failure cuts off only what comes after it.
-      s.current->rethrow_failure();
-    }
   }
-  s.handed_out = {s.current.get(), s.next_item};
-  ++s.next_item;
-  --s.in_flight;
+  if (!s.current->wait(s.how.until)) {
+    ++s.next_item;  // it throws at the position of each result that is not there
+    s.give_up();
+  }
+  const std::uint32_t which = s.next_item++;
+  if (s.how.all_or_nothing && which == 0) {
+    // The first one in input order: a failure cuts off only what comes after it.
+    s.current->rethrow_failure();
+  }
+  s.handed_out = {s.current.get(), which};
   return &s.handed_out;
 }
 
@@ -457,7 +595,7 @@ std::shared_ptr<future_state> thread_map::run_async(thread_input& input) {
     }
   }
   if (!problem) {
-    problem = std::exchange(s.input_error, nullptr);
+    problem = std::exchange(s.stopped_by, nullptr);
   }
   if (problem) {
     all->cancel_all();

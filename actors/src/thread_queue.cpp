@@ -40,7 +40,7 @@ thread_core::worker* thread_core::worker_of_this_thread() const noexcept {
   return here != nullptr && &here->core == this ? here : nullptr;
 }
 
-bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
+bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block, const deadline& until) {
   const std::uint32_t count = job->count_;
   if (job->repeats()) {
     if (const std::string type = job->unrepeatable(); !type.empty()) {
@@ -68,7 +68,7 @@ bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
       if (options_.max_queued == 0 || now == 0 || now + count <= options_.max_queued) {
         break;
       }
-      if (!may_block) {
+      if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
         return false;
       }
       if (worker* const self = worker_of_this_thread()) {
@@ -86,7 +86,11 @@ bool thread_core::submit(std::shared_ptr<thread_job> job, bool may_block) {
       }
       blocked_.fetch_add(1);
       if (queued_.load() == now) {
-        room_.wait(lock);
+        if (until) {
+          room_.wait_until(lock, *until);
+        } else {
+          room_.wait(lock);
+        }
       }
       blocked_.fetch_sub(1);
     }

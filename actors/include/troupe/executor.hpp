@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/open_map.hpp"
 #include "troupe/detail/shutdown.hpp"
 #include "troupe/detail/zip.hpp"
 #include "troupe/future.hpp"
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <ranges>
 #include <type_traits>
@@ -22,8 +24,8 @@ namespace troupe {
 struct executor_map_options {
   /// Items per message; 0 adapts to the measured task time. Outcomes are per item in any case.
   std::size_t chunk = 0;
-  /// Items that may be taken from the input before their results were given out; 0: as many as keep
-  /// the workers busy.
+  /// Not 0: lazy. Items that may be taken from the input before their results were read; what was
+  /// not taken when the executor ends never runs. 0: all items run, see map.
   std::size_t window = 0;
   /// From the call of map until the last result is given out. Unset: no limit.
   std::optional<std::chrono::milliseconds> timeout{};
@@ -62,7 +64,7 @@ struct executor_access {
 
   template <class Self, class F, class Zip>
   static auto map(submissions<Self>& pool, F function, Zip zip, const map_options& how,
-                  const deadline& until) {
+                  const deadline& until, open_maps& open) {
     using shape = starred<F, typename Zip::value>;
     if constexpr (std::is_void_v<typename shape::result>) {
       map_session session{pool.core(),
@@ -75,18 +77,18 @@ struct executor_access {
         }
       }
     } else {
-      map_range<Zip, shape> results{pool.core(),
-                                    encode_callable_for<shape>(pool.core(), function),
-                                    std::move(zip),
-                                    {how, pool.options(), true, false, true, until}};
-      results.prefetch();
-      return results;
+      return begun<Zip>(
+          std::make_shared<map_results<Zip, shape>>(
+              pool.core(), encode_callable_for<shape>(pool.core(), function), std::move(zip),
+              map_session::settings{how, pool.options(), true, false, true, until,
+                                    runs_whole<Zip>(how)}),
+          how, until, open);
     }
   }
 
   template <class Self, class F, class Zip>
   static auto map(local_submissions<Self>& pool, F function, Zip zip, const map_options& how,
-                  const deadline& until) {
+                  const deadline& until, open_maps& open) {
     using shape = local_starred<F, typename Zip::value>;
     if constexpr (std::is_void_v<typename shape::result>) {
       thread_map session{pool.core(), {how, pool.options(), true, true, false, until}};
@@ -94,13 +96,37 @@ struct executor_access {
       while (session.next(input) != nullptr) {
       }
     } else {
-      local_map_range<Zip, shape, F> results{pool.core(),
-                                             std::move(function),
-                                             std::move(zip),
-                                             {how, pool.options(), true, false, true, until}};
-      results.prefetch();
-      return results;
+      return begun<Zip>(
+          std::make_shared<local_map_results<Zip, shape, F>>(
+              pool.core(), std::move(function), std::move(zip),
+              thread_map::settings{how, pool.options(), true, false, true, until,
+                                   runs_whole<Zip>(how)}),
+          how, until, open);
     }
+  }
+
+ private:
+  /// All items run, whether results are read or not.
+  template <class Zip>
+  static bool runs_whole(const map_options& how) {
+    return !Zip::endless && how.window == 0;
+  }
+
+  template <class Zip, class Results>
+  static auto begun(std::shared_ptr<Results> results, const map_options& how, const deadline& until,
+                    open_maps& open) {
+    if (Zip::all_sized && runs_whole<Zip>(how)) {
+      results->pull_rest(until, true);
+    } else {
+      results->prefetch();
+    }
+    results->session().throw_if_refused();
+    if (!Zip::all_sized && runs_whole<Zip>(how)) {
+      open.add(results);
+    }
+    using range = std::conditional_t<Zip::endless, lazy_range<Results, typename Results::result>,
+                                     pulled_range<Results, typename Results::result>>;
+    return range{std::move(results)};
   }
 };
 
@@ -120,25 +146,41 @@ class executor_calls {
   }
   /// As submit, but never blocks: nothing if `max_queued` tasks are waiting already.
   template <class F, class... Args>
-  auto try_submit(F&& function, Args&&... args) {
+  [[nodiscard("nothing: the task was not taken")]] auto try_submit(F&& function, Args&&... args) {
     return target().try_apply_async(std::forward<F>(function), std::forward<Args>(args)...);
   }
 
   /// A range of `function(x, y, ...)` for the items of all ranges side by side, up to the end of
-  /// the shortest: results in input order, computed ahead of the iteration within a bounded window.
+  /// the shortest: results in input order. All items run, whether the results are read or not.
   ///
-  /// Follows: Python's Executor.map, except that the input is pulled lazily: `.window` items now
-  ///          (Python's buffersize, which has no bound unless asked for), further ones as results
-  ///          are taken. An item's exception comes at its position, and the iteration can go on.
-  ///          Single pass. Lvalue inputs must outlive the result, as with views.
-  /// Shape:   a void function gives void, and is waited for here.
+  /// Follows: Python's Executor.map: ranges whose sizes are known (std::ranges::sized_range, all of
+  ///          them) are pulled and submitted before map returns. Others are pulled through a window:
+  ///          some items now, more as results are read, and the rest when `shutdown` is called
+  ///          (without `.cancel_pending`), when the scope of the executor ends, or when a range of
+  ///          which nothing was read is destroyed, on the thread that does it.
+  /// Lazy:    with `.window` (Python's buffersize), and if no range has an end (its sentinel is
+  ///          std::unreachable_sentinel_t), items are pulled as results are read only. Those that
+  ///          were not pulled when the executor ends are dropped: pool_closed behind the results of
+  ///          the others. Give a `.window` where a range never ends and its type does not tell.
+  /// Results: may be read after the executor has ended, and after the system has. They wait in
+  ///          memory, and so do the arguments of items that have not begun: with `.window` both are
+  ///          bounded. Single pass: each begin() goes on where the last ended.
+  /// Failures: an item's exception is thrown by `*` at its position. What pulling or submitting
+  ///          throws comes from begin() or ++ behind the results of all items before it; `*` then
+  ///          throws the same again, and ++ goes on. `*` at the end throws error{no_state}.
+  /// Lifetime: inputs that are lvalues, and what views refer to, must live until they are pulled to
+  ///          the end, or else until the result is destroyed; rvalues are moved in. What the function
+  ///          refers to must live until the items have run: the end of the executor waits for them.
+  /// Shape:   a void function gives void, and is waited for here; what follows a failure is cancelled.
   /// Units:   `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`; see executor_map_options.
-  /// Blocks:  on ++ until the next result is in.
-  /// Throws:  on ++ timeout_error once `.timeout` has passed and the next result is not there; what
-  ///          has not begun is cancelled then; on threads what runs is asked to stop, in processes
-  ///          it goes on.
-  /// Destroyed early: what has not begun is cancelled. On threads what runs is asked to stop, and
-  ///          waited for, as by thread_pool::imap.
+  /// Blocks:  while `max_queued` tasks are waiting, in map and wherever the rest is pulled; on begin
+  ///          and ++ until the next result is in.
+  /// Throws:  pool_closed, pool_broken and encode errors of the function from map itself;
+  ///          timeout_error instead of each result that is not there once `.timeout` has passed: what
+  ///          has not begun is cancelled then; on threads what runs is asked to stop, in processes it
+  ///          goes on; and results that are there can still be read with ++.
+  /// Destroyed early, after begin() or by an exception: what has not begun is cancelled. On threads
+  ///          what runs is asked to stop, and waited for, as by thread_pool::imap.
   template <class F, std::ranges::viewable_range Range, std::ranges::viewable_range... More>
   auto map(F function, Range&& range, More&&... more) {
     return map(executor_map_options{}, std::move(function), std::forward<Range>(range),
@@ -151,7 +193,8 @@ class executor_calls {
     return executor_access::map(
         target(), std::move(function),
         zip_view<std::views::all_t<Ranges>...>{std::views::all(std::forward<Ranges>(ranges))...},
-        map_options{.chunk = how.chunk, .window = how.window}, until);
+        map_options{.chunk = how.chunk, .window = how.window}, until,
+        static_cast<Self*>(this)->open());
   }
 
  private:
@@ -181,9 +224,12 @@ class executor_with : public detail::executor_calls<executor_with<Pool>> {
   friend class basic_executor<Pool>;
   friend class detail::executor_calls<executor_with<Pool>>;
   using pool_with_options = decltype(std::declval<const Pool&>().with(task_options{}));
-  explicit executor_with(pool_with_options target) : target_{std::move(target)} {}
+  executor_with(pool_with_options target, std::shared_ptr<detail::open_maps> open)
+      : target_{std::move(target)}, open_{std::move(open)} {}
+  detail::open_maps& open() { return *open_; }
 
   pool_with_options target_;
+  std::shared_ptr<detail::open_maps> open_;
 };
 
 /// Runs functions in workers and lets its scope end only when they have ended.
@@ -212,14 +258,16 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
 
   /// The same executor, with these options for what is submitted through the result.
   [[nodiscard]] executor_with<Pool> with(const task_options& how) const {
-    return executor_with<Pool>{target_.with(how)};
+    return executor_with<Pool>{target_.with(how), end_.open()};
   }
 
   /// No new work; what is queued or running finishes, and the workers leave. May be called again,
-  /// for example first without waiting.
+  /// for example first without waiting. First the rest of every map that has one is pulled and
+  /// submitted here, see map; not with `.cancel_pending`, and not longer than until the deadline.
   ///
   /// Follows: Python's shutdown(wait, cancel_futures), with a deadline and a report.
-  /// Blocks:  with `.wait` until all is done and all callbacks have run.
+  /// Blocks:  with `.wait` until all is done and all callbacks have run; without it while inputs of
+  ///          maps are pulled.
   /// Throws:  error{would_deadlock} from a task of a thread pool that is to wait for itself.
   shutdown_report shutdown(const shutdown_options& how) { return end_.shutdown(how); }
   shutdown_report shutdown() { return end_.shutdown({}); }
@@ -238,6 +286,7 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
 
  private:
   friend class detail::executor_calls<basic_executor<Pool>>;
+  detail::open_maps& open() { return *end_.open(); }
 
   Pool target_;
   detail::executor_end end_;

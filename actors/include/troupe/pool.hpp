@@ -54,6 +54,7 @@ class submissions {
 
   /// As apply_async, but never blocks: nothing if `max_queued` tasks are waiting already.
   template <class F, class... Args>
+  [[nodiscard("nothing: the task was not taken")]]
   std::optional<future<task_result_t<F, Args...>>> try_apply_async(F function,
                                                                    const Args&... args) {
     auto state = try_submit(core(), encode_call(function, args...), options());
@@ -112,13 +113,16 @@ class submissions {
     return run_map_async<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
   }
 
-  /// A range of results in input order, computed ahead of the iteration within a bounded window.
+  /// A range of results in input order, computed ahead of the iteration within a bounded window:
+  /// begin() starts it, and what is not read is not computed.
   ///
-  /// Follows: Python's Pool.imap with buffersize; an item's exception comes at its position, and
-  /// the
-  ///          iteration can go on. Single pass. An lvalue input must outlive the result, as with
-  ///          views.
-  /// Blocks:  on ++ until the next result is in.
+  /// Follows: Python's Pool.imap with buffersize. Single pass: each begin() goes on where the last
+  ///          ended. An lvalue input must outlive the result, as with views.
+  /// Failures: an item's exception is thrown by `*` at its position, and ++ goes on. What pulling or
+  ///          submitting throws comes from begin() or ++ behind the results of all items before it;
+  ///          `*` then throws the same again, and ++ goes on, here to the end. `*` at the end throws
+  ///          error{no_state}. Iterators that outlive the range are at the end.
+  /// Blocks:  on begin and ++ until the next result is in.
   /// Destroyed early: what has not begun is cancelled.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
@@ -185,10 +189,10 @@ class submissions {
   auto run_imap(const F& function, Range&& range, const map_options& how, bool ordered) {
     using view = std::views::all_t<Range>;
     using shape = plain<F, std::ranges::range_value_t<view>>;
-    return map_range<view, shape>{core(),
-                                  encode_callable_for<shape>(core(), function),
-                                  std::views::all(std::forward<Range>(range)),
-                                  {how, options(), ordered, false, true, {}}};
+    return map_range<view, shape>{std::make_shared<map_results<view, shape>>(
+        core(), encode_callable_for<shape>(core(), function),
+        std::views::all(std::forward<Range>(range)),
+        map_session::settings{how, options(), ordered, false, true, {}, false})};
   }
 };
 

@@ -79,7 +79,7 @@ class local_submissions {
   /// As apply_async, but never blocks: nothing if `max_queued` tasks are waiting already. (What was
   /// moved in is gone then.)
   template <class F, class... Args>
-  auto try_apply_async(F&& function, Args&&... args) {
+  [[nodiscard("nothing: the task was not taken")]] auto try_apply_async(F&& function, Args&&... args) {
     return run_one(false, std::forward<F>(function), std::forward<Args>(args)...);
   }
 
@@ -141,13 +141,13 @@ class local_submissions {
                                                                               range, how);
   }
 
-  /// A range of results in input order, computed ahead of the iteration within a bounded window.
+  /// A range of results in input order, computed ahead of the iteration within a bounded window:
+  /// begin() starts it, and what is not read is not computed. `*` moves the result out.
   ///
-  /// Follows: pool::imap; an item's exception comes at its position, and the iteration can go on.
-  ///          Single pass. An lvalue input must outlive the result, as with views.
-  /// Blocks:  on ++ until the next result is in. The destructor, until nothing of it runs any more
-  ///          (in a task of this pool other tasks run meanwhile), so `function` may refer to the
-  ///          frame that the range is in. What is on the destroying thread's own stack is left.
+  /// Follows: pool::imap, also in what becomes of failures and of iterators.
+  /// Blocks:  on begin and ++ until the next result is in. The destructor, until nothing of it runs
+  ///          any more (in a task of this pool other tasks run meanwhile), so `function` may refer to
+  ///          the frame that the range is in. What is on the destroying thread's own stack is left.
   /// Destroyed early: what has not begun is cancelled, and what runs is asked to stop.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
@@ -217,10 +217,9 @@ class local_submissions {
   auto run_imap(F function, Range&& range, const map_options& how, bool ordered) {
     using view = std::views::all_t<Range>;
     using shape = local_plain<F, std::ranges::range_value_t<view>>;
-    return local_map_range<view, shape, F>{core(),
-                                           std::move(function),
-                                           std::views::all(std::forward<Range>(range)),
-                                           {how, options(), ordered, false, true, {}}};
+    return local_map_range<view, shape, F>{std::make_shared<local_map_results<view, shape, F>>(
+        core(), std::move(function), std::views::all(std::forward<Range>(range)),
+        thread_map::settings{how, options(), ordered, false, true, {}, false})};
   }
 };
 

@@ -114,45 +114,48 @@ auto wait(Range&& range, return_when when = return_when::all_completed) {
   return wait(std::forward<Range>(range), detail::deadline{}, when);
 }
 
-/// What `as_completed` returns: futures in the order they end.
+namespace detail {
+
+/// What a completed_range and its iterators share.
 template <class T>
-class completed_range {
+class completed_futures {
  public:
-  completed_range(std::vector<future<T>> futures, detail::deadline until)
-      : futures_{std::move(futures)},
-        ends_{std::make_unique<detail::completions>(detail::states_of(futures_))},
-        until_{until} {}
+  completed_futures(std::vector<future<T>> futures, deadline until)
+      : futures_{std::move(futures)}, ends_{states_of(futures_)}, until_{until} {}
 
-  /// The range keeps no reference to what it gave: when the caller drops it, its result is freed.
-  using iterator = detail::pull_iterator<completed_range, future<T>>;
-
-  /// Once only.
-  iterator begin() {
-    advance();
-    return iterator{this};
-  }
-  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
-
- private:
-  friend iterator;
+  /// No state at the end, and after `advance` threw.
   [[nodiscard]] future<T> take() const { return current_; }
   [[nodiscard]] bool at_end() const { return !current_.valid(); }
   void advance() {
     current_ = {};
-    if (ends_->left() == 0) {
+    if (ends_.left() == 0) {
       return;
     }
-    const auto ended = ends_->next(until_);
+    const auto ended = ends_.next(until_);
     if (!ended) {
-      detail::throw_unfinished(ends_->left(), ends_->count());
+      throw_unfinished(ends_.left(), ends_.count());
     }
     current_ = std::exchange(futures_[*ended], {});
   }
+  void finish() noexcept { current_ = {}; }
 
+ private:
   std::vector<future<T>> futures_;
-  std::unique_ptr<detail::completions> ends_;
-  detail::deadline until_;
+  completions ends_;
+  deadline until_;
   future<T> current_;
+};
+
+}  // namespace detail
+
+/// What `as_completed` returns: futures in the order they end, once. It keeps no reference to what
+/// it gave: when the caller drops it, its result is freed.
+template <class T>
+class completed_range : public detail::pulled_range<detail::completed_futures<T>, future<T>> {
+ public:
+  completed_range(std::vector<future<T>> futures, detail::deadline until)
+      : detail::pulled_range<detail::completed_futures<T>, future<T>>{
+            std::make_shared<detail::completed_futures<T>>(std::move(futures), until)} {}
 };
 
 /// The futures in the order they end: `for (auto f : troupe::as_completed(futures))`.

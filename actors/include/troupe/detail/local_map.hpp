@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/open_map.hpp"
 #include "troupe/detail/pull_iterator.hpp"
 #include "troupe/detail/thread_task.hpp"
 
@@ -27,23 +28,24 @@ class local_input final : public thread_input {
   local_input(View& view, F function)
       : function_{std::make_shared<const shared_function<F>>(
             shared_function<F>{std::move(function)})},
-        it_{std::ranges::begin(view)},
-        end_{std::ranges::end(view)} {}
+        view_{view} {}
 
   std::shared_ptr<thread_job> open(const thread_core_ptr& pool, const options_ptr& how,
                                    std::size_t most) override {
     return std::make_shared<block>(pool, how, function_, most);
   }
   bool pull(thread_job& into) override {
-    // Advanced only when the next one is wanted: an input iterator must not block for an item
-    // early.
-    if (!std::exchange(first_, false)) {
-      ++it_;
+    // Begun and advanced only when the next one is wanted: an input iterator must not block for an
+    // item early.
+    if (!at_) {
+      at_.emplace(position{std::ranges::begin(view_), std::ranges::end(view_)});
+    } else {
+      ++at_->it;
     }
-    if (it_ == end_) {
+    if (at_->it == at_->end) {
       return false;
     }
-    static_cast<block&>(into).add(*it_);
+    static_cast<block&>(into).add(*at_->it);
     return true;
   }
   std::size_t seal(thread_job& filled) override { return static_cast<block&>(filled).seal(); }
@@ -66,17 +68,21 @@ class local_input final : public thread_input {
   }
 
  private:
+  struct position {
+    std::ranges::iterator_t<View> it;
+    std::ranges::sentinel_t<View> end;
+  };
   std::shared_ptr<const shared_function<F>> function_;
-  std::ranges::iterator_t<View> it_;
-  std::ranges::sentinel_t<View> end_;
-  bool first_ = true;
+  View& view_;
+  std::optional<position> at_;
 };
 
 inline void take_nothing(const future_state&) {}
 
-/// What imap returns: results as they are asked for, from an input pulled through a bounded window.
+/// What a range of results and its iterators share: results as they are asked for, from an input
+/// pulled through a bounded window or all at once.
 template <class View, class Shape, class F>
-class local_map_range {
+class local_map_results final : public open_map {
   using input = local_input<Shape, F, View>;
 
  public:
@@ -84,46 +90,37 @@ class local_map_range {
   static_assert(!std::is_void_v<result>,
                 "troupe: imap of a function that returns void yields nothing to iterate: use map");
 
-  local_map_range(const thread_core_ptr& pool, F function, View view, thread_map::settings how)
-      : state_{std::make_unique<shared_state>(pool, std::move(function), std::move(view), how)} {}
+  local_map_results(const thread_core_ptr& pool, F function, View view, thread_map::settings how)
+      : view_{std::move(view)}, input_{view_, std::move(function)}, session_{pool, how} {}
 
-  /// Each result itself, moved out: once for each position. Or throws the item's exception.
-  using iterator = pull_iterator<local_map_range, result>;
-
-  /// Once only: the results are not kept.
-  iterator begin() {
-    advance();
-    return iterator{this};
+  void advance() {
+    cursor_.advance([this] { return session_.next(input_); });
   }
-  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+  /// The result itself, moved out: once for each position. Or throws the item's exception.
+  result take() { return input::take(cursor_.here()); }
+  [[nodiscard]] bool at_end() const noexcept { return cursor_.at_end(); }
 
-  /// Begins now and not with `begin`.
-  void prefetch() { state_->session.prefetch(state_->started()); }
+  thread_map& session() noexcept { return session_; }
+  void prefetch() { session_.prefetch(input_); }
+  void pull_rest(const deadline& until, bool patient) noexcept override {
+    session_.pull_rest(input_, until, patient);
+  }
+  /// The range goes.
+  void finish() noexcept {
+    session_.finish(input_);
+    cursor_.end();
+  }
 
  private:
-  struct shared_state {
-    shared_state(const thread_core_ptr& pool, F f, View v, const thread_map::settings& how)
-        : view{std::move(v)}, function{std::move(f)}, session{pool, how} {}
-    input& started() {
-      if (!from) {
-        from.emplace(view, std::move(function));
-      }
-      return *from;
-    }
-    View view;
-    F function;
-    std::optional<input> from;
-    thread_map session;
-    const thread_map::place* current = nullptr;
-  };
-
-  friend iterator;
-  void advance() { state_->current = state_->session.next(state_->started()); }
-  result take() { return input::take(*state_->current); }
-  [[nodiscard]] bool at_end() const { return state_->current == nullptr; }
-
-  std::unique_ptr<shared_state> state_;
+  View view_;
+  input input_;
+  thread_map session_;
+  result_cursor<thread_map::place> cursor_;
 };
+
+/// What imap returns.
+template <class View, class Shape, class F>
+using local_map_range = lazy_range<local_map_results<View, Shape, F>, typename Shape::result>;
 
 /// The task that a call becomes.
 template <class F, class... Args>

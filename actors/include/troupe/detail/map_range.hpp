@@ -3,6 +3,7 @@
 
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
+#include "troupe/detail/open_map.hpp"
 #include "troupe/detail/pool_core.hpp"
 #include "troupe/detail/pull_iterator.hpp"
 #include "troupe/future.hpp"
@@ -64,26 +65,31 @@ job_builder encode_callable_for(const pool_ptr& pool, const F& function) {
 template <class Shape, class View>
 class input_walk {
  public:
-  explicit input_walk(View& view) : it_{std::ranges::begin(view)}, end_{std::ranges::end(view)} {}
+  explicit input_walk(View& view) : view_{view} {}
 
   bool operator()(job_builder& job) {
-    // Advanced only when the next one is wanted: an input iterator must not block for an item
-    // early.
-    if (!std::exchange(first_, false)) {
-      ++it_;
+    // Begun and advanced only when the next one is wanted: an input iterator must not block for an
+    // item early.
+    if (!at_) {
+      at_.emplace(place{std::ranges::begin(view_), std::ranges::end(view_)});
+    } else {
+      ++at_->it;
     }
-    if (it_ == end_) {
+    if (at_->it == at_->end) {
       return false;
     }
-    decltype(auto) item = *it_;
+    decltype(auto) item = *at_->it;
     job.item([&](byte_sink& sink) { Shape::arguments(sink, item); });
     return true;
   }
 
  private:
-  std::ranges::iterator_t<View> it_;
-  std::ranges::sentinel_t<View> end_;
-  bool first_ = true;
+  struct place {
+    std::ranges::iterator_t<View> it;
+    std::ranges::sentinel_t<View> end;
+  };
+  View& view_;
+  std::optional<place> at_;
 };
 
 template <class R>
@@ -95,52 +101,45 @@ R take_item(const map_session::item& item) {
   return decode_result<R>(item.value);
 }
 
-/// What imap returns: results as they are asked for, from an input pulled through a bounded window.
+/// What a range of results and its iterators share: results as they are asked for, from an input
+/// pulled through a bounded window or all at once.
 template <class View, class Shape>
-class map_range {
+class map_results final : public open_map {
  public:
   using result = typename Shape::result;
   static_assert(!std::is_void_v<result>,
                 "troupe: imap of a function that returns void yields nothing to iterate: use map");
 
-  map_range(const pool_ptr& pool, job_builder callable, View view, map_session::settings how)
-      : state_{std::make_unique<shared_state>(pool, std::move(callable), std::move(view), how)} {}
+  map_results(const pool_ptr& pool, job_builder callable, View view, map_session::settings how)
+      : view_{std::move(view)}, input_{view_}, session_{pool, std::move(callable), how} {}
 
-  /// Decodes each result, or throws the item's exception.
-  using iterator = pull_iterator<map_range, result>;
-
-  /// Once only: the results are not kept.
-  iterator begin() {
-    advance();
-    return iterator{this};
+  void advance() {
+    cursor_.advance([this] { return session_.next(input_); });
   }
-  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+  /// Decodes the result, or throws the item's exception.
+  [[nodiscard]] result take() const { return take_item<result>(cursor_.here()); }
+  [[nodiscard]] bool at_end() const noexcept { return cursor_.at_end(); }
 
-  /// Begins now and not with `begin`.
-  void prefetch() { state_->session.prefetch(started()); }
+  map_session& session() noexcept { return session_; }
+  void prefetch() { session_.prefetch(input_); }
+  void pull_rest(const deadline& until, bool patient) noexcept override {
+    session_.pull_rest(input_, until, patient);
+  }
+  /// The range goes.
+  void finish() noexcept {
+    session_.finish(input_);
+    cursor_.end();
+  }
 
  private:
-  struct shared_state {
-    shared_state(const pool_ptr& pool, job_builder callable, View v, map_session::settings how)
-        : view{std::move(v)}, session{pool, std::move(callable), how} {}
-    View view;
-    map_session session;
-    std::optional<input_walk<Shape, View>> input;
-    const map_session::item* current = nullptr;
-  };
-
-  input_walk<Shape, View>& started() {
-    if (!state_->input) {
-      state_->input.emplace(state_->view);
-    }
-    return *state_->input;
-  }
-  friend iterator;
-  void advance() { state_->current = state_->session.next(started()); }
-  result take() const { return take_item<result>(*state_->current); }
-  [[nodiscard]] bool at_end() const { return state_->current == nullptr; }
-
-  std::unique_ptr<shared_state> state_;
+  View view_;
+  input_walk<Shape, View> input_;
+  map_session session_;
+  result_cursor<map_session::item> cursor_;
 };
+
+/// What imap returns.
+template <class View, class Shape>
+using map_range = lazy_range<map_results<View, Shape>, typename Shape::result>;
 
 }  // namespace troupe::detail

@@ -125,16 +125,20 @@ class map_session {
     bool streamed = false;
     /// When results must be there; then timeout_error.
     deadline until{};
+    /// All items run, even if nobody reads any result.
+    bool run_unread = false;
   };
 
   map_session(pool_ptr pool, job_builder callable, settings how);
-  /// Cancels what has not begun.
+  /// As abandon.
   ~map_session();
   map_session(const map_session&) = delete;
   map_session& operator=(const map_session&) = delete;
 
-  /// The next item's result. Null: the input is used up and every result was handed out.
-  /// Throws:  what the puller threw, after the results of all items before that one.
+  /// The next item's result. Null: the input is used up and every result was handed out. May be
+  /// called again after it threw.
+  /// Throws:  what pulling or submitting threw, after the results of all items before that one;
+  ///          timeout_error instead of each result that is not there when the time is over.
   struct item {
     std::span<const std::byte> value;
     const failure* failed = nullptr;
@@ -143,6 +147,16 @@ class map_session {
   const item* next(const puller& pull);
   /// Begins before the first `next`.
   void prefetch(const puller& pull);
+  /// Pulls all that is left and submits it: on any thread, also while another is in `next`. Without
+  /// patience not if that is pulling. Errors come out of `next`, as when it pulls.
+  void pull_rest(const puller& pull, const deadline& until, bool patient) noexcept;
+  /// Throws why the first submission was refused, if it was.
+  void throw_if_refused() const;
+  /// Nobody reads results any more. Cancels what has not begun, if somebody ever did.
+  void abandon() noexcept;
+  /// The same; with `run_unread`, if nobody read any result and no exception unwinds the caller, the
+  /// rest is pulled first.
+  void finish(const puller& pull) noexcept;
 
   /// Pulls the whole input now and makes one future of it.
   std::shared_ptr<future_state> run_async(const puller& pull);

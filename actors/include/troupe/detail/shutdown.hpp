@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/open_map.hpp"
 #include "troupe/detail/pool_core.hpp"
 #include "troupe/detail/thread_core.hpp"
 
@@ -28,6 +29,9 @@ class executor_end {
   /// For the destructor: waits for all; drops what has not begun if an exception unwinds that the
   /// executor was made before.
   void end() noexcept;
+
+  /// Maps whose input it pulls before it ends.
+  [[nodiscard]] const std::shared_ptr<open_maps>& open() const noexcept;
 
  private:
   struct state;

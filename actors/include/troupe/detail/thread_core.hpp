@@ -186,8 +186,9 @@ class thread_job : public future_state {
 // ---- what the templates call -------------------------------------------------------------------
 
 thread_core_ptr make_thread_pool(const thread_pool_options& options);
-/// False: the queue is full, and it may not block.
-bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block);
+/// False: the queue is full, and it may not block, or was full until then.
+bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block,
+            const deadline& until = {});
 class room_turn;
 std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool);
 void close(const thread_core_ptr& pool);
@@ -231,12 +232,12 @@ class thread_map {
     bool streamed = false;
     /// When results must be there; then timeout_error.
     deadline until{};
+    /// All items run, even if nobody reads any result.
+    bool run_unread = false;
   };
 
   thread_map(thread_core_ptr pool, const settings& how);
-  /// Cancels what has not begun, asks what runs to stop, and waits until nothing of the map runs:
-  /// its function may refer to the frame that ends now. Items that are on the calling thread's own
-  /// stack are not waited for. In a task of the pool other tasks run meanwhile, as in every wait.
+  /// As abandon.
   ~thread_map();
   thread_map(const thread_map&) = delete;
   thread_map& operator=(const thread_map&) = delete;
@@ -245,12 +246,27 @@ class thread_map {
     thread_job* job = nullptr;
     std::uint32_t item = 0;
   };
-  /// Where the next item's outcome is. Null: the input is used up, all was handed out.
-  /// Throws:  what the input threw, after the results of all items before that one. Something may
-  ///          still run then, until the destructor has waited for it.
+  /// Where the next item's outcome is. Null: the input is used up, all was handed out. May be
+  /// called again after it threw.
+  /// Throws:  what pulling or submitting threw, after the results of all items before that one;
+  ///          timeout_error instead of each result that is not there when the time is over.
   const place* next(thread_input& input);
   /// Begins before the first `next`.
   void prefetch(thread_input& input);
+  /// Pulls all that is left and submits it: on any thread, also while another is in `next`. Without
+  /// patience not if that is pulling. Errors come out of `next`, as when it pulls.
+  void pull_rest(thread_input& input, const deadline& until, bool patient) noexcept;
+  /// Throws why the first submission was refused, if it was.
+  void throw_if_refused() const;
+  /// No results are read any more. Cancels what has not begun, asks what runs to stop, and waits
+  /// until nothing of the map runs: its function may refer to the frame that ends now. Items that
+  /// are on the calling thread's own stack are not waited for. In a task of the pool other tasks run
+  /// meanwhile, as in every wait. With `run_unread`, if `next` was never called and no exception
+  /// unwinds the caller, the items go on instead.
+  void abandon() noexcept;
+  /// The same; with `run_unread`, if nobody read any result and no exception unwinds the caller, the
+  /// rest is pulled first.
+  void finish(thread_input& input) noexcept;
 
   struct part {
     thread_job* job;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <iterator>
 #include <ranges>
@@ -9,12 +10,33 @@
 
 namespace troupe::detail {
 
+/// Has no end, as far as its type tells.
+template <class Range>
+inline constexpr bool is_endless =
+    std::same_as<std::ranges::sentinel_t<Range>, std::unreachable_sentinel_t>;
+// These wrap the sentinel of the range below them.
+template <class View, class F>
+inline constexpr bool is_endless<std::ranges::transform_view<View, F>> = is_endless<View>;
+template <class View, class F>
+inline constexpr bool is_endless<std::ranges::filter_view<View, F>> = is_endless<View>;
+template <class View, std::size_t N>
+inline constexpr bool is_endless<std::ranges::elements_view<View, N>> = is_endless<View>;
+template <class View>
+inline constexpr bool is_endless<std::ranges::join_view<View>> = is_endless<View>;
+template <class Range>
+inline constexpr bool is_endless<std::ranges::ref_view<Range>> = is_endless<Range>;
+template <class Range>
+inline constexpr bool is_endless<std::ranges::owning_view<Range>> = is_endless<Range>;
+
 /// Several ranges walked side by side, up to the end of the shortest; once, and copying the values.
 /// (std::views::zip is C++23, and gives references.)
 template <std::ranges::view... Views>
 class zip_view : public std::ranges::view_interface<zip_view<Views...>> {
  public:
   using value = std::tuple<std::ranges::range_value_t<Views>...>;
+  /// All have a known size; none has an end.
+  static constexpr bool all_sized = (std::ranges::sized_range<Views> && ...);
+  static constexpr bool endless = (is_endless<Views> && ...);
 
   explicit zip_view(Views... views) : views_{std::move(views)...} {}
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/futex.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace troupe::detail {
+
+/// A map whose input is pulled through a window, and wholly before its executor ends.
+class open_map {
+ public:
+  open_map() = default;
+  open_map(const open_map&) = delete;
+  open_map& operator=(const open_map&) = delete;
+  virtual ~open_map();
+
+  /// Pulls what is left of the input and submits it, on the calling thread. Does not throw: what
+  /// goes wrong comes out where the results are read, behind those of what was submitted.
+  /// Without patience: not if another thread is pulling just now.
+  virtual void pull_rest(const deadline& until, bool patient) noexcept = 0;
+};
+
+/// The open maps of one executor whose ranges still exist.
+///
+/// Threads: any.
+class open_maps {
+ public:
+  /// Pulled at once if the executor has ended.
+  void add(const std::shared_ptr<open_map>& map);
+  /// Pulls the rest of all, and of those that come later.
+  void pull_all(const deadline& until, bool patient) noexcept;
+  /// What was not pulled is dropped.
+  void drop_all() noexcept;
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<open_map>> maps_;  // guarded by mutex_
+  std::size_t forget_at_ = 16;                 // guarded by mutex_; then those that are gone go
+  bool ended_ = false;                         // guarded by mutex_
+};
+
+}  // namespace troupe::detail
