@@ -115,7 +115,9 @@ bool thread_job::decide(std::uint32_t item, local_run& run) {
   return run.stored;
 }
 
-worker_loop::worker_loop() : io_{std::make_shared<asio::io_context>(1)} {}
+worker_loop::worker_loop() : io_{std::make_shared<asio::io_context>(1)} {
+  with_own_numbers(*io_);
+}
 worker_loop::~worker_loop() = default;
 
 bool worker_loop::has_work() {

@@ -62,7 +62,7 @@ void close_all_but(std::vector<int> keep) {
 }
 
 void plug_standard_streams() {
-  const descriptor null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  const descriptor null{::open("/dev/null", O_RDWR | O_CLOEXEC)};  // not one of those numbers
   if (!null) {
     return;
   }
@@ -71,17 +71,6 @@ void plug_standard_streams() {
     if (::fcntl(number, F_GETFD) < 0) {
       ::dup2(null.number(), number);
     }
-  }
-  if (null.number() <= STDERR_FILENO) {
-    // The low number is wanted for itself now: keep it open, and inheritable.
-    ::fcntl(null.number(), F_SETFD, 0);
-    static_cast<void>(const_cast<descriptor&>(null).release());
-  }
-}
-
-void move_up(descriptor& d) {
-  if (d.number() >= 0 && d.number() <= STDERR_FILENO) {
-    d.reset(::fcntl(d.number(), F_DUPFD_CLOEXEC, 3));
   }
 }
 
@@ -112,9 +101,6 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   reset_signals(!boot.is_process);
-  move_up(boot.ends.socket);
-  move_up(boot.ends.memory);
-  move_up(boot.ends.errors);
   plug_standard_streams();
   if (boot.ends.errors) {
     ::dup2(boot.ends.errors.number(), STDERR_FILENO);

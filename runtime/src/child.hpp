@@ -27,9 +27,6 @@ void close_all_but(std::vector<int> keep);
 /// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
 void plug_standard_streams();
 
-/// The number moved above 2 if it is not there already.
-void move_up(descriptor& d);
-
 /// Runs `boot` in a freshly forked child: own process group, dies with `parent`, adopts what its
 /// tasks leave behind, holds exactly its channel; executes the program anew for
 /// start_method::spawn.

@@ -286,7 +286,6 @@ void serve(descriptor control, const program& self, pid_t supervisor) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::prctl(PR_SET_PDEATHSIG, 0);
   reset_signals(true);
-  move_up(control);
   plug_standard_streams();
   std::vector<int> keep{control.number()};
   if (failpoint::table_descriptor() >= 0) {

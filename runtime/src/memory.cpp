@@ -120,7 +120,7 @@ descriptor read_only_view(int number) {
   descriptor view{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!view) {
     // Without /proc the reader gets a writable descriptor; it still maps it for reading only.
-    view.reset(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+    view.reset(::fcntl(number, F_DUPFD_CLOEXEC, 3));
   }
   if (!view) {
     sys::fail(errc::resource_exhausted, "cannot open shared memory a second time", errno);

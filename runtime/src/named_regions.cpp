@@ -160,7 +160,7 @@ bool is_abandoned(const descriptor& memory) noexcept {
 }  // namespace
 
 void remove_abandoned_blocks() noexcept {
-  DIR* const folder = ::opendir(block_folder);
+  DIR* const folder = sys::open_folder(block_folder);
   if (folder == nullptr) {
     return;
   }

@@ -100,15 +100,16 @@ bool queue_socket::receive(front& what, bool peek) const {
   if (count < 0) {
     return false;
   }
+  bool some_lost = (header.msg_flags & MSG_CTRUNC) != 0;
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
     const std::size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < n && c->cmsg_type == SCM_RIGHTS; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      what.descriptors.emplace_back(number);
+      some_lost |= !what.descriptors.emplace_back(number);
     }
   }
-  if ((header.msg_flags & MSG_CTRUNC) != 0) {
+  if (some_lost) {
     throw error{errc::resource_exhausted, task_ran::no,
                 "this process has no descriptors left for the handles in an item, which stays in "
                 "the queue"};

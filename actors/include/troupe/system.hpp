@@ -22,6 +22,9 @@ struct system_options {
 /// so that no child can run main again by accident. Elsewhere it starts the fork server, before the
 /// program has threads, and then the actor system.
 ///
+/// Standard streams that the program has closed stay so, and free for its own use: nothing of the
+/// library has one of their numbers. In workers /dev/null stands there.
+///
 /// Threads: construct and destroy it in main's thread.    Crosses: no.
 /// Blocks:  the destructor ends every pool that is left (as `terminate` does), then daemons, waits
 /// for
