@@ -21,8 +21,9 @@ inline constexpr const char* role_variable = "TROUPE_ROLE";
 /// nothing blocked.
 void reset_signals(bool ignore_interrupt);
 
-/// Closes every descriptor above 2 that is not in `keep`.
-void close_all_but(std::vector<int> keep);
+/// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
+/// of shared objects. What owned one of the others owns nothing from then on.
+void close_inherited(std::initializer_list<descriptor*> keep);
 
 /// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
 void plug_standard_streams();

@@ -33,6 +33,7 @@ queue_socket::queue_socket() {
   }
   const int most = 8 << 20;  // the kernel takes what it allows
   ::setsockopt(made.number(), SOL_SOCKET, SO_SNDBUF, &most, sizeof most);
+  made.keep_in_children();
   socket_ = std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(made));
 }
 
@@ -47,6 +48,7 @@ queue_socket::queue_socket(std::shared_ptr<const cargo> from) : socket_{std::mov
     throw error{errc::protocol_error, task_ran::maybe,
                 "what arrived is not the socket of a queue that it is said to be"};
   }
+  keep_in_children(*socket_);
 }
 
 void queue_socket::send(std::uint64_t ticket, const cargo_list& with) const {

@@ -4,6 +4,7 @@
 #include "troupe/connection.hpp"
 #include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/futex.hpp"
+#include "troupe/detail/memory.hpp"
 #include "troupe/detail/reactor.hpp"
 #include "troupe/detail/segment.hpp"
 #include "troupe/listener.hpp"
@@ -18,9 +19,11 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -30,6 +33,7 @@ namespace troupe {
 namespace {
 
 using detail::descriptor;
+using detail::mapping;
 using test::forked;
 
 struct Descriptor : test::no_leaks {
@@ -134,6 +138,64 @@ TEST_F(Descriptor, LowNumbersThatSomebodyElseTookMeanwhileStay) {
     return is_open(0) ? 0 : 1;
   }};
   EXPECT_EQ(child.wait(), 0);
+}
+
+TEST_F(Descriptor, OwnsNothingOnceWhatWasInheritedIsClosed) {
+  forked child{[] {
+    descriptor old{make()};
+    const int number = old.number();
+    // What a forked child does, without the closing.
+    ++detail::descriptor_table;
+    if (old || old.number() >= 0 || old.release() >= 0) {
+      return 1;
+    }
+    descriptor other{::fcntl(number, F_DUPFD_CLOEXEC, 3)};
+    old = descriptor{make()};
+    if (!is_open(number) || !old) {
+      return 2;
+    }
+    return old.number() != number && other ? 0 : 3;
+  }};
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST_F(Descriptor, WhatIsKeptInChildrenIsNoLongerWhenItIsClosed) {
+  descriptor one{make()};
+  const int number = one.number();
+  const auto is_kept = [&] {
+    const auto all = detail::kept_in_children();
+    return std::find(all.begin(), all.end(), number) != all.end();
+  };
+  EXPECT_FALSE(is_kept());
+  one.keep_in_children();
+  EXPECT_TRUE(is_kept());
+  descriptor moved = std::move(one);
+  EXPECT_TRUE(is_kept());
+  EXPECT_EQ(moved.number(), number);
+  moved.reset();
+  EXPECT_FALSE(is_kept());
+}
+
+TEST_F(Descriptor, AMappingThatAChildDoesNotHaveLeavesItsAddressesAlone) {
+  auto [memory, first] = detail::create_payload_memory(4096);
+  auto view = std::make_unique<mapping>(std::move(first));
+  forked child{[&] {
+    if (view->is_here()) {
+      return 1;
+    }
+    std::byte* const at = view->data();
+    // What happens to be mapped there later.
+    void* const mine = ::mmap(at, 4096, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (mine != at) {
+      return 2;
+    }
+    view.reset();
+    *at = std::byte{7};
+    return static_cast<int>(*at) == 7 ? 0 : 3;
+  }};
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_TRUE(view->is_here());
 }
 
 }  // namespace
