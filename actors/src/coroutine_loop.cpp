@@ -9,6 +9,7 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
 #include <chrono>
 #include <system_error>
 #include <type_traits>
@@ -19,6 +20,15 @@
 namespace troupe::detail {
 
 coroutine_run::~coroutine_run() = default;
+
+asio::io_context& with_own_numbers(asio::io_context& loop) noexcept {
+  try {
+    const low_numbers_taken meanwhile;
+    static_cast<void>(asio::steady_timer{loop});
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): Asio tries again
+  }
+  return loop;
+}
 
 namespace {
 
@@ -38,7 +48,7 @@ struct coroutine_loop::state {
   class run;
 
   state(descriptor wake, std::function<byte_sink&()> r, std::function<void(const coroutine_end&)> e)
-      : io{1}, bell{io, wake.release()}, result{std::move(r)}, ended{std::move(e)} {}
+      : io{1}, bell{with_own_numbers(io), wake.release()}, result{std::move(r)}, ended{std::move(e)} {}
 
   asio::io_context io;
   asio::posix::stream_descriptor bell;

@@ -4,6 +4,7 @@
 #include "troupe/detail/spin.hpp"
 #include "troupe/log.hpp"
 
+#include "made_here.hpp"
 #include "supervisor_actor.hpp"
 
 #include <chrono>
@@ -40,7 +41,7 @@ void pool_core::ended(std::uint64_t worker, const exit_notice& notice) {
 }
 
 bool pool_core::ask(std::function<void(supervisor&)> answer) {
-  if (retired_) {
+  if (retired_ || is_inherited(shared_from_this())) {
     return false;
   }
   // Shared with the message's handler only while this waits; the handler touches it last in

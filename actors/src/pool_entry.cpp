@@ -2,6 +2,7 @@
 
 // What the templates of pool.hpp call, and what they may ask for.
 
+#include "made_here.hpp"
 #include "nested.hpp"
 #include "pool_core_impl.hpp"
 
@@ -105,7 +106,7 @@ pool_ptr make_pool(const pool_options& options) {
                     " pools: deeper they do not nest. Submit to this_task::pool() instead"};
   }
   auto owner = engine::current();
-  auto core = std::make_shared<pool_core>(owner, options);
+  auto core = make_here<pool_core>(owner, options);
   owner->add(core);
   core->start();
   return core;
@@ -113,11 +114,13 @@ pool_ptr make_pool(const pool_options& options) {
 
 std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
                                      const options_ptr& options) {
+  check_not_inherited(pool);
   return pool->submit(std::move(job), options, nullptr, 0, true);
 }
 
 std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
                                          const options_ptr& options) {
+  check_not_inherited(pool);
   return pool->submit(std::move(job), options, nullptr, 0, false);
 }
 
@@ -126,16 +129,19 @@ std::shared_ptr<room_turn> make_turn(const pool_ptr& pool) {
 }
 
 void close(const pool_ptr& pool) {
+  check_not_inherited(pool);
   pool->close();
 }
 void join(const pool_ptr& pool) {
+  check_not_inherited(pool);
   pool->join();
 }
 void terminate(const pool_ptr& pool) {
+  check_not_inherited(pool);
   pool->terminate();
 }
 void end_pool(const pool_ptr& pool) noexcept {
-  if (pool) {
+  if (pool && !is_inherited(pool)) {
     pool->end();
   }
 }
@@ -144,6 +150,7 @@ void resize(const pool_ptr& pool, int workers) {
     throw std::invalid_argument{"troupe::pool::resize: " + std::to_string(workers) +
                                 " is not between 1 and " + std::to_string(most_workers)};
   }
+  check_not_inherited(pool);
   pool->resize(workers);
 }
 const options_ptr& defaults_of(const pool_ptr& pool) {

@@ -4,6 +4,7 @@
 #include "troupe/executor.hpp"
 #include "troupe/log.hpp"
 
+#include "made_here.hpp"
 #include "pool_core_impl.hpp"
 #include "supervisor_actor.hpp"
 #include "thread_core_impl.hpp"
@@ -96,6 +97,7 @@ class thread_ending final : public ending {
 }  // namespace
 
 struct executor_end::state {
+  delete_where_made maker;
   std::unique_ptr<ending> pool;
   std::shared_ptr<open_maps> open = std::make_shared<open_maps>();
   int exceptions_before = std::uncaught_exceptions();
@@ -132,10 +134,15 @@ executor_end::executor_end(const pool_ptr& pool) : state_{std::make_unique<state
 executor_end::executor_end(const thread_core_ptr& pool) : state_{std::make_unique<state>()} {
   state_->pool = std::make_unique<thread_ending>(pool);
 }
-executor_end::~executor_end() = default;
+executor_end::~executor_end() {
+  if (state_ && !state_->maker.is_here()) {
+    static_cast<void>(state_.release());  // its thread is not there to be waited for
+  }
+}
 executor_end::executor_end(executor_end&&) noexcept = default;
 
 shutdown_report executor_end::shutdown(const shutdown_options& how) {
+  state_->maker.check_is_here();
   ending& pool = *state_->pool;
   if (how.deadline && how.deadline->count() < 0) {
     throw std::invalid_argument{"troupe: shutdown options: .deadline = " +
@@ -180,9 +187,11 @@ shutdown_report executor_end::shutdown(const shutdown_options& how) {
 }
 
 void executor_end::terminate_workers() {
+  state_->maker.check_is_here();
   state_->pool->terminate();
 }
 void executor_end::kill_workers() {
+  state_->maker.check_is_here();
   state_->pool->kill();
 }
 
@@ -191,7 +200,7 @@ const std::shared_ptr<open_maps>& executor_end::open() const noexcept {
 }
 
 void executor_end::end() noexcept {
-  if (!state_) {
+  if (!state_ || !state_->maker.is_here()) {
     return;
   }
   if (!state_->pool->can_wait()) {

@@ -134,7 +134,9 @@ std::shared_ptr<coroutine_run> as_coroutine_run(const std::shared_ptr<local_run>
   return run;
 }
 
-worker_loop::worker_loop() : io_{std::make_shared<asio::io_context>(1)} {}
+worker_loop::worker_loop() : io_{std::make_shared<asio::io_context>(1)} {
+  with_own_numbers(*io_);
+}
 worker_loop::~worker_loop() = default;
 
 bool worker_loop::has_work() {

@@ -2,6 +2,7 @@
 
 // What the templates of thread_pool.hpp call.
 
+#include "made_here.hpp"
 #include "thread_core_impl.hpp"
 
 #include <memory>
@@ -39,32 +40,37 @@ thread_core_ptr make_thread_pool(const thread_pool_options& options) {
   if (options.grace.count() < 0) {
     refuse(".grace = " + std::to_string(options.grace.count()) + " ms is negative");
   }
-  auto core = std::make_shared<thread_core>(options);
+  auto core = make_here<thread_core>(options);
   core->start();
   return core;
 }
 
 bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block,
             const deadline& until) {
+  check_not_inherited(pool);
   return pool->submit(std::move(job), may_block, until);
 }
 std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool) {
   return pool->make_turn();
 }
 void close(const thread_core_ptr& pool) {
+  check_not_inherited(pool);
   pool->close();
 }
 void join(const thread_core_ptr& pool) {
+  check_not_inherited(pool);
   pool->join();
 }
 void terminate(const thread_core_ptr& pool) {
+  check_not_inherited(pool);
   pool->terminate(pool->options().grace);
 }
 void resize(const thread_core_ptr& pool, int workers) {
+  check_not_inherited(pool);
   pool->resize(workers);
 }
 void end_pool(const thread_core_ptr& pool) noexcept {
-  if (pool) {
+  if (pool && !is_inherited(pool)) {
     pool->end();
   }
 }

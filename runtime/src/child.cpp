@@ -46,10 +46,19 @@ void reset_signals(bool ignore_interrupt) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-void close_all_but(std::vector<int> keep) {
-  std::sort(keep.begin(), keep.end());
-  unsigned first = 3;
-  for (const int number : keep) {
+void close_inherited(std::initializer_list<descriptor*> keep) {
+  std::vector<int> stay = kept_in_children();
+  if (failpoint::table_descriptor() >= 0) {
+    stay.push_back(failpoint::table_descriptor());
+  }
+  std::vector<int> numbers;
+  for (descriptor* const one : keep) {
+    numbers.push_back(one->release());
+    stay.push_back(numbers.back());
+  }
+  std::sort(stay.begin(), stay.end());
+  unsigned first = first_own_number;
+  for (const int number : stay) {
     if (number < 0 || static_cast<unsigned>(number) < first) {
       continue;
     }
@@ -59,10 +68,15 @@ void close_all_but(std::vector<int> keep) {
     first = static_cast<unsigned>(number) + 1;
   }
   ::close_range(first, ~0U, 0);
+  // From here on other descriptors that were inherited are nobody's: their numbers may come again.
+  ++descriptor_table;
+  for (std::size_t i = 0; descriptor* const one : keep) {
+    one->reset(numbers[i++]);
+  }
 }
 
 void plug_standard_streams() {
-  const descriptor null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  const descriptor null{::open("/dev/null", O_RDWR | O_CLOEXEC)};  // not one of those numbers
   if (!null) {
     return;
   }
@@ -71,17 +85,6 @@ void plug_standard_streams() {
     if (::fcntl(number, F_GETFD) < 0) {
       ::dup2(null.number(), number);
     }
-  }
-  if (null.number() <= STDERR_FILENO) {
-    // The low number is wanted for itself now: keep it open, and inheritable.
-    ::fcntl(null.number(), F_SETFD, 0);
-    static_cast<void>(const_cast<descriptor&>(null).release());
-  }
-}
-
-void move_up(descriptor& d) {
-  if (d.number() >= 0 && d.number() <= STDERR_FILENO) {
-    d.reset(::fcntl(d.number(), F_DUPFD_CLOEXEC, 3));
   }
 }
 
@@ -112,29 +115,21 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   reset_signals(!boot.is_process);
-  move_up(boot.ends.socket);
-  move_up(boot.ends.memory);
-  move_up(boot.ends.errors);
   plug_standard_streams();
   if (boot.ends.errors) {
     ::dup2(boot.ends.errors.number(), STDERR_FILENO);
     boot.ends.errors.reset();
   }
-  std::vector<int> keep{boot.ends.socket.number(), boot.ends.memory.number()};
-  if (failpoint::table_descriptor() >= 0) {
-    keep.push_back(failpoint::table_descriptor());
-  }
-  std::vector<int> stay = keep;
-  if (boot.method == start_method::fork) {
-    // It goes on with the shared objects it finds in its variables, and may pass them on.
-    const std::vector<int> objects = object_descriptors();
-    stay.insert(stay.end(), objects.begin(), objects.end());
-  }
-  close_all_but(std::move(stay));
+  // It goes on with the shared objects it finds in its variables, and may pass them on.
+  close_inherited({&boot.ends.socket, &boot.ends.memory});
   TROUPE_FAILPOINT("worker.forked");
   if (boot.method == start_method::spawn) {
     std::string role = (boot.is_process ? "process:" : "worker:") + std::to_string(boot.id);
-    for (const int number : keep) {
+    std::vector<int> pass{boot.ends.socket.number(), boot.ends.memory.number()};
+    if (failpoint::table_descriptor() >= 0) {
+      pass.push_back(failpoint::table_descriptor());
+    }
+    for (const int number : pass) {
       ::fcntl(number, F_SETFD, 0);
       role += ":" + std::to_string(number);
     }

@@ -21,14 +21,12 @@ inline constexpr const char* role_variable = "TROUPE_ROLE";
 /// nothing blocked.
 void reset_signals(bool ignore_interrupt);
 
-/// Closes every descriptor above 2 that is not in `keep`.
-void close_all_but(std::vector<int> keep);
+/// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
+/// of shared objects. What owned one of the others owns nothing from then on.
+void close_inherited(std::initializer_list<descriptor*> keep);
 
 /// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
 void plug_standard_streams();
-
-/// The number moved above 2 if it is not there already.
-void move_up(descriptor& d);
 
 /// Runs `boot` in a freshly forked child: own process group, dies with `parent`, adopts what its
 /// tasks leave behind, holds exactly its channel; executes the program anew for

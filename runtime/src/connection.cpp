@@ -74,7 +74,7 @@ std::size_t connection::recv_bytes_into(std::span<std::byte> room) {
 
 void connection::send_descriptor(int number) {
   // A number of its own, so that it is valid whatever happens to the caller's meanwhile.
-  descriptor own{::fcntl(number, F_DUPFD_CLOEXEC, 0)};
+  descriptor own{::fcntl(number, F_DUPFD_CLOEXEC, detail::first_own_number)};
   if (!own) {
     sys::fail(errno == EBADF ? errc::argument_encode_failed : errc::resource_exhausted,
               "troupe: descriptor " + std::to_string(number) + " cannot be sent", errno);
@@ -91,7 +91,9 @@ int connection::recv_descriptor() {
     throw error{errc::argument_decode_failed, task_ran::no,
                 "troupe: a message that should have a descriptor has none"};
   }
-  const int number = ::fcntl(what.cargo.front()->number(), F_DUPFD_CLOEXEC, 0);
+  // The caller's own from here on, but who has closed a standard stream wants no pipe there.
+  const int number =
+      ::fcntl(what.cargo.front()->number(), F_DUPFD_CLOEXEC, detail::first_own_number);
   if (number < 0) {
     sys::fail(errc::resource_exhausted, "troupe: no descriptor left for one that came", errno);
   }
@@ -126,7 +128,8 @@ void connection::close() noexcept {
 
 void connection::save(output_archive& ar) const {
   // A descriptor of its own: this end may be closed before what it is part of was sent.
-  descriptor own{::fcntl(core().socket()->number(), F_DUPFD_CLOEXEC, 0)};
+  descriptor own{
+      ::fcntl(core().socket()->number(), F_DUPFD_CLOEXEC, detail::first_own_number)};
   if (!own) {
     sys::fail(errc::resource_exhausted, "troupe: no descriptor left for a connection to send",
               errno);
@@ -169,12 +172,15 @@ std::pair<connection, connection> pipe(pipe_options options) {
   }
   descriptor first{ends[0]};
   descriptor second{ends[1]};
+  if (!first || !second) {
+    sys::fail(errc::resource_exhausted, "troupe: no pipe can be made", errno);
+  }
   detail::connection_traits left;
   left.max_message_bytes = options.max_message_bytes;
   detail::connection_traits right = left;
   if (!options.duplex) {
     // Sockets all the same, because descriptors cross through nothing else.
-    ::shutdown(ends[0], SHUT_WR);
+    ::shutdown(first.number(), SHUT_WR);
     left.writable = false;
     right.readable = false;
   }

@@ -48,7 +48,16 @@ const char* name_of(frame_content content) {
 
 }  // namespace
 
+void connection_core::check_not_inherited() const {
+  if (is_inherited()) {
+    throw error{errc::closed, task_ran::no,
+                "troupe: this connection belongs to the process that this one was forked from: "
+                "hand it over as an argument"};
+  }
+}
+
 std::shared_ptr<const cargo> connection_core::socket() const {
+  check_not_inherited();
   const std::lock_guard lock{mutex_};
   if (!socket_) {
     throw error{errc::closed, task_ran::no, "troupe: the connection is closed"};
@@ -57,11 +66,17 @@ std::shared_ptr<const cargo> connection_core::socket() const {
 }
 
 bool connection_core::is_open() const noexcept {
+  if (is_inherited()) {
+    return false;
+  }
   const std::lock_guard lock{mutex_};
   return socket_ != nullptr;
 }
 
 void connection_core::close() noexcept {
+  if (is_inherited()) {
+    return;  // it was closed already
+  }
   std::shared_ptr<const cargo> gone;
   const std::lock_guard lock{mutex_};
   gone.swap(socket_);
@@ -106,6 +121,7 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
   if (!traits_.writable) {
     throw std::logic_error{"troupe: this end of the pipe only receives"};
   }
+  check_not_inherited();
   if (bytes.size() > traits_.max_message_bytes) {
     throw error{errc::payload_too_large, task_ran::no,
                 "troupe: a message of " + std::to_string(bytes.size()) +
@@ -165,6 +181,7 @@ void connection_core::receive(frame_content wanted, Sink& to, cargo_list& with) 
   if (!traits_.readable) {
     throw std::logic_error{"troupe: this end of the pipe only sends"};
   }
+  check_not_inherited();
   const std::lock_guard turn{receiving_};
   const auto socket = this->socket();
   frame_header header;

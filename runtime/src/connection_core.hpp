@@ -45,6 +45,11 @@ class connection_core {
   [[noreturn]] void fail_frame(const std::string& why);
   [[noreturn]] void fail_receiving(int error);
 
+  /// Before any lock: a forked child has them as other threads left them.
+  void check_not_inherited() const;
+  [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
+
+  const std::uint32_t table_ = descriptor_table;
   const connection_traits traits_;
   std::mutex sending_;
   std::mutex receiving_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/failpoint.hpp"
 
+#include "troupe/detail/descriptor.hpp"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -37,7 +39,7 @@ struct shared_table {
   table* view = nullptr;
 
   shared_table() {
-    descriptor = ::memfd_create("troupe-failpoints", MFD_CLOEXEC);
+    descriptor = moved_to_own_number(::memfd_create("troupe-failpoints", MFD_CLOEXEC));
     if (descriptor < 0 || ::ftruncate(descriptor, sizeof(table)) != 0) {
       throw std::runtime_error{"cannot create the table of fail-points"};
     }

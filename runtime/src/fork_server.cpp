@@ -286,13 +286,8 @@ void serve(descriptor control, const program& self, pid_t supervisor) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::prctl(PR_SET_PDEATHSIG, 0);
   reset_signals(true);
-  move_up(control);
   plug_standard_streams();
-  std::vector<int> keep{control.number()};
-  if (failpoint::table_descriptor() >= 0) {
-    keep.push_back(failpoint::table_descriptor());
-  }
-  close_all_but(keep);
+  close_inherited({&control});
   prepare_backtraces();  // once, for all who are forked from here
   if (::getppid() != supervisor) {
     ::_exit(0);  // gone already: nobody will ever ask for anything

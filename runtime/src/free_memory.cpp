@@ -3,10 +3,12 @@
 
 #include "troupe/detail/failpoint.hpp"
 
+#include "sys.hpp"
+
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
 
 namespace troupe::detail {
@@ -16,7 +18,7 @@ constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
 /// What /proc/meminfo says is available, swap included.
 std::uint64_t by_the_machine() {
-  std::ifstream file{"/proc/meminfo"};
+  std::istringstream file{sys::text_of("/proc/meminfo").value_or("")};
   std::uint64_t kib = 0;
   bool known = false;
   for (std::string line; std::getline(file, line);) {
@@ -34,8 +36,8 @@ std::uint64_t by_the_machine() {
 std::uint64_t left_in(const std::string& folder, const char* limit_name, const char* used_name) {
   std::uint64_t limit = 0;
   std::uint64_t used = 0;
-  std::ifstream limit_file{folder + limit_name};
-  std::ifstream used_file{folder + used_name};
+  std::istringstream limit_file{sys::text_of(folder + limit_name).value_or("")};
+  std::istringstream used_file{sys::text_of(folder + used_name).value_or("")};
   if (!(limit_file >> limit) || !(used_file >> used)) {
     return unlimited;
   }
@@ -43,7 +45,7 @@ std::uint64_t left_in(const std::string& folder, const char* limit_name, const c
 }
 
 std::uint64_t by_the_control_groups() {
-  std::ifstream file{"/proc/self/cgroup"};
+  std::istringstream file{sys::text_of("/proc/self/cgroup").value_or("")};
   std::uint64_t least = unlimited;
   for (std::string line; std::getline(file, line);) {
     const auto first = line.find(':');

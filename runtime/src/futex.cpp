@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/futex.hpp"
 
+#include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/thread_owned.hpp"
 
 #include "process_identity.hpp"
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <climits>
 #include <ctime>
+#include <utility>
 
 namespace troupe::detail {
 
@@ -50,8 +52,12 @@ handover::handover() noexcept {
   forks_ = fork_generation();
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) == 0) {
-    read_ = ends[0];
-    write_ = ends[1];
+    read_ = moved_to_own_number(ends[0]);
+    write_ = moved_to_own_number(ends[1]);
+    if (read_ < 0 || write_ < 0) {  // none left: waits use the futex
+      ::close(std::exchange(read_, -1));
+      ::close(std::exchange(write_, -1));
+    }
   }
 }
 

@@ -165,6 +165,9 @@ void listener_core::listen_unix() {
 }
 
 void listener_core::close() noexcept {
+  if (is_inherited()) {
+    return;
+  }
   const std::lock_guard lock{mutex_};
   if (!listening_) {
     return;
@@ -262,6 +265,7 @@ void listener_core::drop_late_clients(clock::time_point now) {
 std::optional<connection> listener_core::accept_until(const deadline& until) {
   for (bool last = false;;) {
     deadline next = until;
+    check_open();
     {
       const std::lock_guard lock{mutex_};
       if (!listening_) {

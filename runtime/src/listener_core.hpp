@@ -34,6 +34,9 @@ class listener_core {
 
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
   [[nodiscard]] bool is_open() const noexcept {
+    if (is_inherited()) {
+      return false;
+    }
     const std::lock_guard lock{mutex_};
     return static_cast<bool>(listening_);
   }
@@ -50,6 +53,8 @@ class listener_core {
     clock::time_point until;
   };
 
+  /// By a forked child, which has neither its descriptors nor who held its lock.
+  [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
   void check_options() const;
   void check_open() const {
     if (!is_open()) {
@@ -78,6 +83,7 @@ class listener_core {
   descriptor watch_;  // an epoll: of the bell, the listening socket and the clients'
   descriptor bell_;   // readable while somebody is ready, and for ever once closed
   const pid_t owner_ = ::getpid();
+  const std::uint32_t table_ = descriptor_table;
   dev_t file_device_ = 0;
   ino_t file_inode_ = 0;
 

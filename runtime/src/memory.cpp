@@ -3,6 +3,7 @@
 
 #include "troupe/detail/failpoint.hpp"
 
+#include "process_identity.hpp"
 #include "sys.hpp"
 
 #include <fcntl.h>
@@ -53,10 +54,25 @@ void allocate(const descriptor& memory, std::size_t bytes) {
 
 }  // namespace
 
+mapping::mapping(std::byte* data, std::size_t bytes) noexcept : data_{data}, bytes_{bytes} {
+  watch_forks();
+  forks_ = fork_generation();
+  ::madvise(data, bytes, MADV_DONTFORK);
+}
+
 mapping::~mapping() {
-  if (data_ != nullptr) {
+  if (data_ != nullptr && is_here()) {
     ::munmap(data_, bytes_);
   }
+}
+
+bool mapping::is_here() const noexcept {
+  return forks_ == any_process || forks_ == fork_generation();
+}
+
+void mapping::share_with_children() noexcept {
+  ::madvise(data_, bytes_, MADV_DOFORK);
+  forks_ = any_process;
 }
 
 void prepare_pages(void* begin, std::size_t bytes) {
@@ -76,8 +92,6 @@ mapping map_memory(const descriptor& memory, std::size_t offset, std::size_t byt
     sys::fail(errc::resource_exhausted,
               "cannot map " + std::to_string(bytes) + " bytes of shared memory", errno);
   }
-  // A process forked from this one as it is must not be able to scribble over others' channels.
-  ::madvise(at, bytes, MADV_DONTFORK);
   return mapping{static_cast<std::byte*>(at), bytes};
 }
 
@@ -120,7 +134,7 @@ descriptor read_only_view(int number) {
   descriptor view{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!view) {
     // Without /proc the reader gets a writable descriptor; it still maps it for reading only.
-    view.reset(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+    view.reset(::fcntl(number, F_DUPFD_CLOEXEC, 3));
   }
   if (!view) {
     sys::fail(errc::resource_exhausted, "cannot open shared memory a second time", errno);
@@ -144,7 +158,6 @@ mapping map_foreign(const descriptor& memory, std::size_t bytes) {
   if (bytes >= huge_page_bytes) {
     ::madvise(at, bytes, MADV_HUGEPAGE);
   }
-  ::madvise(at, bytes, MADV_DONTFORK);
   return mapping{static_cast<std::byte*>(at), bytes};
 }
 
@@ -160,7 +173,7 @@ mapping map_ring(const descriptor& memory, std::size_t offset, std::size_t bytes
       sys::fail(errc::resource_exhausted, "cannot map a ring", errno);
     }
   }
-  ::madvise(view.data(), view.size(), MADV_DONTFORK);
+  ::madvise(view.data(), view.size(), MADV_DONTFORK);  // of what is mapped there now
   return view;
 }
 

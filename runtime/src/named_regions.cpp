@@ -58,6 +58,7 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
     sys::fail(errc::resource_exhausted,
               "cannot allocate " + std::to_string(bytes) + " bytes of shared memory", code);
   }
+  made->memory_.keep_in_children();
   made->view_ = map_for_children(made->memory_, bytes);
   made->named_ = true;
   made->lay_out(region_named_flag);
@@ -160,7 +161,7 @@ bool is_abandoned(const descriptor& memory) noexcept {
 }  // namespace
 
 void remove_abandoned_blocks() noexcept {
-  DIR* const folder = ::opendir(block_folder);
+  DIR* const folder = sys::open_folder(block_folder);
   if (folder == nullptr) {
     return;
   }

@@ -3,13 +3,15 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include "sys.hpp"
+
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
 #include <charconv>
 #include <cstddef>
-#include <fstream>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -46,7 +48,7 @@ std::optional<std::uint64_t> count_in(const std::string& path) {
 
 /// The file that counts the OOM kills of this process's control group; empty if there is none.
 std::string group_file() {
-  std::ifstream in{"/proc/self/cgroup"};
+  std::istringstream in{sys::text_of("/proc/self/cgroup").value_or("")};
   std::string found;
   for (std::string line; std::getline(in, line);) {
     // "4:memory:/path" in version 1, "0::/path" in version 2. A memory controller is in one only.

@@ -33,6 +33,7 @@ queue_socket::queue_socket() {
   }
   const int most = 8 << 20;  // the kernel takes what it allows
   ::setsockopt(made.number(), SOL_SOCKET, SO_SNDBUF, &most, sizeof most);
+  made.keep_in_children();
   socket_ = std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(made));
 }
 
@@ -47,6 +48,7 @@ queue_socket::queue_socket(std::shared_ptr<const cargo> from) : socket_{std::mov
     throw error{errc::protocol_error, task_ran::maybe,
                 "what arrived is not the socket of a queue that it is said to be"};
   }
+  keep_in_children(*socket_);
 }
 
 void queue_socket::send(std::uint64_t ticket, const cargo_list& with) const {
@@ -100,15 +102,16 @@ bool queue_socket::receive(front& what, bool peek) const {
   if (count < 0) {
     return false;
   }
+  bool some_lost = (header.msg_flags & MSG_CTRUNC) != 0;
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
     const std::size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < n && c->cmsg_type == SCM_RIGHTS; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      what.descriptors.emplace_back(number);
+      some_lost |= !what.descriptors.emplace_back(number);
     }
   }
-  if ((header.msg_flags & MSG_CTRUNC) != 0) {
+  if (some_lost) {
     throw error{errc::resource_exhausted, task_ran::no,
                 "this process has no descriptors left for the handles in an item, which stays in "
                 "the queue"};

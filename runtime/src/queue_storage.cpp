@@ -25,6 +25,7 @@ queue_storage::queue_storage() {
     sys::fail(errc::resource_exhausted, "no memory for a queue's items can be made",
               code != 0 ? code : errno);
   }
+  made.keep_in_children();
   memory_ = std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(made));
 }
 
@@ -34,6 +35,7 @@ queue_storage::queue_storage(std::shared_ptr<const cargo> from) : memory_{std::m
     throw error{errc::protocol_error, task_ran::maybe,
                 "what arrived is not the memory of a queue that it is said to be"};
   }
+  keep_in_children(*memory_);
 }
 
 void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
@@ -81,6 +83,7 @@ void queue_storage::map_more(std::uint64_t offset, std::uint64_t bytes) {
     sys::fail(errc::resource_exhausted, "cannot map a queue's items", code != 0 ? code : errno);
   }
   view_ = mapping{static_cast<std::byte*>(mapped), all};
+  view_.share_with_children();
 }
 
 }  // namespace troupe::detail

@@ -58,7 +58,7 @@ void refuse_object(const std::string& why) {
 mapping map_for_children(const descriptor& memory, std::size_t bytes) {
   mapping view = map_memory(memory, 0, bytes);
   // A forked child goes on with the objects it finds in its variables.
-  ::madvise(view.data(), view.size(), MADV_DOFORK);
+  view.share_with_children();
   return view;
 }
 
@@ -134,6 +134,7 @@ void region::make() {
   const std::string kind_name = "troupe-" + std::string{to_string(kind())};
   const std::size_t bytes = total_for(spec_.payload_bytes);
   memory_ = create_memory(kind_name.c_str(), bytes);
+  memory_.keep_in_children();
   view_ = map_for_children(memory_, bytes);
   lay_out(0);
   const std::lock_guard lock{registry.mutex};
@@ -166,6 +167,7 @@ void region::adopt() {
     refuse_object("it has " + std::to_string(bytes) + " bytes, which is too short");
   }
   const int seals = ::fcntl(memory_.number(), F_GET_SEALS);
+  memory_.keep_in_children();
   view_ = map_for_children(memory_, bytes);
   const auto& found = *reinterpret_cast<const region_header*>(view_.data());
   if (std::atomic_ref<const std::uint64_t>{found.magic}.load(std::memory_order_acquire) !=

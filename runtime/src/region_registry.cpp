@@ -76,12 +76,4 @@ void recover_objects_of_dead() noexcept {
   }
 }
 
-std::vector<int> object_descriptors() {
-  std::vector<int> found;
-  for (const auto& object : region_registry::all()) {
-    found.push_back(object->number());
-  }
-  return found;
-}
-
 }  // namespace troupe::detail

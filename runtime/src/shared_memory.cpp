@@ -83,7 +83,9 @@ class shared_memory_view::mapped final : public detail::cargo {
         info.st_size < static_cast<off_t>(detail::region::payload_offset())) {
       refuse();
     }
+    memory_.keep_in_children();
     view_ = detail::map_readable(memory_, static_cast<std::size_t>(info.st_size));
+    view_.share_with_children();
     const auto& header = *reinterpret_cast<const detail::region_header*>(view_.data());
     const std::uint64_t payload =
         std::atomic_ref<const std::uint64_t>{header.payload_bytes}.load(std::memory_order_relaxed);

@@ -64,11 +64,12 @@ std::string_view last_lines(std::string_view text, std::size_t lines, std::size_
 descriptor stderr_relay::open(std::uint64_t worker, std::size_t to_come) {
   int ends[2] = {-1, -1};
   rlimit limit{};
-  const bool made = ::pipe2(ends, O_CLOEXEC) == 0;
+  static_cast<void>(::pipe2(ends, O_CLOEXEC));
   descriptor reader{ends[0]};
   descriptor writer{ends[1]};
+  const bool made = reader && writer;
   // The kernel gives the lowest free number, so that is about how many there are.
-  const std::size_t needed = static_cast<std::size_t>(std::max(ends[0], ends[1])) +
+  const std::size_t needed = static_cast<std::size_t>(std::max(reader.number(), writer.number())) +
                              descriptors_per_worker * to_come + spare_descriptors;
   if (!made || ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || needed > limit.rlim_cur) {
     bool tell = false;

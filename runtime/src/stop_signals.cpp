@@ -46,6 +46,10 @@ stop_signals::stop_signals(reactor& loop, std::function<void(int, int)> arrived)
   }
   reading_ = descriptor{ends[0]};
   writing_ = descriptor{ends[1]};
+  if (!reading_ || !writing_) {
+    throw error{errc::resource_exhausted, task_ran::no,
+                std::string{"troupe: no pipe for signals: "} + std::strerror(errno)};
+  }
   handler_pipe = writing_.number();
   loop.watch(reading_.number(), [this] { read(); });
   struct sigaction action{};

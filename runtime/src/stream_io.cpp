@@ -121,7 +121,7 @@ io_result receive_all(int socket, std::span<std::byte> to, arrived_descriptors& 
       for (std::size_t i = 0; i < n; ++i) {
         int number = -1;
         std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-        descriptors.all.emplace_back(number);
+        descriptors.some_lost |= !descriptors.all.emplace_back(number);
       }
     }
     descriptors.some_lost |= (header.msg_flags & MSG_CTRUNC) != 0;

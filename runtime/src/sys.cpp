@@ -8,25 +8,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <fstream>
-
-namespace troupe::detail {
-
-void descriptor::reset(int number) noexcept {
-  // After close() the number is gone even when it reports EINTR (Linux), so it is never retried.
-  if (number_ >= 0) {
-    ::close(number_);
-  }
-  number_ = number;
-}
-
-}  // namespace troupe::detail
+#include <sstream>
 
 namespace troupe::sys {
 
@@ -41,7 +30,11 @@ std::pair<descriptor, descriptor> socket_pair() {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     fail(errc::resource_exhausted, "cannot create the socket pair of a worker's channel", errno);
   }
-  return {descriptor{ends[0]}, descriptor{ends[1]}};
+  std::pair<descriptor, descriptor> made{ends[0], ends[1]};
+  if (!made.first || !made.second) {
+    fail(errc::resource_exhausted, "cannot create the socket pair of a worker's channel", errno);
+  }
+  return made;
 }
 
 received receive(int socket, std::span<std::byte> buffer, bool block) {
@@ -129,12 +122,36 @@ blocked_signals::~blocked_signals() {
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
 }
 
+std::optional<std::string> text_of(const std::string& path) {
+  const descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!file) {
+    return std::nullopt;
+  }
+  std::string text;
+  std::array<char, 4096> part;
+  ssize_t got = 0;
+  while ((got = ::read(file.number(), part.data(), part.size())) > 0 ||
+         (got < 0 && errno == EINTR)) {
+    text.append(part.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  }
+  return text;
+}
+
+DIR* open_folder(const char* path) noexcept {
+  descriptor folder{::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  DIR* const opened = folder ? ::fdopendir(folder.number()) : nullptr;
+  if (opened != nullptr) {
+    static_cast<void>(folder.release());
+  }
+  return opened;
+}
+
 namespace {
 
 /// Calls `fn(number)` for every all-digit name in a folder of /proc.
 template <class Fn>
 bool for_each_number(const char* folder, Fn fn) {
-  DIR* dir = ::opendir(folder);
+  DIR* const dir = open_folder(folder);
   if (dir == nullptr) {
     return false;
   }
@@ -158,8 +175,9 @@ bool listed_children(pid_t parent, std::vector<pid_t>& found) {
   const bool any = for_each_number(path.data(), [&](long thread) {
     std::snprintf(path.data(), path.size(), "/proc/%d/task/%ld/children", static_cast<int>(parent),
                   thread);
-    std::ifstream list{path.data()};
-    all = all && list.is_open();
+    const auto text = text_of(path.data());
+    all = all && text.has_value();
+    std::istringstream list{text.value_or("")};
     for (pid_t child = 0; list >> child;) {
       found.push_back(child);
     }

@@ -6,10 +6,12 @@
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/error.hpp"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -47,6 +49,13 @@ enum class send_status : std::uint8_t { sent, full, closed, failed };
 /// Sends one message with descriptors; never raises SIGPIPE. errno tells why after `failed`.
 send_status send(int socket, std::span<const std::byte> message, std::span<const int> descriptors,
                  bool block);
+
+/// All of a file, as those in /proc and /sys are; nullopt if it cannot be opened. std::ifstream would
+/// put it under the number of a standard stream that is closed.
+std::optional<std::string> text_of(const std::string& path);
+
+/// opendir(3), under a number of the library's own.
+DIR* open_folder(const char* path) noexcept;
 
 /// Blocks all signals in the calling thread while it lives, so that threads started meanwhile never
 /// run a handler of the host program.

@@ -5,6 +5,7 @@
 #include "troupe/detail/spin.hpp"
 
 #include "identity.hpp"
+#include "sys.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,7 +20,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -55,7 +56,7 @@ int affinity_cpus() {
 
 /// The path of this process in the cgroup hierarchy of `controller` ("" is v2), "" when unknown.
 std::string cgroup_path(std::string_view controller) {
-  std::ifstream file{"/proc/self/cgroup"};
+  std::istringstream file{sys::text_of("/proc/self/cgroup").value_or("")};
   for (std::string line; std::getline(file, line);) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
@@ -90,7 +91,7 @@ double quota_cpus() {
     }
   };
   walk("/sys/fs/cgroup", cgroup_path(""), [&](const std::string& folder) {
-    std::ifstream file{folder + "/cpu.max"};
+    std::istringstream file{sys::text_of(folder + "/cpu.max").value_or("")};
     double quota = 0;
     double period = 0;
     if (file >> quota >> period) {  // "max 100000" fails to parse, and means no quota
@@ -98,8 +99,8 @@ double quota_cpus() {
     }
   });
   walk("/sys/fs/cgroup/cpu", cgroup_path("cpu"), [&](const std::string& folder) {
-    std::ifstream quota_file{folder + "/cpu.cfs_quota_us"};
-    std::ifstream period_file{folder + "/cpu.cfs_period_us"};
+    std::istringstream quota_file{sys::text_of(folder + "/cpu.cfs_quota_us").value_or("")};
+    std::istringstream period_file{sys::text_of(folder + "/cpu.cfs_period_us").value_or("")};
     double quota = 0;
     double period = 0;
     if (quota_file >> quota && period_file >> period) {
@@ -186,13 +187,9 @@ std::uint64_t resident_bytes(std::int64_t pid) noexcept {
   // "size resident shared ...", in pages.
   char path[32];
   std::snprintf(path, sizeof path, "/proc/%lld/statm", static_cast<long long>(pid));
-  const int file = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) {
-    return 0;
-  }
+  const descriptor file{::open(path, O_RDONLY | O_CLOEXEC)};
   char text[128] = {};
-  const ssize_t got = ::read(file, text, sizeof text - 1);
-  ::close(file);
+  const ssize_t got = ::read(file.number(), text, sizeof text - 1);
   unsigned long long pages = 0;
   return got > 0 && std::sscanf(text, "%*u %llu", &pages) == 1
              ? pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))

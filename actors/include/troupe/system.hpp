@@ -27,6 +27,9 @@ struct system_options {
 /// global one is refused, because workers would begin when other globals do not exist yet. In a
 /// process that was forked from the program the destructor leaves everything alone.
 ///
+/// Standard streams that the program has closed stay so, and free for its own use: nothing of the
+/// library has one of their numbers. In workers /dev/null stands there.
+///
 /// Threads: construct and destroy it in main's thread. If exit is called elsewhere, a static one
 ///          ends there: in a callback as ever; in a log hook on the library's thread for sockets
 ///          without waiting for workers, which the fork server then kills.

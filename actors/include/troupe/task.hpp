@@ -56,6 +56,7 @@ struct coroutine_traits<asio::awaitable<T>> {
   template <class Make>
   static T run(const Make& make) {
     asio::io_context loop{1};
+    with_own_numbers(loop);
     std::exception_ptr thrown;
     std::conditional_t<std::is_void_v<T>, bool, std::optional<T>> value{};
     asio::co_spawn(

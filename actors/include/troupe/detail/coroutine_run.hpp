@@ -6,9 +6,14 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
+#include <asio/io_context.hpp>
 #include <exception>
 
 namespace troupe::detail {
+
+/// Asio opens the descriptors of a loop at its first use, which a coroutine makes: opens them now,
+/// above the numbers of the standard streams. Without any left, Asio will say so.
+asio::io_context& with_own_numbers(asio::io_context& loop) noexcept;
 
 /// One run of a coroutine task: the side of the worker, for the templates that know its type.
 ///

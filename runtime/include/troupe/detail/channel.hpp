@@ -76,12 +76,12 @@ class foreign_payload {
   foreign_payload(const foreign_payload&) = delete;
   foreign_payload& operator=(const foreign_payload&) = delete;
   ~foreign_payload() {
-    if (in_use_ != nullptr) {
+    if (in_use_ != nullptr && control_->is_here()) {
       in_use_->store(0, std::memory_order_release);  // partner: segment_pool::acquire in the worker
     }
   }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
-    return {view_->data(), bytes_};
+    return view_->is_here() ? std::span{view_->data(), bytes_} : std::span<const std::byte>{};
   }
 
  private:

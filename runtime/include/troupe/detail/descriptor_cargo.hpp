@@ -18,9 +18,19 @@ class descriptor_cargo final : public cargo {
   ~descriptor_cargo() override = default;
 
   [[nodiscard]] int number() const noexcept override { return owned_.number(); }
+  /// As `descriptor::keep_in_children`, for what belongs to an object that is here.
+  void keep_in_children() const noexcept { owned_.keep_in_children(); }
 
  private:
-  descriptor owned_;
+  mutable descriptor owned_;  // whether it is kept is no part of what it is
 };
+
+/// Of what came: parts of objects that are here are nothing but descriptors, or objects themselves,
+/// which are kept anyway.
+inline void keep_in_children(const cargo& part) noexcept {
+  if (const auto* const alone = dynamic_cast<const descriptor_cargo*>(&part)) {
+    alone->keep_in_children();
+  }
+}
 
 }  // namespace troupe::detail

@@ -4,21 +4,28 @@
 #include "troupe/detail/descriptor.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
 namespace troupe::detail {
 
 /// A range of mapped pages, unmapped at the end.
+///
+/// A process forked from this one must not be able to scribble over others' channels: it does not
+/// have the pages, unless `share_with_children` was called. The object is there all the same, and leaves alone what may be at these addresses by then.
 class mapping {
  public:
   mapping() noexcept = default;
-  mapping(std::byte* data, std::size_t bytes) noexcept : data_{data}, bytes_{bytes} {}
+  mapping(std::byte* data, std::size_t bytes) noexcept;
   mapping(mapping&& other) noexcept
-      : data_{std::exchange(other.data_, nullptr)}, bytes_{std::exchange(other.bytes_, 0)} {}
+      : data_{std::exchange(other.data_, nullptr)},
+        bytes_{std::exchange(other.bytes_, 0)},
+        forks_{other.forks_} {}
   mapping& operator=(mapping&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(forks_, other.forks_);
     return *this;
   }
   mapping(const mapping&) = delete;
@@ -28,10 +35,16 @@ class mapping {
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::size_t size() const noexcept { return bytes_; }
   [[nodiscard]] explicit operator bool() const noexcept { return data_ != nullptr; }
+  /// Not in a child that was forked since.
+  [[nodiscard]] bool is_here() const noexcept;
+  void share_with_children() noexcept;
 
  private:
+  static constexpr std::uint32_t any_process = 0;
+
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
+  std::uint32_t forks_ = any_process;  ///< the fork_generation() that has the pages
 };
 
 /// Anonymous memory of a fixed size that exists in full: every page is allocated before this

@@ -242,9 +242,6 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
 /// within a fraction of a second.
 void recover_objects_of_dead() noexcept;
 
-/// Descriptors of all objects here, for a forked child that closes what it does not need.
-[[nodiscard]] std::vector<int> object_descriptors();
-
 /// Removes the names of shared memory whose processes are all dead. For guardians, and whoever
 /// hears of a death: everybody who had it may have been killed. Needs nothing of who made it.
 void remove_abandoned_blocks() noexcept;

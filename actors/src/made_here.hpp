@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/descriptor.hpp"
+#include "troupe/error.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace troupe::detail {
+
+/// Deletes an object in the process that made it. In one that was forked from there the threads,
+/// actors and workers behind it are not there to be ended, so that what is in its variables stays.
+struct delete_where_made {
+  std::uint32_t table = descriptor_table;
+
+  [[nodiscard]] bool is_here() const noexcept { return table == descriptor_table; }
+  /// Throws pool_closed.
+  void check_is_here() const {
+    if (!is_here()) {
+      throw pool_closed{
+          "troupe: this pool belongs to the process that this one was forked from: make one here"};
+    }
+  }
+  template <class T>
+  void operator()(T* made) const noexcept {
+    if (is_here()) {
+      delete made;  // NOLINT(cppcoreguidelines-owning-memory): it is a deleter
+    }
+  }
+};
+
+template <class Core, class... Args>
+std::shared_ptr<Core> make_here(Args&&... args) {
+  return {new Core(std::forward<Args>(args)...), delete_where_made{}};
+}
+
+/// By a process that was forked from the one that made it.
+template <class Core>
+[[nodiscard]] bool is_inherited(const std::shared_ptr<Core>& made) noexcept {
+  const auto* const deleter = std::get_deleter<delete_where_made>(made);
+  return deleter != nullptr && !deleter->is_here();
+}
+
+/// Throws pool_closed.
+template <class Core>
+void check_not_inherited(const std::shared_ptr<Core>& made) {
+  if (const auto* const deleter = std::get_deleter<delete_where_made>(made)) {
+    deleter->check_is_here();
+  }
+}
+
+}  // namespace troupe::detail
