@@ -22,6 +22,12 @@ struct system_options {
 /// so that no child can run main again by accident. Elsewhere it starts the fork server, before the
 /// program has threads, and then the actor system.
 ///
+/// What stands before it in main runs again in every process that is executed anew, and so do the
+/// program's static initializers: in workers of start_method::spawn; and if the program has threads
+/// already (of an initializer, a library, or main), in the fork server and in every worker, since a
+/// process that has threads is not forked. Such a fork server begins with all signals blocked. So
+/// nothing stands before it that the program must not do twice: output, files, threads.
+///
 /// Threads: construct and destroy it in main's thread.    Crosses: no.
 /// Blocks:  the destructor ends every pool that is left (as `terminate` does), then daemons, waits
 /// for
