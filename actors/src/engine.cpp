@@ -129,6 +129,7 @@ void engine::worker_exited(const exit_report& report) {
   exit_notice notice;
   notice.pid = report.pid;
   notice.usage = report.usage;
+  notice.with_server = report.with_server;
   notice.stderr_tail = errors_->close(report.worker);
   if (report.status) {
     if (const auto* normal = std::get_if<exited>(&*report.status)) {

@@ -41,10 +41,11 @@ struct exit_notice {
   std::optional<resource_usage> usage;
   oom_kill out_of_memory = oom_kill::unknown;
   std::string stderr_tail;
+  bool with_server = false;  ///< of an unknown end: it went with its fork server
 
   template <class Archive>
   void serialize(Archive& ar) {
-    ar(pid, kind, value, usage, out_of_memory, stderr_tail);
+    ar(pid, kind, value, usage, out_of_memory, stderr_tail, with_server);
   }
 };
 std::string encode_notice(const exit_notice& notice);

@@ -195,10 +195,10 @@ void process_core::ended(std::uint64_t worker, const exit_notice& notice) {
     }
     if (notice.kind == 2) {
       status_ = killed_by{notice.value};
-    } else {
-      // Nobody knows how it ended only if the fork server was killed, and it with that.
-      status_ = notice.kind == 1 ? troupe::exit_status{exited{notice.value}}
-                                 : troupe::exit_status{killed_by{SIGKILL}};
+    } else if (notice.kind == 1) {
+      status_ = exited{notice.value};
+    } else if (notice.with_server) {
+      status_ = killed_by{SIGKILL};
     }
     if (!pidfd_) {
       pidfd_ = descriptor{::eventfd(1, EFD_CLOEXEC)};  // readable

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -46,6 +47,20 @@ void reset_signals(bool ignore_interrupt) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+void close_all_between(std::span<const int> keep) {
+  unsigned first = first_own_number;
+  for (const int number : keep) {
+    if (number < 0 || static_cast<unsigned>(number) < first) {
+      continue;
+    }
+    if (static_cast<unsigned>(number) > first) {
+      ::close_range(first, static_cast<unsigned>(number) - 1, 0);
+    }
+    first = static_cast<unsigned>(number) + 1;
+  }
+  ::close_range(first, ~0U, 0);
+}
+
 void close_inherited(std::initializer_list<descriptor*> keep) {
   std::vector<int> stay = kept_in_children();
   if (failpoint::table_descriptor() >= 0) {
@@ -57,17 +72,7 @@ void close_inherited(std::initializer_list<descriptor*> keep) {
     stay.push_back(numbers.back());
   }
   std::sort(stay.begin(), stay.end());
-  unsigned first = first_own_number;
-  for (const int number : stay) {
-    if (number < 0 || static_cast<unsigned>(number) < first) {
-      continue;
-    }
-    if (static_cast<unsigned>(number) > first) {
-      ::close_range(first, static_cast<unsigned>(number) - 1, 0);
-    }
-    first = static_cast<unsigned>(number) + 1;
-  }
-  ::close_range(first, ~0U, 0);
+  close_all_between(stay);
   // From here on other descriptors that were inherited are nobody's: their numbers may come again.
   ++descriptor_table;
   for (std::size_t i = 0; descriptor* const one : keep) {
@@ -88,26 +93,54 @@ void plug_standard_streams() {
   }
 }
 
-void execute_self(const program& self, const std::string& role) {
-  std::vector<char*> arguments;
-  for (const std::string& argument : self.arguments) {
-    arguments.push_back(const_cast<char*>(argument.c_str()));
-  }
-  arguments.push_back(nullptr);
-  const std::string entry = std::string{role_variable} + "=" + role;
-  std::vector<char*> environment;
-  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
-    if (std::strncmp(*variable, entry.c_str(), std::strlen(role_variable) + 1) != 0) {
-      environment.push_back(*variable);
+namespace {
+
+/// What is given to execve, made before there is a fork.
+class execution {
+ public:
+  execution(const program& self, const std::string& role)
+      : role_{std::string{role_variable} + "=" + role} {
+    for (const std::string& argument : self.arguments) {
+      arguments_.push_back(const_cast<char*>(argument.c_str()));
     }
+    arguments_.push_back(nullptr);
+    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+      if (std::strncmp(*variable, role_.c_str(), std::strlen(role_variable) + 1) != 0) {
+        environment_.push_back(*variable);
+      }
+    }
+    environment_.push_back(role_.data());
+    environment_.push_back(nullptr);
   }
-  environment.push_back(const_cast<char*>(entry.c_str()));
-  environment.push_back(nullptr);
-  // The running image itself, even if its file was replaced or deleted meanwhile.
-  ::execve("/proc/self/exe", arguments.data(), environment.data());
+  execution(const execution&) = delete;
+  execution& operator=(const execution&) = delete;
+
+  /// Returns only if it failed.
+  void run() const {
+    // The running image itself, even if its file was replaced or deleted meanwhile.
+    ::execve("/proc/self/exe", arguments_.data(), environment_.data());
+  }
+
+ private:
+  std::string role_;
+  std::vector<char*> arguments_;
+  std::vector<char*> environment_;
+};
+
+/// fork, without the handlers that libraries have registered for it where the copy will only
+/// execute something: they may wait for threads that it does not have.
+pid_t fork_to_execute() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return ::fork();  // the sanitizers must know
+#elif defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+  return ::_Fork();
+#else
+  return ::fork();
+#endif
 }
 
-void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
+/// The first steps of every worker, in a fresh copy. Allocates nothing and waits for nobody.
+void settle(worker_boot& boot, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) {
@@ -120,29 +153,52 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
     ::dup2(boot.ends.errors.number(), STDERR_FILENO);
     boot.ends.errors.reset();
   }
+}
+
+}  // namespace
+
+pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent) {
+  std::string role = (boot.is_process ? "process:" : "worker:") + std::to_string(boot.id);
+  std::vector<int> keep{boot.ends.socket.number(), boot.ends.memory.number()};
+  if (failpoint::table_descriptor() >= 0) {
+    keep.push_back(failpoint::table_descriptor());
+  }
+  for (const int number : keep) {
+    role += ":" + std::to_string(number);
+  }
+  std::sort(keep.begin(), keep.end());
+  const execution anew{self, role};
+  const pid_t pid = fork_to_execute();
+  if (pid != 0) {
+    return pid;
+  }
+  settle(boot, parent);
+  close_all_between(keep);
+  TROUPE_FAILPOINT("worker.forked");
+  for (const int number : keep) {
+    ::fcntl(number, F_SETFD, 0);
+  }
+  int code = TROUPE_FAILPOINT_ERRNO("worker.exec");
+  if (code == 0) {
+    anew.run();
+    code = errno;
+  }
+  // The supervisor is waiting for a hello on this socket: it gets the reason instead.
+  constexpr std::string_view words = "Hexec failed:";
+  std::array<char, 32> text{};
+  std::copy(words.begin(), words.end(), text.begin());
+  const auto end = std::to_chars(text.data() + words.size(), text.data() + text.size(), code).ptr;
+  sys::send(boot.ends.socket.number(),
+            std::as_bytes(std::span{text}).first(static_cast<std::size_t>(end - text.data())), {},
+            true);
+  ::_exit(127);
+}
+
+void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
+  settle(boot, parent);
   // It goes on with the shared objects it finds in its variables, and may pass them on.
   close_inherited({&boot.ends.socket, &boot.ends.memory});
   TROUPE_FAILPOINT("worker.forked");
-  if (boot.method == start_method::spawn) {
-    std::string role = (boot.is_process ? "process:" : "worker:") + std::to_string(boot.id);
-    std::vector<int> pass{boot.ends.socket.number(), boot.ends.memory.number()};
-    if (failpoint::table_descriptor() >= 0) {
-      pass.push_back(failpoint::table_descriptor());
-    }
-    for (const int number : pass) {
-      ::fcntl(number, F_SETFD, 0);
-      role += ":" + std::to_string(number);
-    }
-    int code = TROUPE_FAILPOINT_ERRNO("worker.exec");
-    if (code == 0) {
-      execute_self(self, role);
-      code = errno;
-    }
-    // The supervisor is waiting for a hello on this socket: it gets the reason instead.
-    const std::string text = "Hexec failed:" + std::to_string(code);
-    sys::send(boot.ends.socket.number(), std::as_bytes(std::span{text}), {}, true);
-    ::_exit(127);
-  }
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
   self.entry(std::move(boot));

@@ -24,17 +24,21 @@ void reset_signals(bool ignore_interrupt);
 /// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
 /// of shared objects. What owned one of the others owns nothing from then on.
 void close_inherited(std::initializer_list<descriptor*> keep);
+/// Closes every descriptor above 2 that is not in `keep`, numbers in order; allocates nothing.
+void close_all_between(std::span<const int> keep);
 
 /// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
 void plug_standard_streams();
 
 /// Runs `boot` in a freshly forked child: own process group, dies with `parent`, adopts what its
-/// tasks leave behind, holds exactly its channel; executes the program anew for
-/// start_method::spawn.
+/// tasks leave behind, holds exactly its channel. The process that was copied had no other thread,
+/// or the program asked for start_method::fork.
 [[noreturn]] void become_worker(worker_boot&& boot, const program& self, pid_t parent);
 
-/// Executes the own program with `role` in its environment; returns only if that failed.
-void execute_self(const program& self, const std::string& role);
+/// Forks a child that executes the program anew as the worker `boot`, otherwise as `become_worker`.
+/// This process may have threads: its copy does nothing before it executes that could wait for one
+/// of them. Returns the child's id, or -1 with errno.
+pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent);
 
 /// The loop of the fork server.
 [[noreturn]] void serve(descriptor control, const program& self, pid_t supervisor);
@@ -49,7 +53,8 @@ enum class op : std::uint32_t {
   failed,
   exited,
   ready,
-  launch_with_pidfd  ///< `launched` then comes with a descriptor
+  launch_with_pidfd,  ///< `launched` then comes with a descriptor
+  vanished            ///< it ended, and a thread that is not ours took its status
 };
 struct message {
   op what{};

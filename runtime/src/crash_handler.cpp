@@ -5,10 +5,9 @@
 #include "troupe/detail/crash_record.hpp"
 
 #include "crash_layout.hpp"
+#include "loaded_modules.hpp"
 
-#include <dlfcn.h>
 #include <execinfo.h>
-#include <link.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -16,7 +15,6 @@
 
 #include <algorithm>
 #include <array>
-#include <climits>
 #include <cstring>
 #include <new>
 
@@ -34,6 +32,7 @@
 namespace troupe::detail {
 
 void prepare_backtraces() {
+  note_loaded_modules();
   // The first one loads the unwinder.
   std::array<void*, 4> addresses{};
   ::backtrace(addresses.data(), static_cast<int>(addresses.size()));
@@ -51,7 +50,6 @@ constexpr unsigned seconds_to_write = 2;
 struct crash_place {
   crash_layout* record = nullptr;
   pid_t pid = 0;
-  std::array<char, PATH_MAX> program{};  ///< the linker does not name the main program
 };
 crash_place place;
 /// Only touched in a crash, so it costs no memory before.
@@ -75,48 +73,21 @@ registers registers_of(const void* context) {
 #endif
 }
 
-struct module_place {
-  const char* path = nullptr;
-  std::uint64_t base = 0;
-};
-
-module_place module_of(void* address) {
-#if defined(DLFO_STRUCT_HAS_EH_DBASE)
-  // Made for this: takes no lock, so that a crash inside of dlopen cannot stop it.
-  dl_find_object found{};
-  if (::_dl_find_object(address, &found) != 0 || found.dlfo_link_map == nullptr) {
-    return {};
-  }
-  const char* const name = found.dlfo_link_map->l_name;
-  return {name == nullptr || *name == '\0' ? place.program.data() : name,
-          found.dlfo_link_map->l_addr};
-#else
-  Dl_info found{};
-  link_map* map = nullptr;
-  if (::dladdr1(address, &found, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) == 0 ||
-      map == nullptr) {
-    return {};
-  }
-  const char* const name = map->l_name;
-  return {name == nullptr || *name == '\0' ? place.program.data() : name, map->l_addr};
-#endif
-}
-
-/// Where `path` stands in the record's paths, put there if it is new.
-std::uint32_t note_path(crash_layout& record, const char* path) {
-  for (std::uint32_t at = 0; at < record.path_bytes;
-       at += static_cast<std::uint32_t>(std::strlen(record.paths.data() + at)) + 1) {
-    if (std::strcmp(record.paths.data() + at, path) == 0) {
+/// Where `text` stands in the record's texts, put there if it is new.
+std::uint32_t note_text(crash_layout& record, const char* text) {
+  for (std::uint32_t at = 0; at < record.text_bytes;
+       at += static_cast<std::uint32_t>(std::strlen(record.texts.data() + at)) + 1) {
+    if (std::strcmp(record.texts.data() + at, text) == 0) {
       return at;
     }
   }
-  const std::size_t size = std::strlen(path) + 1;
-  if (size > record.paths.size() - record.path_bytes) {
-    return crash_layout::no_module;
+  const std::size_t size = std::strlen(text) + 1;
+  if (size > record.texts.size() - record.text_bytes) {
+    return crash_layout::no_text;
   }
-  const std::uint32_t at = record.path_bytes;
-  std::memcpy(record.paths.data() + at, path, size);
-  record.path_bytes = at + static_cast<std::uint32_t>(size);
+  const std::uint32_t at = record.text_bytes;
+  std::memcpy(record.texts.data() + at, text, size);
+  record.text_bytes = at + static_cast<std::uint32_t>(size);
   return at;
 }
 
@@ -130,8 +101,11 @@ bool note_frame(crash_layout& record, std::uint64_t address, bool is_return_addr
   // NOLINTNEXTLINE(performance-no-int-to-ptr): registers hold numbers
   const module_place where = module_of(reinterpret_cast<void*>(inside));
   crash_layout::frame& frame = record.frames[record.frame_count];
-  frame.module = where.path == nullptr ? crash_layout::no_module : note_path(record, where.path);
-  frame.offset = frame.module == crash_layout::no_module ? inside : inside - where.base;
+  frame.module = where.path == nullptr ? crash_layout::no_text : note_text(record, where.path);
+  frame.build_id = frame.module == crash_layout::no_text || !where.id.known()
+                       ? crash_layout::no_text
+                       : note_text(record, where.id.c_str());
+  frame.offset = frame.module == crash_layout::no_text ? inside : inside - where.base;
   ++record.frame_count;
   return where.path != nullptr;
 }
@@ -210,9 +184,6 @@ void on_crash(int number, siginfo_t* info, void* context) {
 void install_crash_handler(std::span<std::byte> record) {
   place.record = std::launder(reinterpret_cast<crash_layout*>(record.data()));
   place.pid = ::getpid();
-  const ssize_t length =
-      ::readlink("/proc/self/exe", place.program.data(), place.program.size() - 1);
-  place.program[static_cast<std::size_t>(std::max<ssize_t>(length, 0))] = '\0';
   prepare_backtraces();
   stack_t stack{};
   stack.ss_sp = handler_stack.data();
@@ -233,7 +204,9 @@ void install_crash_handler(std::span<std::byte> record) {
 
 #else
 
-void install_crash_handler(std::span<std::byte> /*record*/) {}
+void install_crash_handler(std::span<std::byte> /*record*/) {
+  prepare_backtraces();  // of what tasks throw
+}
 
 #endif
 

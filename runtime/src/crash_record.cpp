@@ -12,13 +12,13 @@
 namespace troupe::detail {
 namespace {
 
-/// The path that begins at `at`; empty if there is none that ends within the record.
-std::string_view path_at(const crash_layout& record, std::uint32_t at) {
-  const std::size_t size = std::min<std::size_t>(record.path_bytes, record.paths.size());
+/// The text that begins at `at`; empty if there is none that ends within the record.
+std::string_view text_at(const crash_layout& record, std::uint32_t at) {
+  const std::size_t size = std::min<std::size_t>(record.text_bytes, record.texts.size());
   if (at >= size) {
     return {};
   }
-  const std::string_view rest{record.paths.data() + at, size - at};
+  const std::string_view rest{record.texts.data() + at, size - at};
   const auto end = rest.find('\0');
   return end == std::string_view::npos ? std::string_view{} : rest.substr(0, end);
 }
@@ -51,7 +51,8 @@ std::optional<crash_report> read_crash_record(std::span<const std::byte> bytes) 
   details.frames.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const crash_layout::frame& frame = record.frames[i];
-    details.frames.push_back({std::string{path_at(record, frame.module)}, frame.offset});
+    details.frames.push_back({std::string{text_at(record, frame.module)}, frame.offset,
+                              std::string{text_at(record, frame.build_id)}});
   }
   return report;
 }

@@ -5,7 +5,12 @@
 //
 //    supervisor's socket readable ──▶ launch / signal / guard
 //        at its end, or it is dead ─▶ kill every group, sweep, leave
-//    SIGCHLD ──▶ reap, report, sweep what the dead worker left behind
+//    a worker's pidfd readable ──▶ reap, report, sweep what the dead worker left behind
+//
+// Where it is executed anew, the static initializers of the program run in it and may have started
+// threads, which take signals, and wait for children that are not theirs. So nothing here depends
+// on signals or on being the only one who waits, and workers are not copies of such a process but
+// executed themselves (docs/decisions/0014).
 
 #include "troupe/detail/crash_record.hpp"
 #include "troupe/detail/failpoint.hpp"
@@ -24,17 +29,32 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <set>
+#include <utility>
+#include <vector>
 
 namespace troupe::detail::child {
 namespace {
 
 /// How long the guardian waits for killed processes to be gone before it leaves all the same.
 constexpr int last_sweep_rounds = 200;
+
+/// Whether there is a thread that a copy of this process would lack.
+bool has_threads() {
+#if defined(__SANITIZE_THREAD__)
+  constexpr int own = 2;  // the sanitizer has one in every copy, and brings it along itself
+#else
+  constexpr int own = 1;
+#endif
+  return sys::thread_count() > own;
+}
 
 class server {
  public:
@@ -43,6 +63,8 @@ class server {
         self_{self},
         own_pid_{::getpid()},
         supervisor_{static_cast<int>(::syscall(SYS_pidfd_open, supervisor, 0))} {
+    const std::vector<pid_t> here_before = sys::children_of(own_pid_);
+    not_of_workers_.insert(here_before.begin(), here_before.end());
     sigset_t all;
     sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, nullptr);  // INT, TERM and HUP of the terminal are not for us
@@ -54,24 +76,35 @@ class server {
 
   [[noreturn]] void run() {
     answer({op::ready, 0, 0, own_pid_, {}});
+    std::vector<pollfd> wait;
     for (;;) {
       // The socket's end alone is not enough: a process that the program forked by itself may hold
       // a copy of the other end. A negative descriptor (no pidfds here) is passed over.
       const auto to_read_or_write = static_cast<short>(POLLIN | (outgoing_.empty() ? 0 : POLLOUT));
-      std::array<pollfd, 3> wait{{{control_.number(), to_read_or_write, 0},
-                                  {deaths_.number(), POLLIN, 0},
-                                  {supervisor_.number(), POLLIN, 0}}};
-      const int ready = ::poll(wait.data(), wait.size(), sweep_due_ ? 10 : -1);
-      if (ready == 0) {
-        sweep_due_ = false;
-        sweep();
-        continue;
+      wait.assign({{control_.number(), to_read_or_write, 0},
+                   {deaths_.number(), POLLIN, 0},
+                   {supervisor_.number(), POLLIN, 0}});
+      for (const auto& [pid, worker] : workers_) {
+        wait.push_back({worker.watched() ? worker.pidfd.number() : -1, POLLIN, 0});
+      }
+      const bool looked = ::poll(wait.data(), wait.size(), patience_ms()) >= 0;
+      for (std::size_t i = 0; i < wait.size(); ++i) {
+        wait[i].revents = looked ? wait[i].revents : short{0};
+      }
+      auto of_worker = wait.begin() + 3;
+      for (auto& [pid, worker] : workers_) {
+        worker.may_have_ended = !worker.watched() || of_worker->revents != 0;
+        ++of_worker;
       }
       if (wait[1].revents != 0) {
         std::array<signalfd_siginfo, 16> infos{};
         while (::read(deaths_.number(), infos.data(), sizeof infos) > 0) {
         }
-        reap();
+      }
+      reap();
+      if (sweep_due_ && sys::monotonic_ns() >= sweep_at_ns_) {
+        sweep_due_ = false;
+        sweep();
       }
       flush();
       if (((wait[0].revents & ~POLLOUT) != 0 && !serve_request()) || wait[2].revents != 0) {
@@ -85,6 +118,14 @@ class server {
   struct news {
     message text;
     descriptor passed;
+  };
+
+  struct worker_process {
+    std::uint64_t id = 0;
+    descriptor pidfd;             ///< none: the kernel has none for us
+    bool may_have_ended = false;  ///< worth a look
+    bool is_held = false;         ///< it has ended, but who traces it has not let it go yet
+    [[nodiscard]] bool watched() const { return pidfd.number() >= 0 && !is_held; }
   };
 
   static bool is_launch(op what) { return what == op::launch || what == op::launch_with_pidfd; }
@@ -111,8 +152,8 @@ class server {
     switch (request.what) {
       case op::signal:
         for (const auto& [pid, worker] : workers_) {
-          if (worker == request.worker) {
-            signal_group(pid, request.value);
+          if (worker.id == request.worker) {
+            sys::signal_group(pid, request.value);
             break;
           }
         }
@@ -152,75 +193,120 @@ class server {
       return;
     }
     int code = TROUPE_FAILPOINT_ERRNO("server.fork");
-    const pid_t pid = code != 0 ? -1 : ::fork();
-    if (pid < 0) {
-      answer({op::failed, code != 0 ? code : errno, request.worker, 0, {}});
+    worker_boot boot;
+    boot.id = request.worker;
+    boot.method = static_cast<start_method>(request.value);
+    boot.is_process = request.what == op::launch_with_pidfd;
+    boot.ends.socket = std::move(descriptors[0]);
+    boot.ends.memory = std::move(descriptors[1]);
+    if (descriptors.size() == 3) {
+      boot.ends.errors = std::move(descriptors[2]);
+    }
+    pid_t pid = -1;
+    if (code == 0) {
+      // A copy of a process with threads would lack them, and what they had locked would stay so.
+      pid = boot.method == start_method::spawn || has_threads()
+                ? start_executed(std::move(boot), self_, own_pid_)
+                : ::fork();
+      code = pid < 0 ? errno : 0;
+    }
+    if (code != 0) {
+      answer({op::failed, code, request.worker, 0, {}});
       return;
     }
     if (pid == 0) {
-      worker_boot boot;
-      boot.id = request.worker;
-      boot.method = static_cast<start_method>(request.value);
-      boot.is_process = request.what == op::launch_with_pidfd;
-      boot.ends.socket = std::move(descriptors[0]);
-      boot.ends.memory = std::move(descriptors[1]);
-      if (descriptors.size() == 3) {
-        boot.ends.errors = std::move(descriptors[2]);
-      }
       become_worker(std::move(boot), self_, own_pid_);
     }
     // On both sides, so that the group exists whoever runs first.
     ::setpgid(pid, pid);
-    workers_.emplace(pid, request.worker);
-    // Nobody but us reaps it, so the number is still its own.
-    descriptor pidfd{request.what == op::launch_with_pidfd
-                         ? static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))
-                         : -1};
-    answer({op::launched, 0, request.worker, pid, {}}, std::move(pidfd));
+    descriptor pidfd = open_pidfd(pid);
+    descriptor passed{pidfd && request.what == op::launch_with_pidfd
+                          ? ::fcntl(pidfd.number(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                          : -1};
+    workers_.emplace(pid, worker_process{request.worker, std::move(pidfd)});
+    answer({op::launched, 0, request.worker, pid, {}}, std::move(passed));
   }
 
-  static void signal_group(pid_t pid, int number) {
-    // Not yet reaped, so neither number can belong to anybody else.
-    if (::kill(-pid, number) != 0) {
-      ::kill(pid, number);
+  /// None if another thread has waited for the child already: then the number may be another's.
+  static descriptor open_pidfd(pid_t pid) {
+    descriptor opened{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+    if (!sys::is_own_child(pid)) {
+      opened.reset();
     }
+    return opened;
+  }
+
+  /// How long to sleep when nothing comes.
+  [[nodiscard]] int patience_ms() const {
+    constexpr int soon = 10;
+    constexpr int now_and_then = 50;
+    if (sweep_due_) {
+      return soon;
+    }
+    // Where there are no pidfds, or none left, SIGCHLD may wake us, or may be taken by a thread.
+    const bool all_watched = std::all_of(workers_.begin(), workers_.end(),
+                                         [](const auto& one) { return one.second.watched(); });
+    return all_watched ? -1 : now_and_then;
   }
 
   void reap() {
-    for (;;) {
+    for (auto at = workers_.begin(); at != workers_.end();) {
+      const auto next = std::next(at);
+      if (at->second.may_have_ended && has_ended(at->first, at->second)) {
+        workers_.erase(at);
+        sweep_soon();
+      }
+      at = next;
+    }
+    // What dead workers had left behind. Whoever else is a child has somebody who waits for it.
+    std::erase_if(killed_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
+  }
+
+  /// Says so if the worker has ended.
+  bool has_ended(pid_t pid, worker_process& worker) {
+    siginfo_t info{};
+    // Look first and reap second: while the dead worker is a zombie its group id cannot be
+    // reused, so that killing its group hits nobody else.
+    if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+      if (info.si_pid == 0) {
+        worker.is_held = worker.pidfd.number() >= 0;
+        return false;
+      }
+      ::kill(-pid, SIGKILL);
       int status = 0;
       rusage usage{};
-      siginfo_t info{};
-      // Look first and reap second: while the dead worker is a zombie its group id cannot be
-      // reused, so that killing its group hits nobody else.
-      if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
-        return;
+      if (::wait4(pid, &status, WNOHANG, &usage) == pid) {
+        answer({op::exited, status, worker.id, pid, to_resource_usage(usage)});
+        return true;
       }
-      const pid_t pid = info.si_pid;
-      const auto found = workers_.find(pid);
-      if (found != workers_.end()) {
-        ::kill(-pid, SIGKILL);
-      }
-      if (::wait4(pid, &status, WNOHANG, &usage) != pid || found == workers_.end()) {
-        continue;
-      }
-      answer({op::exited, status, found->second, pid, to_resource_usage(usage)});
-      workers_.erase(found);
-      sweep_due_ = true;
+    } else if (errno != ECHILD) {
+      return false;
     }
+    // A thread that waits for any child was quicker. Nobody else can tell the status.
+    sys::signal_group(pid, SIGKILL);
+    answer({op::vanished, 0, worker.id, pid, {}});
+    return true;
+  }
+
+  void sweep_soon() {
+    sweep_due_ = true;
+    sweep_at_ns_ = sys::monotonic_ns() + 10'000'000;
   }
 
   /// Workers adopt what their tasks leave behind, so whatever is our child and no worker was left
-  /// by a worker that is dead.
-  bool sweep() {
+  /// by a worker that is dead; or it is of the program's static initializers, which had it before.
+  bool sweep(bool last = false) {
     bool found = false;
     for (const pid_t pid : sys::children_of(own_pid_)) {
-      if (!workers_.contains(pid)) {
+      if (!workers_.contains(pid) && (last || !not_of_workers_.contains(pid))) {
         ::kill(pid, SIGKILL);
+        killed_.insert(pid);
         found = true;
       }
     }
-    sweep_due_ = sweep_due_ || found;  // its own children come to us next
+    if (found) {
+      sweep_soon();  // its own children come to us next
+    }
     return found;
   }
 
@@ -246,7 +332,7 @@ class server {
   [[noreturn]] void leave() {
     read_last_requests();
     for (const auto& [pid, worker] : workers_) {
-      signal_group(pid, SIGKILL);
+      sys::signal_group(pid, SIGKILL);
     }
     for (const pid_t pid : guarded_) {
       ::kill(-pid, SIGKILL);
@@ -260,7 +346,7 @@ class server {
       if (pid < 0 && errno == ECHILD) {
         break;
       }
-      sweep();
+      sweep(true);
       ::poll(nullptr, 0, 10);
     }
     remove_abandoned_blocks();
@@ -273,9 +359,12 @@ class server {
   descriptor supervisor_;
   descriptor deaths_;
   std::deque<news> outgoing_;
-  std::map<pid_t, std::uint64_t> workers_;
+  std::map<pid_t, worker_process> workers_;
   std::set<pid_t> guarded_;
+  std::set<pid_t> not_of_workers_;  ///< children that were there first
+  std::set<pid_t> killed_;          ///< by the sweep, to be reaped
   bool sweep_due_ = false;
+  std::int64_t sweep_at_ns_ = 0;
 };
 
 }  // namespace
@@ -287,7 +376,9 @@ void serve(descriptor control, const program& self, pid_t supervisor) {
   ::prctl(PR_SET_PDEATHSIG, 0);
   reset_signals(true);
   plug_standard_streams();
-  close_inherited({&control});
+  if (!has_threads()) {
+    close_inherited({&control});  // else its threads have descriptors, whose numbers must not become ours
+  }
   prepare_backtraces();  // once, for all who are forked from here
   if (::getppid() != supervisor) {
     ::_exit(0);  // gone already: nobody will ever ask for anything

@@ -24,6 +24,77 @@
 extern char** environ;
 
 namespace troupe::detail {
+namespace {
+
+/// To a child that was forked here, in its group or not, and to its group. We reap it under the
+/// launcher's lock, and the program may wait for any child: then its number is no longer its own.
+void signal_child(pid_t pid, int signal) {
+  if (sys::is_own_child(pid)) {
+    ::kill(-pid, signal);
+    ::kill(pid, signal);
+  } else {
+    sys::signal_group(pid, signal);
+  }
+}
+
+/// Executes the program anew as a fork server. Throws error{resource_exhausted}; returns -1 with
+/// errno.
+pid_t execute_server(const program& self, const descriptor& control, pid_t supervisor) {
+  // Far from where they go to in the child.
+  constexpr int first = STDERR_FILENO + 1;
+  constexpr int room = first + 2;
+  const auto copy_above = [](int number) {
+    descriptor copy{::fcntl(number, F_DUPFD_CLOEXEC, room)};
+    if (!copy) {
+      sys::fail(errc::resource_exhausted, "cannot start the fork server", errno);
+    }
+    return copy;
+  };
+  const descriptor socket = copy_above(control.number());
+  const descriptor table =
+      failpoint::table_descriptor() >= 0 ? copy_above(failpoint::table_descriptor()) : descriptor{};
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, socket.number(), first);
+  std::string role = std::string{child::role_variable} + "=server:" + std::to_string(first) + ":" +
+                     std::to_string(supervisor);
+  if (table) {
+    ::posix_spawn_file_actions_adddup2(&actions, table.number(), first + 1);
+    role += ":" + std::to_string(first + 1);
+  }
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+  // What is open there when the server begins is then its own threads'.
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, table ? room : room - 1);
+#endif
+  // The static initializers of the program run before the server does. Threads that they start get
+  // no signals that are for it, and it none that are not for it.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t all;
+  sigfillset(&all);
+  ::posix_spawnattr_setsigmask(&attributes, &all);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  std::vector<char*> arguments;
+  for (const std::string& argument : self.arguments) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  }
+  arguments.push_back(nullptr);
+  std::vector<char*> environment;
+  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+    environment.push_back(*variable);
+  }
+  environment.push_back(role.data());
+  environment.push_back(nullptr);
+  pid_t pid = -1;
+  const int code = ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments.data(),
+                                 environment.data());
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  errno = code;
+  return code == 0 ? pid : -1;
+}
+
+}  // namespace
 
 launcher::launcher(program self) : self_{std::move(self)} {
   failpoint::table_descriptor();  // made before the fork, so that all processes share it
@@ -46,8 +117,7 @@ launcher::~launcher() {
     }
   }
   for (const std::int64_t pid : here) {
-    ::kill(static_cast<pid_t>(-pid), SIGKILL);
-    ::kill(static_cast<pid_t>(pid), SIGKILL);
+    signal_child(static_cast<pid_t>(pid), SIGKILL);
     ::waitpid(static_cast<pid_t>(pid), nullptr, 0);
   }
   if (server > 0) {
@@ -70,35 +140,7 @@ void launcher::start_server() {
     }
   } else {
     // Threads exist, and a copy of a threaded process may only execute something.
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    // dup2 onto itself is how posix_spawn is told to pass a descriptor on.
-    ::posix_spawn_file_actions_adddup2(&actions, there.number(), there.number());
-    std::string role = std::string{child::role_variable} +
-                       "=server:" + std::to_string(there.number()) + ":" +
-                       std::to_string(supervisor);
-    if (const int table = failpoint::table_descriptor(); table >= 0) {
-      ::posix_spawn_file_actions_adddup2(&actions, table, table);
-      role += ":" + std::to_string(table);
-    }
-    std::vector<char*> arguments;
-    for (std::string& argument : self_.arguments) {
-      arguments.push_back(argument.data());
-    }
-    arguments.push_back(nullptr);
-    std::vector<char*> environment;
-    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
-      environment.push_back(*variable);
-    }
-    environment.push_back(role.data());
-    environment.push_back(nullptr);
-    const int code = ::posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, arguments.data(),
-                                   environment.data());
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (code != 0) {
-      errno = code;
-      pid = -1;
-    }
+    pid = execute_server(self_, there, supervisor);
   }
   if (pid < 0) {
     sys::fail(errc::spawn_failed, "cannot start the fork server", errno);
@@ -198,9 +240,7 @@ void launcher::kill(std::uint64_t worker, int signal) {
     return;
   }
   if (const auto found = forked_.find(worker); found != forked_.end()) {
-    // The child is reaped under this lock, so its number is still its own.
-    ::kill(static_cast<pid_t>(-found->second.pid), signal);
-    ::kill(static_cast<pid_t>(found->second.pid), signal);
+    signal_child(static_cast<pid_t>(found->second.pid), signal);
     return;
   }
   if (server_ && of_server_.contains(worker)) {
@@ -241,16 +281,19 @@ void launcher::server_readable() {
       }
       events_.launched(answer.worker, answer.pid,
                        got.descriptors.empty() ? descriptor{} : std::move(got.descriptors.front()));
-    } else if (answer.what == child::op::failed || answer.what == child::op::exited) {
+    } else if (answer.what == child::op::failed || answer.what == child::op::exited ||
+               answer.what == child::op::vanished) {
       {
         const std::lock_guard lock{mutex_};
         of_server_.erase(answer.worker);
       }
       if (answer.what == child::op::failed) {
         events_.failed(answer.worker, answer.value);
-      } else {
+      } else if (answer.what == child::op::exited) {
         events_.exited(
             {answer.worker, answer.pid, child::to_exit_status(answer.value), answer.usage});
+      } else {
+        events_.exited({answer.worker, answer.pid, std::nullopt, std::nullopt});
       }
     }
   }
@@ -271,7 +314,7 @@ void launcher::server_lost() {
       events_.failed(worker, ESRCH);
     } else {
       ::kill(static_cast<pid_t>(-pid), SIGKILL);
-      events_.exited({worker, pid, std::nullopt, std::nullopt});
+      events_.exited({worker, pid, std::nullopt, std::nullopt, true});
     }
   }
 }
@@ -318,9 +361,15 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidf
   descriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
   if (!pidfd) {
     code = errno;
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
     forget_order();
+    if (code == ESRCH) {
+      // It has ended, and a thread that waits for any child has taken its status.
+      events_.launched(worker, pid, {});
+      events_.exited({worker, pid, std::nullopt, std::nullopt});
+      return;
+    }
+    signal_child(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
     events_.failed(worker, code);
     return;
   }
@@ -347,8 +396,7 @@ void launcher::reap_forked(std::uint64_t worker) {
       return;
     }
     const auto pid = static_cast<pid_t>(found->second.pid);
-    // Still a zombie: the group's number cannot have been reused.
-    ::kill(-pid, SIGKILL);
+    sys::signal_group(pid, SIGKILL);
     int status = 0;
     rusage usage{};
     report.worker = worker;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -215,6 +216,24 @@ std::vector<pid_t> children_of(pid_t parent) {
     }
   });
   return found;
+}
+
+bool is_own_child(pid_t pid) noexcept {
+  siginfo_t info{};
+  return pid > 0 &&
+         ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+void signal_group(pid_t leader, int signal) noexcept {
+  if (is_own_child(leader)) {
+    if (::kill(-leader, signal) != 0) {
+      ::kill(leader, signal);
+    }
+  } else if (leader > 0 && ::kill(leader, 0) != 0 && errno == ESRCH) {
+    // Somebody else has waited for it. Nobody has its number since, so whoever is left in its group
+    // has been there before.
+    ::kill(-leader, signal);
+  }
 }
 
 std::int64_t monotonic_ns() noexcept {

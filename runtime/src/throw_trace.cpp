@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/throw_trace.hpp"
 
+#include "loaded_modules.hpp"
+
 #include <cxxabi.h>
-#include <dlfcn.h>
 #include <execinfo.h>
-#include <link.h>
-#include <unistd.h>
 #include <unwind.h>
 
 #include <algorithm>
 #include <array>
-#include <climits>
 #include <cstdint>
 #include <string>
 
@@ -137,19 +135,13 @@ void note_throw() {
 code_location location_of(void* address) {
   // A return address may already belong to the next line or function: the call is what counts.
   const std::uint64_t inside = reinterpret_cast<std::uintptr_t>(address) - 1;
-  Dl_info found{};
-  link_map* map = nullptr;
-  if (::dladdr1(address, &found, reinterpret_cast<void**>(&map), RTLD_DL_LINKMAP) == 0 ||
-      map == nullptr) {
-    return {{}, inside};
+  const module_place where =
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): return addresses are numbers
+      module_of(reinterpret_cast<void*>(inside));
+  if (where.path == nullptr) {
+    return {{}, inside, {}};
   }
-  if (map->l_name != nullptr && *map->l_name != '\0') {
-    return {map->l_name, inside - map->l_addr};
-  }
-  std::array<char, PATH_MAX> program{};
-  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size() - 1);
-  return {{program.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0))},
-          inside - map->l_addr};
+  return {where.path, inside - where.base, std::string{where.id.text()}};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "troupe/detail/crossing.hpp"
 #include "troupe/detail/fork_safety.hpp"
+#include "troupe/detail/image_id.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 
@@ -40,7 +41,8 @@ struct code_range {
 struct module {
   std::uintptr_t base = 0;
   std::string path;
-  std::vector<std::byte> build_id;
+  image_id id;
+  std::vector<std::byte> build_id;  // what crosses: of a file without one, the words of `id`
   std::vector<code_range> code;
 
   [[nodiscard]] std::optional<std::uint64_t> offset_of(const void* address) const {
@@ -61,30 +63,6 @@ std::span<const ElfW(Phdr)> headers_of(const dl_phdr_info& info) {
   return {info.dlpi_phdr, info.dlpi_phnum};
 }
 
-/// The descriptor of the first NT_GNU_BUILD_ID note in a mapped PT_NOTE segment.
-std::vector<std::byte> build_id_in(std::span<const std::byte> notes, std::size_t alignment) {
-  const auto padded = [alignment](std::size_t size) {
-    return (size + alignment - 1) / alignment * alignment;
-  };
-  while (notes.size() >= sizeof(ElfW(Nhdr))) {
-    ElfW(Nhdr) note{};
-    std::memcpy(&note, notes.data(), sizeof note);
-    const std::size_t name_at = sizeof note;
-    const std::size_t text_at = name_at + padded(note.n_namesz);
-    const std::size_t end = text_at + padded(note.n_descsz);
-    if (text_at + note.n_descsz > notes.size()) {
-      break;
-    }
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == sizeof "GNU" &&
-        std::memcmp(notes.data() + name_at, "GNU", sizeof "GNU") == 0) {
-      const auto text = notes.subspan(text_at, note.n_descsz);
-      return {text.begin(), text.end()};
-    }
-    notes = notes.subspan(std::min(end, notes.size()));
-  }
-  return {};
-}
-
 module describe(const dl_phdr_info& info) {
   module found;
   found.base = info.dlpi_addr;
@@ -92,11 +70,14 @@ module describe(const dl_phdr_info& info) {
   for (const ElfW(Phdr) & header : headers_of(info)) {
     if (header.p_type == PT_LOAD && (header.p_flags & PF_X) != 0) {
       found.code.push_back({header.p_vaddr, header.p_vaddr + header.p_memsz});
-    } else if (header.p_type == PT_NOTE && found.build_id.empty()) {
-      const std::byte* const notes = to_address(info.dlpi_addr + header.p_vaddr);
-      found.build_id = build_id_in({notes, header.p_memsz}, header.p_align == 8 ? 8 : 4);
     }
   }
+  found.id = id_of_image(info);
+  auto id = build_id_note(info);
+  if (id.empty()) {
+    id = std::as_bytes(std::span{found.id.text()});
+  }
+  found.build_id.assign(id.begin(), id.end());
   return found;
 }
 
@@ -233,28 +214,6 @@ const void* load_and_find(const library_address& wanted) {
   fail("this process has another build of " + wanted.path + " than the one the function is in");
 }
 
-std::vector<std::byte> stand_in_id() {
-  std::vector<std::byte> id;
-  const module& program = main_program();
-  for (std::uint64_t seed = 0; id.size() < 20; ++seed) {
-    std::uint64_t hash = 0xcbf29ce484222325U ^ seed;  // FNV-1a
-    const auto mix = [&hash](std::span<const std::byte> bytes) {
-      for (const std::byte byte : bytes) {
-        hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001b3U;
-      }
-    };
-    for (const code_range& range : program.code) {
-      mix(std::as_bytes(std::span{&range, 1}));
-      // Code is mapped as it is in the file; its first MiB tells builds apart well enough.
-      const std::uint64_t size = std::min<std::uint64_t>(range.end - range.begin, 1U << 20U);
-      mix({program.at(range.begin), static_cast<std::size_t>(size)});
-    }
-    for (unsigned shift = 0; shift < 64 && id.size() < 20; shift += 8) {
-      id.push_back(static_cast<std::byte>(hash >> shift & 0xffU));
-    }
-  }
-  return id;
-}
 namespace {
 [[maybe_unused]] const auto id_made_before_main = program_build_id();
 }  // namespace
@@ -313,9 +272,22 @@ const void* decode_code_address(input_archive& ar, const std::type_info& type) {
 }
 
 std::span<const std::byte> program_build_id() {
-  static const std::vector<std::byte>& id = *new std::vector<std::byte>{
-      main_program().build_id.empty() ? stand_in_id() : main_program().build_id};
+  static const std::vector<std::byte>& id = *new std::vector<std::byte>{main_program().build_id};
   return id;
+}
+
+std::optional<loaded_image> find_loaded_image(std::string_view id) {
+  if (main_program().id.text() == id) {
+    return loaded_image{"/proc/self/exe", main_program().base};
+  }
+  return libraries().with([&](const std::vector<module>& loaded) -> std::optional<loaded_image> {
+    for (const module& library : loaded) {
+      if (library.id.text() == id) {
+        return loaded_image{library.path, library.base};
+      }
+    }
+    return std::nullopt;
+  });
 }
 
 void save_function(output_archive& ar, const void* address) {

@@ -33,9 +33,9 @@ std::unique_ptr<crash_layout> record_of(int signal) {
 std::optional<crash_report> read(const crash_layout& record) {
   return read_crash_record(std::as_bytes(std::span{&record, 1}));
 }
-void put_path(crash_layout& record, const std::string& path) {
-  std::memcpy(record.paths.data() + record.path_bytes, path.c_str(), path.size() + 1);
-  record.path_bytes += static_cast<std::uint32_t>(path.size() + 1);
+void put_text(crash_layout& record, const std::string& text) {
+  std::memcpy(record.texts.data() + record.text_bytes, text.c_str(), text.size() + 1);
+  record.text_bytes += static_cast<std::uint32_t>(text.size() + 1);
 }
 
 TEST(CrashRecord, ZerosAreNone) {
@@ -47,12 +47,13 @@ TEST(CrashRecord, AWholeOneIsReadAsItWasWritten) {
   record->code = SEGV_ACCERR;
   record->address = 0x10;
   record->flags = crash_layout::has_address | crash_layout::at_stack_end;
-  put_path(*record, "/bin/one");
-  put_path(*record, "/lib/two");
+  put_text(*record, "/bin/one");
+  put_text(*record, "/lib/two");
+  put_text(*record, "0badc0de");
   record->frame_count = 3;
-  record->frames[0] = {7, 9, 0};
-  record->frames[1] = {8, 0, 0};
-  record->frames[2] = {9, crash_layout::no_module, 0};
+  record->frames[0] = {7, 9, 18};
+  record->frames[1] = {8, 0, crash_layout::no_text};
+  record->frames[2] = {9, crash_layout::no_text, crash_layout::no_text};
   const auto report = read(*record);
   ASSERT_TRUE(report);
   EXPECT_TRUE(report->complete);
@@ -60,7 +61,7 @@ TEST(CrashRecord, AWholeOneIsReadAsItWasWritten) {
   EXPECT_EQ(report->details.code, SEGV_ACCERR);
   EXPECT_EQ(report->details.address, 0x10U);
   EXPECT_TRUE(report->details.stack_overflow);
-  const std::vector<code_location> expected{{"/lib/two", 7}, {"/bin/one", 8}, {"", 9}};
+  const std::vector<code_location> expected{{"/lib/two", 7, "0badc0de"}, {"/bin/one", 8}, {"", 9}};
   EXPECT_EQ(report->details.frames, expected);
 }
 
@@ -85,8 +86,8 @@ TEST(CrashRecord, ASignalThatDoesNotExistIsNoRecord) {
 TEST(CrashRecord, CountsAndPlacesBeyondTheRecordAreCut) {
   const auto record = record_of(SIGSEGV);
   record->frame_count = UINT32_MAX;
-  record->path_bytes = UINT32_MAX;
-  record->paths.fill('p');  // without an end
+  record->text_bytes = UINT32_MAX;
+  record->texts.fill('p');  // without an end
   for (std::size_t i = 0; i < record->frames.size(); ++i) {
     record->frames[i].module = static_cast<std::uint32_t>(i * 0x0400'0001U);
   }

@@ -3,6 +3,8 @@
 
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
+#include "troupe/detail/image_id.hpp"
+#include "troupe/detail/symbols.hpp"
 #include "troupe/error.hpp"
 
 #include "support/fails_with.hpp"
@@ -10,6 +12,8 @@
 #include <gtest/gtest.h>
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -111,6 +115,21 @@ TEST(CodeAddress, AnotherBuildUnderTheSamePathIsRefused) {
   std::filesystem::remove(path);
 }
 
+TEST(CodeAddress, AnotherBuildWithoutABuildIdIsRefusedToo) {
+  const std::string path = copy_of(PLAIN_LIBRARY, "plain");
+  void* handle = nullptr;
+  const function f = open_function(path, handle);
+  ASSERT_NE(f, nullptr);
+  const auto bytes = encode(f);
+  EXPECT_EQ(decode<function>(bytes)(2), 10);
+  ASSERT_EQ(::dlclose(handle), 0);
+  std::filesystem::remove(path);
+  std::filesystem::copy_file(REBUILT_PLAIN_LIBRARY, path);
+  EXPECT_TRUE(fails_with(errc::unknown_function, [&] { return decode<function>(bytes)(2); }))
+      << "what is at that place of the other build would run";
+  std::filesystem::remove(path);
+}
+
 TEST(CodeAddress, DataIsNoCode) {
   static int data = 0;
   detail::byte_buffer buffer;
@@ -145,6 +164,62 @@ TEST(CodeAddress, ManyThreadsFindTheSameAddresses) {
       }
     });
   }
+}
+
+std::string id_of(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const auto id = detail::id_of_file(file);
+  ::close(file);
+  return std::string{id.text()};
+}
+
+TEST(ImageId, OfAFileIsThatOfWhatIsLoadedFromIt) {
+  for (const char* path : {LOADED_LIBRARY, REBUILT_LIBRARY, PLAIN_LIBRARY, REBUILT_PLAIN_LIBRARY}) {
+    void* handle = nullptr;
+    const function f = open_function(path, handle);
+    ASSERT_NE(f, nullptr);
+    const auto loaded = detail::find_loaded_image(id_of(path));
+    ASSERT_TRUE(loaded) << path;
+    EXPECT_EQ(loaded->path, std::filesystem::canonical(path).string());
+    Dl_info found{};
+    ASSERT_NE(::dladdr(reinterpret_cast<const void*>(f), &found), 0);
+    EXPECT_EQ(reinterpret_cast<void*>(loaded->base), found.dli_fbase);
+    const auto first = reinterpret_cast<std::uintptr_t>(found.dli_fbase);
+    EXPECT_EQ(detail::id_of_mapped(first, first + std::filesystem::file_size(path)).text(),
+              id_of(path))
+        << "as a signal handler reads it";
+    ::dlclose(handle);
+  }
+  ASSERT_TRUE(detail::find_loaded_image(id_of("/proc/self/exe")));
+  EXPECT_EQ(detail::find_loaded_image(id_of("/proc/self/exe"))->path, "/proc/self/exe");
+}
+
+TEST(ImageId, TellsBuildsApartThatHaveNone) {
+  EXPECT_TRUE(id_of(PLAIN_LIBRARY).starts_with("code:")) << id_of(PLAIN_LIBRARY);
+  EXPECT_NE(id_of(PLAIN_LIBRARY), id_of(REBUILT_PLAIN_LIBRARY));
+  EXPECT_FALSE(id_of(LOADED_LIBRARY).starts_with("code:"));
+  EXPECT_EQ(id_of("/etc/passwd"), "");
+  EXPECT_EQ(id_of("/dev/null"), "");
+}
+
+TEST(ImageId, NamesAreTakenFromNoOtherBuild) {
+  void* handle = nullptr;
+  const function f = open_function(LOADED_LIBRARY, handle);
+  ASSERT_NE(f, nullptr);
+  const auto offset =
+      reinterpret_cast<std::uintptr_t>(f) - detail::find_loaded_image(id_of(LOADED_LIBRARY))->base;
+  ::dlclose(handle);
+  const auto line = [&](const char* path, const std::string& id) {
+    return detail::describe_code(std::vector<code_location>{{path, offset, id}}).front();
+  };
+  const std::string here = std::filesystem::path{REBUILT_LIBRARY}.filename().string() + "+0x";
+#if TROUPE_TEST_SYMBOLS
+  EXPECT_TRUE(line(LOADED_LIBRARY, id_of(LOADED_LIBRARY)).starts_with("loaded_times"));
+  EXPECT_TRUE(line(REBUILT_LIBRARY, "0badc0de").ends_with(" (another build is in its place now)"));
+  EXPECT_TRUE(line("/nowhere/library.so", "0badc0de").ends_with(" (its file is gone)"));
+#endif
+  EXPECT_TRUE(line(REBUILT_LIBRARY, "0badc0de").starts_with(here));
+  EXPECT_TRUE(line(REBUILT_LIBRARY, "").starts_with(here)) << "not known which build it was";
 }
 
 TEST(BuildId, IsThereAndStaysTheSame) {

@@ -100,7 +100,8 @@ class process {
   [[nodiscard]] explicit operator bool() const noexcept { return core_ != nullptr; }
   /// It was started and has not ended.
   [[nodiscard]] bool is_alive() const;
-  /// How it ended; nothing before that.
+  /// How it ended; nothing before that, and nothing if nobody can tell, as a thread of its parent
+  /// had waited for any child and taken the status (`wait()`, or SIGCHLD ignored).
   [[nodiscard]] std::optional<troupe::exit_status> exit_status() const;
   /// 0 before the start.
   [[nodiscard]] std::int64_t pid() const;

@@ -27,6 +27,12 @@ struct system_options {
 /// global one is refused, because workers would begin when other globals do not exist yet. In a
 /// process that was forked from the program the destructor leaves everything alone.
 ///
+/// What stands before it in main runs again in every process that is executed anew, and so do the
+/// program's static initializers: in workers of start_method::spawn; and if the program has threads
+/// already (of an initializer, a library, or main), in the fork server and in every worker, since a
+/// process that has threads is not forked. Such a fork server begins with all signals blocked. So
+/// nothing stands before it that the program must not do twice: output, files, threads.
+///
 /// Standard streams that the program has closed stay so, and free for its own use: nothing of the
 /// library has one of their numbers. In workers /dev/null stands there.
 ///

@@ -19,8 +19,9 @@ namespace troupe {
 /// hold.
 enum class start_method : std::uint8_t {
   forkserver,  ///< forked from a small process that was started before any thread: fast, the
-               ///< default
-  spawn,       ///< the own program, started anew: nothing inherited, about a millisecond slower
+               ///< default; like spawn where that process has threads (see `system`)
+  spawn,       ///< the own program, started anew: nothing inherited, about a millisecond slower.
+               ///< It is the program that runs, even if another one is in its place by now
   fork,        ///< forked from this process as it is: for programs that know what that means
 };
 

@@ -16,10 +16,13 @@ namespace troupe {
 struct code_location {
   std::string module;        ///< path of the program or library; empty: the address is in none
   std::uint64_t offset = 0;  ///< as in that file's symbol table; the bare address if in no module
+  /// Which build of that file, since an upgrade may put another one in its place: its build id in
+  /// hexadecimal, or "code:" and a hash where the linker made none; empty: not known.
+  std::string build_id = {};
   bool operator==(const code_location&) const = default;
   template <class Archive>
   void serialize(Archive& ar) {
-    ar(module, offset);
+    ar(module, offset, build_id);
   }
 };
 

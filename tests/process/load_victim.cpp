@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A program whose static initializers do what those of linked libraries do (threads of OpenBLAS and
+// OpenMP, agents, loggers), run by thread_at_load_test:
+//
+//     TROUPE_TEST_AT_LOAD=MODE load_victim METHOD
+//
+// METHOD is a start method. MODE: thread (waits for work, with no signal blocked), main_thread (the
+// same, started by main's first line), sigwait (a thread takes every signal), reaper (a thread
+// waits for any child), ignored (SIGCHLD is), handler (of SIGCHLD, which waits for any child),
+// blocked (every signal is), fork (a child that stays). Writes how workers and processes end to
+// standard output, a line each.
+#include "troupe/pool.hpp"
+#include "troupe/process.hpp"
+#include "troupe/system.hpp"
+
+#include "support/eventually.hpp"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <thread>
+
+namespace troupe::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string_view mode() {
+  const char* const text = ::getenv("TROUPE_TEST_AT_LOAD");
+  return text == nullptr ? "" : text;
+}
+
+/// Work for the thread below: one number is asked for, and answered by the next.
+std::atomic<int> asked{0};
+std::atomic<int> answered{0};
+
+void serve_for_ever() {
+  for (int last = 0;;) {
+    asked.wait(last);
+    last = asked;
+    answered = last + 1;
+    answered.notify_all();
+  }
+}
+
+void take_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  for (int number = 0;;) {
+    ::sigwait(&all, &number);
+  }
+}
+
+void wait_for_any_child() {
+  for (;;) {
+    if (::waitpid(-1, nullptr, 0) < 0) {
+      std::this_thread::yield();
+      ::usleep(200);
+    }
+  }
+}
+
+struct library {
+  library() {
+    const std::string_view what = mode();
+    if (what == "thread") {
+      std::thread{serve_for_ever}.detach();
+    } else if (what == "sigwait") {
+      std::thread{take_signals}.detach();
+    } else if (what == "reaper") {
+      std::thread{wait_for_any_child}.detach();
+    } else if (what == "ignored") {
+      ::signal(SIGCHLD, SIG_IGN);
+      std::thread{[] { ::pause(); }}.detach();
+    } else if (what == "handler") {
+      ::signal(SIGCHLD, [](int) {
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
+      });
+      std::thread{[] {
+        for (;;) {
+          ::pause();
+        }
+      }}.detach();
+    } else if (what == "blocked") {
+      sigset_t all;
+      sigfillset(&all);
+      ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+      std::thread{[] { ::pause(); }}.detach();
+    } else if (what == "fork") {
+      std::thread{serve_for_ever}.detach();
+      const pid_t parent = ::getpid();
+      if (::fork() == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (::getppid() == parent) {
+          ::usleep(1000);
+        }
+        ::_exit(0);
+      }
+    }
+  }
+};
+const library linked;
+
+void say(const std::string& line) {
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+int add_one(int number) {
+  return number + 1;
+}
+int ask_thread(int number) {
+  asked = number;
+  asked.notify_all();
+  answered.wait(0);
+  return answered;
+}
+int die(int number) {
+  ::raise(number);
+  return 0;
+}
+int abort_here() {
+  std::abort();
+}
+int never_stop() {
+  for (;;) {
+    ::usleep(1000);
+  }
+}
+void leave(int code) {
+  std::exit(code);
+}
+/// What it returns is the id of a process that has left its group and session.
+int start_daemon() {
+  int ends[2];
+  if (::pipe(ends) != 0) {
+    return -1;
+  }
+  const pid_t first = ::fork();
+  if (first == 0) {
+    ::setsid();
+    const pid_t second = ::fork();
+    if (second == 0) {
+      for (;;) {
+        ::usleep(1000);
+      }
+    }
+    static_cast<void>(::write(ends[1], &second, sizeof second));
+    ::_exit(0);
+  }
+  ::waitpid(first, nullptr, 0);
+  pid_t found = -1;
+  static_cast<void>(::read(ends[0], &found, sizeof found));
+  ::close(ends[0]);
+  ::close(ends[1]);
+  return found;
+}
+
+std::string words(const std::optional<exit_status>& end) {
+  return end ? to_string(*end) : "unknown";
+}
+
+template <class F>
+std::string end_of(F&& call) {
+  try {
+    call();
+    return "no error";
+  } catch (const worker_lost& lost) {
+    return words(lost.exit());
+  } catch (const timeout_error&) {
+    return "timeout";
+  }
+}
+
+void run(start_method method) {
+  {
+    pool p{{.workers = 2, .start = method, .grace = 100ms}};
+    say("value: " + std::to_string(p.apply(add_one, 1)));
+    if ((mode() == "thread" || mode() == "main_thread" || mode() == "fork") &&
+        method != start_method::fork) {
+      // What is executed anew has the thread as well, a copy would not.
+      say("thread: " + std::to_string(p.apply(ask_thread, 41)));
+    }
+    say("killed: " + end_of([&] { p.apply(die, SIGKILL); }));
+    say("aborted: " + end_of([&] { p.apply(abort_here); }));
+    say("exit: " + end_of([&] { p.apply(leave, 3); }));
+    say("timeout: " + end_of([&] { p.with({.timeout = 100ms}).apply(never_stop); }));
+    const int daemon = p.apply(start_daemon);
+    p.terminate();
+    if (method != start_method::fork) {
+      say("daemon gone: " + std::to_string(eventually([&] { return ::kill(daemon, 0) != 0; })));
+    } else {
+      ::kill(daemon, SIGKILL);
+    }
+  }
+  say("pool ended");
+  process seven{{.start = method}, leave, 7};
+  seven.start();
+  seven.join();
+  say("process: " + words(seven.exit_status()));
+  process stays{{.start = method}, never_stop};
+  stays.start();
+  stays.kill();
+  stays.join();
+  say("killed process: " + words(stays.exit_status()));
+}
+
+}  // namespace
+}  // namespace troupe::test
+
+int main(int argc, char** argv) {
+  if (troupe::test::mode() == "main_thread") {
+    std::thread{troupe::test::serve_for_ever}.detach();
+  }
+  {
+    const troupe::system system{argc, argv};
+    const std::string_view method = argc > 1 ? argv[1] : "forkserver";
+    troupe::test::run(method == "fork"    ? troupe::start_method::fork
+                      : method == "spawn" ? troupe::start_method::spawn
+                                          : troupe::start_method::forkserver);
+  }
+  troupe::test::say("end");
+  std::_Exit(0);
+}
