@@ -5,21 +5,33 @@
 #include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/message_socket.hpp"
+#include "troupe/detail/shortage.hpp"
 #include "troupe/own_pool.hpp"
 #include "troupe/this_process.hpp"
 
 #include "current_task.hpp"
 #include "messages.hpp"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <thread>
 #include <utility>
 
 namespace troupe::detail {
+
+outcome_message make_outcome(std::uint64_t ticket, const failure& why) {
+  byte_buffer bytes;
+  encode(bytes, why);
+  outcome_message made;
+  made.text = to_bytes(outcome_header{ticket, bytes.size(), outcome_failed, 0});
+  made.text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return made;
+}
 
 outcome_message make_outcome(std::uint64_t ticket, const job& finished) {
   outcome_header header;
@@ -120,35 +132,83 @@ void nested_calls::open_socket() {
   auto [here, there] = message_sockets();
   socket_ = std::move(here);
   const cargo_list far{std::make_shared<const descriptor_cargo>(new_cargo_id(), std::move(there))};
-  channel_.send_cargo(ticket_bit, far);
+  if (const int code = channel_.send_cargo(ticket_bit, far); code != 0) {
+    fail_submission(code);
+  }
   channel_.push(frame_kind::submit, submit_has_socket, 0, {}, {});
+  {
+    const std::lock_guard lock{mutex_};
+    open_ = true;
+  }
   sigset_t all;
   sigset_t old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   std::thread{[this, socket = socket_.number()] { read_outcomes(socket); }}.detach();
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  open_ = true;
 }
 
+void nested_calls::fail_submission(int code) {
+  if (code == EPIPE) {
+    throw pool_closed{"troupe: the pool of this task is gone"};
+  }
+  throw shortage("troupe: a task of a task could not be submitted", code);
+}
+
+namespace {
+
+/// Why outcomes will not come: the pool is gone, or it could not receive the socket for them.
+failure no_outcomes(int channel) {
+  pollfd end{channel, POLLRDHUP, 0};
+  failure gone;
+  gone.ran = task_ran::no;
+  if (::poll(&end, 1, 0) == 1 && (end.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) {
+    gone.code = errc::pool_closed;
+    gone.text = "troupe: the pool of this task is gone";
+  } else {
+    gone.code = errc::resource_exhausted;
+    gone.text =
+        "troupe: the program of this pool has no free descriptor for the outcomes of tasks that "
+        "this task submits: see its RLIMIT_NOFILE (ulimit -n)";
+  }
+  return gone;
+}
+
+}  // namespace
+
 std::shared_ptr<future_state> nested_calls::submit(job_builder&& job) {
-  if (!open_) {
+  bool open = false;
+  {
+    const std::lock_guard lock{mutex_};
+    open = open_;
+  }
+  if (!open) {
     open_socket();
   }
-  const std::uint64_t ticket = next_ticket_++;
+  // Spent only by a frame, so that what was sent for a submission that failed goes with the next.
+  const std::uint64_t ticket = next_ticket_;
   std::uint16_t flags = 0;
   for (const auto& segment : job.segments_) {
-    channel_.send_segment(segment->id(), segment->reader());
+    const int code = channel_.send_segment(segment->id(), segment->reader(), ticket | ticket_bit);
+    if (code != 0) {
+      fail_submission(code);
+    }
   }
   if (!job.cargo_.empty()) {
-    channel_.send_cargo(ticket | ticket_bit, job.cargo_);
+    if (const int code = channel_.send_cargo(ticket | ticket_bit, job.cargo_); code != 0) {
+      fail_submission(code);
+    }
     flags |= submit_has_cargo;
   }
   auto made = std::make_shared<relayed>(*this, ticket, std::move(job.segments_));
   {
     const std::lock_guard lock{mutex_};
+    if (!open_) {
+      rethrow(no_outcomes(channel_.socket()));
+    }
     waiting_.emplace(ticket, made);
   }
+  ++next_ticket_;
   const std::uint64_t head = job.callable_bytes_;
   if (!channel_.push(frame_kind::submit, flags, ticket, std::as_bytes(std::span{&head, 1}),
                      job.sink_->bytes())) {
@@ -171,23 +231,22 @@ void nested_calls::read_outcomes(int socket) {
   std::vector<std::byte> buffer(max_inline_outcome + sizeof(outcome_header) +
                                 max_cargo * sizeof(std::uint64_t));
   while (auto message = receive_message(socket, buffer)) {
-    deliver(std::span{buffer}.first(message->bytes), message->descriptors);
+    deliver(std::span{buffer}.first(message->bytes), message->descriptors, message->some_lost);
   }
   std::map<std::uint64_t, std::shared_ptr<relayed>> left;
   {
     const std::lock_guard lock{mutex_};
+    open_ = false;  // the next submission tries again
     left.swap(waiting_);
   }
+  const failure why = no_outcomes(channel_.socket());
   for (const auto& [ticket, one] : left) {
-    failure gone;
-    gone.code = errc::pool_closed;
-    gone.text = "troupe: the pool of this task is gone";
-    one->fail(std::move(gone));
+    one->fail(why);
   }
 }
 
-void nested_calls::deliver(std::span<const std::byte> message,
-                           std::vector<descriptor>& descriptors) {
+void nested_calls::deliver(std::span<const std::byte> message, std::vector<descriptor>& descriptors,
+                           bool some_lost) {
   outcome_header header;
   if (!take_front(message, header)) {
     return;
@@ -203,6 +262,10 @@ void nested_calls::deliver(std::span<const std::byte> message,
     waiting_.erase(found);
   }
   try {
+    if (some_lost) {
+      throw shortage("troupe: the result of a task of a task came without a descriptor", EMFILE,
+                     task_ran::yes);
+    }
     mapping view;
     auto next = descriptors.begin();
     if ((header.flags & outcome_in_memory) != 0 && next != descriptors.end()) {

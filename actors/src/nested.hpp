@@ -49,6 +49,8 @@ struct outcome_message {
   cargo_list descriptors;
 };
 outcome_message make_outcome(std::uint64_t ticket, const job& finished);
+/// The same for a task that fails with `why`.
+outcome_message make_outcome(std::uint64_t ticket, const failure& why);
 
 /// The worker's side.
 class nested_calls {
@@ -65,15 +67,17 @@ class nested_calls {
 
   void open_socket();
   void read_outcomes(int socket);
-  void deliver(std::span<const std::byte> message, std::vector<descriptor>& descriptors);
+  void deliver(std::span<const std::byte> message, std::vector<descriptor>& descriptors,
+               bool some_lost);
+  [[noreturn]] static void fail_submission(int code);
 
   worker_channel& channel_;
   std::shared_ptr<segment_pool> segments_;
   std::uint64_t max_bytes_ = UINT64_MAX;
   std::uint64_t next_ticket_ = 1;
-  bool open_ = false;
   descriptor socket_;
   std::mutex mutex_;
+  bool open_ = false;  // guarded by mutex_: outcomes will be read, or were not refused so far
   std::map<std::uint64_t, std::shared_ptr<relayed>> waiting_;  // guarded by mutex_
 };
 

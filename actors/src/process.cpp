@@ -7,6 +7,7 @@
 #include "troupe/codec.hpp"
 #include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/memory.hpp"
+#include "troupe/detail/shortage.hpp"
 #include "troupe/log.hpp"
 
 #include "process_core.hpp"
@@ -107,7 +108,10 @@ void process_core::hand_over(supervisor_channel& channel) {
   if (cargo.size() > max_cargo) {
     throw too_much_cargo("troupe: the arguments of process '" + options_.name + "'", task_ran::no);
   }
-  channel.send_cargo(0, cargo);
+  if (const int code = channel.send_cargo(0, cargo); code != 0) {
+    throw shortage("troupe: what process '" + options_.name + "' refers to could not be sent to it",
+                   code);
+  }
   std::byte* const room = channel.begin_frame(payload.size());
   std::memcpy(room, payload.data(), payload.size());
   channel.publish({static_cast<std::uint32_t>(payload.size()), frame_kind::become, flags, 0});
@@ -158,9 +162,9 @@ void process_core::start() {
   if (code != 0) {
     engine_->remove(this);
     give_up();
-    throw error{errc::spawn_failed, task_ran::no,
-                "troupe: process '" + options_.name + "' could not be started: " +
-                    std::strerror(code) + " (errno " + std::to_string(code) + ")"};
+    throw error{
+        errc::spawn_failed, task_ran::no,
+        "troupe: process '" + options_.name + "' could not be started: " + shortage_text(code)};
   }
   target_ = {};
 }
@@ -249,6 +253,11 @@ std::int64_t process_core::pid() const {
 int process_core::sentinel() const {
   const std::lock_guard lock{mutex_};
   check_started("watched");
+  if (!pidfd_) {
+    throw error{errc::resource_exhausted, task_ran::no,
+                "troupe: process '" + options_.name +
+                    "' cannot be watched: there was no free descriptor for it when it was started"};
+  }
   return pidfd_.number();
 }
 

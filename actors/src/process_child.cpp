@@ -5,6 +5,7 @@
 #include "troupe/codec.hpp"
 #include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/memory.hpp"
+#include "troupe/detail/shortage.hpp"
 #include "troupe/detail/throw_trace.hpp"
 #include "troupe/this_process.hpp"
 
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -88,6 +90,9 @@ void run_process(worker_channel& channel, const frame_header& frame,
       std::uint64_t size = 0;
       if ((frame.flags & role_in_memory) != 0 && take_front(payload, size) && !cargo.empty()) {
         const descriptor memory{::fcntl(cargo.front()->number(), F_DUPFD_CLOEXEC, 3)};
+        if (!memory) {
+          throw shortage("troupe: the arguments of this process cannot be read", errno);
+        }
         const mapping view = map_foreign(memory, size);
         role = decode<process_role>({view.data(), size});
       } else {

@@ -124,14 +124,16 @@ void supervisor::handle(supervisor_message kind, std::uint64_t number, std::stri
 }
 
 void supervisor::finish_turn() {
-  while (!sweeps_.empty()) {
-    const auto group = std::move(sweeps_.back());
-    sweeps_.pop_back();
-    sweep_group(group);
-  }
-  if (dispatch_due_) {
-    dispatch();
-  }
+  do {
+    while (!sweeps_.empty()) {
+      const auto group = std::move(sweeps_.back());
+      sweeps_.pop_back();
+      sweep_group(group);
+    }
+    if (dispatch_due_) {
+      dispatch();
+    }
+  } while (!sweeps_.empty());  // tasks may fail while they are sent
   check_finished();
 }
 

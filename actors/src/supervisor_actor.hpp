@@ -17,6 +17,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace troupe::detail {
@@ -246,8 +247,14 @@ class supervisor {
   [[nodiscard]] bool has_room(const worker_record& worker) const;
   worker_record* pick_worker();
   bool send(worker_record& worker, slice& what);
-  bool announce_segments(worker_record& worker, const job& work, const char* begin,
-                         const char* end);
+  /// What the parts from `begin` to `end` refer to; as `supervisor_channel::send_segment`.
+  static int announce_segments(worker_record& worker, const job& work, const char* begin,
+                               const char* end);
+  /// Is it worth trying again what could not be sent? Not for ever.
+  bool may_go_later(int code);
+  /// The first item of `what` fails: what it refers to cannot be handed over.
+  void refuse(const worker_record& worker, slice& what, int code);
+  void settle_refused();
   void dispatch();
   void take_back(worker_record& worker);
   void balance();
@@ -301,6 +308,9 @@ class supervisor {
   std::vector<std::shared_ptr<job_group>> sweeps_;
   bool balance_timer_ = false;
   bool dispatch_due_ = false;
+  std::optional<steady_time> short_since_;  // as many descriptors as may be are on their way
+  /// Single items that were refused in this dispatch: they leave their queues first.
+  std::vector<std::pair<slice, std::shared_ptr<const failure>>> refused_;
   steady_time turn_begun_{};  // of the last dispatch that had workers with tasks
   std::shared_ptr<const failure> start_failure_;
   std::string broken_because_;

@@ -2,9 +2,12 @@
 
 // Tasks find workers: queues, windows, and taking back what has not begun.
 
+#include "troupe/detail/shortage.hpp"
+
 #include "supervisor_actor.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -16,6 +19,9 @@ using namespace std::chrono_literals;
 /// A worker that has tasks waiting behind a running one for longer than this gives them up as soon
 /// as another worker has nothing to do.
 constexpr auto patience = 1ms;
+
+/// How long the first task that no descriptor can be sent for waits for others to receive theirs.
+constexpr auto shortage_patience = 50ms;
 
 /// The length at `part`, and the bytes that stand behind it.
 std::uint32_t part_length(const char* part, std::uint32_t& stored) {
@@ -167,23 +173,64 @@ worker_record* supervisor::pick_worker() {
   return best;
 }
 
-bool supervisor::announce_segments(worker_record& worker, const job& work, const char* begin,
-                                   const char* end) {
+int supervisor::announce_segments(worker_record& worker, const job& work, const char* begin,
+                                  const char* end) {
   for (const char* part = begin; part < end;) {
     std::uint32_t stored = 0;
     if (part_length(part, stored) == in_segment) {
       segment_reference where;
       std::memcpy(&where, part + sizeof(std::uint32_t), sizeof where);
       for (const auto& segment : work.segments()) {
-        if (segment->id() == where.id &&
-            !worker.channel->send_segment(segment->id(), segment->reader())) {
-          return false;
+        if (segment->id() != where.id) {
+          continue;
         }
+        const int code =
+            worker.channel->send_segment(segment->id(), segment->reader(), worker.next_number);
+        if (code != 0) {
+          return code;
+        }
+        break;
       }
     }
     part += sizeof(std::uint32_t) + stored;
   }
-  return true;
+  return 0;
+}
+
+bool supervisor::may_go_later(int code) {
+  if (code == EAGAIN) {
+    return true;  // the socket is read empty before its reader sleeps
+  }
+  if (code != ETOOMANYREFS) {
+    return false;
+  }
+  // What is on its way to others usually is received soon.
+  const auto now = std::chrono::steady_clock::now();
+  if (!short_since_) {
+    short_since_ = now;
+  }
+  return now - *short_since_ < shortage_patience;
+}
+
+void supervisor::refuse(const worker_record& worker, slice& what, int code) {
+  slice one{what.work, what.first, 1, what.attempt, what.forgiven};
+  ++what.first;
+  --what.count;
+  --queued_;
+  core_.note_dequeued(1);
+  auto why = plain_failure(errc::resource_exhausted, task_ran::no,
+                           what.work->name() + " could not be sent to worker " +
+                               std::to_string(worker.id) + " (pid " + std::to_string(worker.pid) +
+                               "): " + shortage_text(code));
+  why->task = what.work->number;
+  why->attempt = what.attempt;
+  refused_.emplace_back(std::move(one), std::move(why));
+}
+
+void supervisor::settle_refused() {
+  for (const auto& [what, why] : std::exchange(refused_, {})) {
+    conclude(what, what.first, why);
+  }
 }
 
 bool supervisor::send(worker_record& worker, slice& what) {
@@ -215,19 +262,39 @@ bool supervisor::send(worker_record& worker, slice& what) {
     }
     count = count / 2;
   }
-  const std::size_t bytes = head + (end - begin);
-  std::byte* room = worker.channel->begin_frame(bytes);
-  if (room != nullptr && !work.segments().empty() &&
-      (!announce_segments(worker, work, work.bytes.data(),
-                          work.bytes.data() + work.callable_bytes) ||
-       !announce_segments(worker, work, work.bytes.data() + begin, work.bytes.data() + end))) {
-    room = nullptr;
+  std::byte* room = worker.channel->begin_frame(head + (end - begin));
+  int code = room == nullptr ? EAGAIN : 0;
+  bool handed_over = false;
+  if (code == 0 && !work.cargo().empty()) {
+    code = worker.channel->send_cargo(worker.next_number, work.cargo());
+    handed_over = true;
   }
-  if (room != nullptr && !work.cargo().empty() &&
-      !worker.channel->send_cargo(worker.next_number, work.cargo())) {
-    room = nullptr;
+  if (code == 0 && !work.segments().empty()) {
+    handed_over = true;
+    const char* const bytes = work.bytes.data();
+    code = announce_segments(worker, work, bytes, bytes + work.callable_bytes);
+    std::uint32_t from = begin;
+    for (std::uint32_t i = 0; code == 0 && i < count; ++i) {
+      const std::uint32_t to = i + 1 == count ? end : work.offset_of(what.first + i + 1);
+      code = announce_segments(worker, work, bytes + from, bytes + to);
+      if (code != 0 && i > 0) {
+        count = i;  // those before it can go
+        end = from;
+        code = 0;
+      }
+      from = to;
+    }
   }
-  if (room == nullptr) {
+  if (code == 0 && handed_over) {
+    short_since_.reset();
+  }
+  // To a worker that is busy it would only be sent ahead.
+  if (code != 0 && room != nullptr && !may_go_later(code) &&
+      (code != ETOOMANYREFS || worker.outstanding < concurrency())) {
+    refuse(worker, what, code);
+    return true;
+  }
+  if (code != 0) {
     worker.blocked = true;
     // Its next result unblocks it, but a full socket may belong to a worker that has nothing to do.
     if (!worker.unblock_timer) {
@@ -242,8 +309,8 @@ bool supervisor::send(worker_record& worker, slice& what) {
   std::memcpy(room + head, work.bytes.data() + begin, end - begin);
   const auto flags = static_cast<std::uint16_t>((work.options().timeout ? announce_begin : 0) |
                                                 (work.cargo().empty() ? 0 : has_cargo));
-  worker.channel->publish(
-      {static_cast<std::uint32_t>(bytes), frame_kind::tasks, flags, worker.next_number});
+  worker.channel->publish({static_cast<std::uint32_t>(head + (end - begin)), frame_kind::tasks,
+                           flags, worker.next_number});
   if (worker.outstanding == 0) {
     worker.last_progress = std::chrono::steady_clock::now();
   }
@@ -284,6 +351,7 @@ void supervisor::dispatch() {
       }
     }
     sent = send_own() || sent;
+    settle_refused();
     if (sent) {
       for (worker_record* worker : ring_) {
         if (std::exchange(worker->bell_due, false)) {

@@ -63,9 +63,10 @@ void supervisor::service(worker_record& worker) {
   supervisor_channel& channel = *worker.channel;
   worker.blocked = false;
   dispatch_due_ = true;
+  bool read_empty = false;
   for (int round = 0;; ++round) {
-    if (round == 0) {
-      channel.read_socket();
+    if (!read_empty) {
+      read_empty = channel.read_socket();
     }
     if (!worker.greeted) {
       greet(worker);
@@ -86,7 +87,7 @@ void supervisor::service(worker_record& worker) {
         }
       }
     }
-    if (channel.state() != channel_state::open || channel.arm()) {
+    if (channel.state() != channel_state::open || (read_empty && channel.arm())) {
       break;
     }
     if (round == 3) {
@@ -256,13 +257,35 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
     }
   }
   cargo_list cargo;
-  if ((header.flags & result_has_cargo) != 0) {
-    try {
+  std::shared_ptr<const foreign_payload> in_memory;
+  std::shared_ptr<failure> lost;  // what the result refers to
+  try {
+    if ((header.flags & result_in_segment) != 0) {
+      segment_reference where;
+      if (!take_front(payload, where)) {
+        worker.channel->break_channel("it sent a reference that is too short");
+        return;
+      }
+      in_memory = worker.channel->open_payload(where, header.number);
+    }
+    if ((header.flags & result_has_cargo) != 0) {
       cargo = worker.channel->take_cargo(header.number);
-    } catch (const error& problem) {
+    }
+  } catch (const error& problem) {
+    if (problem.code() != errc::resource_exhausted) {
       worker.channel->break_channel(problem.what());
       return;
     }
+    lost = std::make_shared<failure>(capture_failure(std::current_exception()));
+    lost->text = "the result of " + work->name() + " is lost: " + lost->text;
+    lost->ran = task_ran::yes;
+    lost->task = work->number;
+    lost->attempt = sent->what.attempt;
+  }
+  if (lost || (header.flags & result_failed) != 0) {
+    worker.channel->abandon(header.number);  // a result that failed may have sent some of it
+  } else {
+    worker.channel->done_with(header.number);
   }
   const auto doomed = worker.dooms.empty() ? worker.dooms.end() : worker.dooms.find(header.number);
   if (doomed != worker.dooms.end() && doomed->second != doom::cancelled) {
@@ -272,27 +295,14 @@ void supervisor::on_result(worker_record& worker, const frame_header& header,
     late->attempt = sent->what.attempt;
     late->pid = worker.pid;
     conclude(sent->what, item, std::move(late));
-  } else if ((header.flags & result_in_segment) != 0) {
-    segment_reference where;
-    if (!take_front(payload, where)) {
-      worker.channel->break_channel("it sent a reference that is too short");
-      return;
+  } else if (lost) {
+    conclude(sent->what, item, std::move(lost));
+  } else if (in_memory) {
+    if (!cargo.empty()) {
+      work->add_result_cargo(std::move(cargo));
     }
-    try {
-      auto value = worker.channel->open_payload(where);
-      if (!cargo.empty()) {
-        work->add_result_cargo(std::move(cargo));
-      }
-      work->store_payload(item, std::move(value));
-      settle_value(*work);
-    } catch (const error& problem) {
-      if (problem.code() == errc::protocol_error) {
-        worker.channel->break_channel(problem.what());
-        return;
-      }
-      settle_failure(*work, item,
-                     std::make_shared<const failure>(capture_failure(std::current_exception())));
-    }
+    work->store_payload(item, std::move(in_memory));
+    settle_value(*work);
   } else if ((header.flags & result_failed) != 0) {
     try {
       // Copied first: the worker could still change what the codec is reading.

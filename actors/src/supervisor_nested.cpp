@@ -3,11 +3,15 @@
 // Tasks of this pool that tasks of this pool submit, and wait for.
 
 #include "troupe/detail/message_socket.hpp"
+#include "troupe/detail/shortage.hpp"
+#include "troupe/log.hpp"
 
 #include "nested.hpp"
 #include "supervisor_actor.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace troupe::detail {
@@ -31,10 +35,21 @@ void supervisor::on_submit(worker_record& worker, const frame_header& header,
                            std::span<const std::byte> payload) {
   try {
     if ((header.flags & submit_has_socket) != 0) {
-      const cargo_list socket = worker.channel->take_cargo(ticket_bit);
-      if (socket.size() == 1) {
-        worker.outcomes = socket.front();
+      worker.outcomes.reset();
+      worker.outcomes_due.clear();
+      try {
+        const cargo_list socket = worker.channel->take_cargo(ticket_bit);
+        if (socket.size() == 1) {
+          worker.outcomes = socket.front();
+        }
+      } catch (const error& problem) {
+        if (problem.code() != errc::resource_exhausted) {
+          throw;
+        }
+        // The worker sees the end of the socket that was lost, and fails what it has submitted.
+        log(log_level::warning, problem.what());
       }
+      worker.channel->done_with(ticket_bit);
       return;
     }
     if ((header.flags & submit_cancel) != 0) {
@@ -44,7 +59,12 @@ void supervisor::on_submit(worker_record& worker, const frame_header& header,
       }
       return;
     }
+    if (!worker.outcomes) {
+      worker.channel->abandon(header.number | ticket_bit);  // nobody would hear of it
+      return;
+    }
     auto child = decode_nested(worker, header, payload);
+    worker.channel->done_with(header.number | ticket_bit);
     if (!child || worker.children.contains(header.number)) {
       worker.channel->break_channel("it submitted a task that cannot be read");
       return;
@@ -56,13 +76,8 @@ void supervisor::on_submit(worker_record& worker, const frame_header& header,
       return;
     }
     // Short of something: only this submission fails.
-    auto lost = std::make_shared<job>(core_.shared_from_this(), core_.task_defaults(),
-                                      std::vector<std::shared_ptr<segment>>{});
-    lost->count = 1;
-    lost->prepare();
-    lost->store_failure(0,
-                        std::make_shared<const failure>(capture_failure(std::current_exception())));
-    send_outcome(worker, make_outcome(header.number, *lost));
+    worker.channel->abandon(header.number | ticket_bit);
+    send_outcome(worker, make_outcome(header.number, capture_failure(std::current_exception())));
   }
 }
 
@@ -89,7 +104,7 @@ std::shared_ptr<job> supervisor::decode_nested(worker_record& worker, const fram
         return false;
       }
       where.slot = result_slots;
-      kept = worker.channel->open_payload(where);
+      kept = worker.channel->open_payload(where, header.number | ticket_bit);
       part = kept->bytes();
     } else if (length <= rest.size()) {
       part = rest.first(length);
@@ -168,18 +183,39 @@ void supervisor::orphan(worker_record& worker) {
 }
 
 void supervisor::send_outcome(worker_record& worker, outcome_message message) {
-  worker.outcomes_due.push_back(std::move(message));
-  send_outcomes(worker);
+  if (worker.outcomes) {
+    worker.outcomes_due.push_back(std::move(message));
+    send_outcomes(worker);
+  }
 }
 
 void supervisor::send_outcomes(worker_record& worker) {
   while (!worker.outcomes_due.empty() && worker.outcomes) {
-    const outcome_message& next = worker.outcomes_due.front();
+    outcome_message& next = worker.outcomes_due.front();
     std::vector<int> numbers;
     for (const auto& one : next.descriptors) {
       numbers.push_back(one->number());
     }
-    if (!send_message(worker.outcomes->number(), std::as_bytes(std::span{next.text}), numbers)) {
+    const int code =
+        send_message(worker.outcomes->number(), std::as_bytes(std::span{next.text}), numbers);
+    if (code == 0 && !numbers.empty()) {
+      short_since_.reset();
+    }
+    if (code != 0 && !may_go_later(code)) {
+      if (numbers.empty()) {
+        log(log_level::error,
+            "an outcome could not be sent to a task that waits for it: " + shortage_text(code));
+      } else {
+        outcome_header lost;
+        std::memcpy(&lost, next.text.data(), sizeof lost);
+        next = make_outcome(
+            lost.ticket, *plain_failure(errc::resource_exhausted, task_ran::yes,
+                                        "the result of a task could not be sent to the task that "
+                                        "waits for it: " +
+                                            shortage_text(code)));
+        continue;
+      }
+    } else if (code != 0) {
       if (!worker.unblock_timer) {
         worker.unblock_timer = true;
         set_timer(later(std::chrono::steady_clock::now(), std::chrono::milliseconds{1}),

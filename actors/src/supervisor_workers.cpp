@@ -2,6 +2,7 @@
 
 // Workers come and go.
 
+#include "troupe/detail/shortage.hpp"
 #include "troupe/log.hpp"
 
 #include "supervisor_actor.hpp"
@@ -16,7 +17,8 @@ namespace troupe::detail {
 namespace {
 
 bool is_transient(int code) {
-  return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE || code == ESRCH;
+  return code == EAGAIN || code == ENOMEM || code == EMFILE || code == ENFILE || code == ESRCH ||
+         code == ETOOMANYREFS;
 }
 
 }  // namespace
@@ -48,7 +50,11 @@ void supervisor::launch_worker() {
     }
     std::memcpy(room, configuration_.data(), configuration_.size());
     if (!configuration_cargo_.empty()) {
-      made->channel->send_cargo(0, configuration_cargo_);
+      if (const int code = made->channel->send_cargo(0, configuration_cargo_); code != 0) {
+        throw shortage("what the initializer of " + core_.title() +
+                           " refers to could not be sent to a new worker",
+                       code);
+      }
     }
     made->channel->publish({static_cast<std::uint32_t>(configuration_.size()),
                             frame_kind::configure,
@@ -192,10 +198,10 @@ void supervisor::on_start_failed(std::uint64_t id, int code) {
     retire_drained();
     return;
   }
-  failed_start(plain_failure(errc::spawn_failed, task_ran::no,
-                             "cannot start a worker of " + core_.title() + ": " +
-                                 std::strerror(code) + " (errno " + std::to_string(code) + ")"),
-               is_transient(code));
+  failed_start(
+      plain_failure(errc::spawn_failed, task_ran::no,
+                    "cannot start a worker of " + core_.title() + ": " + shortage_text(code)),
+      is_transient(code));
 }
 
 void supervisor::failed_start(std::shared_ptr<const failure> why, bool transient) {

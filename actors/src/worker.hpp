@@ -89,8 +89,9 @@ class worker {
   void run_next(task_batch& batch);
   result_timing time_item(task_batch& batch);
   coroutine_loop& coroutines();
-  void take_part(std::span<const std::byte>& payload, std::span<const std::byte>& part,
-                 std::shared_ptr<const mapping>& view);
+  /// Of the frame with that number. When it throws, `payload` is behind the part.
+  void take_part(std::span<const std::byte>& payload, std::uint64_t number,
+                 std::span<const std::byte>& part, std::shared_ptr<const mapping>& view);
   static void skip_part(std::span<const std::byte>& payload);
 
   // worker_results.cpp: what became of them
@@ -103,6 +104,8 @@ class worker {
   void send_failure(std::uint64_t number, const std::exception_ptr& thrown, task_stage stage,
                     const result_timing& timing);
   void send_result(std::uint64_t number, const result_timing& timing);
+  /// Instead of a result whose descriptors cannot be sent.
+  void refuse_result(std::uint64_t number, const result_timing& timing, int code);
   void send_inline(std::uint64_t number, std::uint16_t flags, const result_timing& timing,
                    std::span<const std::byte> bytes);
 

@@ -4,12 +4,14 @@
 
 #include "troupe/codec.hpp"
 #include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/shortage.hpp"
 #include "troupe/detail/throw_trace.hpp"
 
 #include "worker.hpp"
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <utility>
 
 namespace troupe::detail {
@@ -57,7 +59,11 @@ void worker::send_failure(std::uint64_t number, const std::exception_ptr& thrown
   switch (stage) {
     case task_stage::decode_callable:
     case task_stage::decode_arguments:
-      what = capture_failure(errc::argument_decode_failed, thrown);
+      what = capture_failure(thrown);
+      if (what.code != errc::resource_exhausted) {
+        what = capture_failure(errc::argument_decode_failed, thrown);
+      }
+      what.ran = task_ran::no;
       what.stage = "decode";
       break;
     case task_stage::run:
@@ -67,7 +73,7 @@ void worker::send_failure(std::uint64_t number, const std::exception_ptr& thrown
       break;
     case task_stage::encode_result:
       what = capture_failure(thrown);
-      if (what.code != errc::payload_too_large) {
+      if (what.code != errc::payload_too_large && what.code != errc::resource_exhausted) {
         what = capture_failure(errc::result_encode_failed, thrown);
       }
       what.ran = task_ran::yes;
@@ -92,8 +98,8 @@ void worker::send_result(std::uint64_t number, const result_timing& timing) {
   std::uint16_t flags = 0;
   if (!result_cargo_.empty()) {
     flags = result_has_cargo;
-    if (!channel_.send_cargo(number, result_cargo_)) {
-      orphaned_ = true;
+    if (const int code = channel_.send_cargo(number, result_cargo_); code != 0) {
+      refuse_result(number, timing, code);
       return;
     }
     result_cargo_.clear();  // the supervisor has it now
@@ -117,12 +123,27 @@ void worker::send_result(std::uint64_t number, const result_timing& timing) {
     static std::atomic<std::uint8_t> for_ever{1};
     segment->in_use = &for_ever;  // nobody tells when it was read: it is not used again
   }
-  if (!channel_.send_segment(segment->id(), segment->reader())) {
-    orphaned_ = true;
+  if (const int code = channel_.send_segment(segment->id(), segment->reader(), number); code != 0) {
+    segment->in_use = nullptr;
+    if (where.slot < result_slots) {
+      channel_.result_slot(where.slot).store(0);
+    }
+    refuse_result(number, timing, code);
     return;
   }
   send_inline(number, flags | result_in_segment, timing, std::as_bytes(std::span{&where, 1}));
   result_.clear();
+}
+
+void worker::refuse_result(std::uint64_t number, const result_timing& timing, int code) {
+  if (code == EPIPE) {
+    orphaned_ = true;
+    return;
+  }
+  send_failure(number,
+               std::make_exception_ptr(
+                   shortage("troupe: the result of a task could not be sent", code, task_ran::yes)),
+               task_stage::encode_result, timing);
 }
 
 void worker::send_inline(std::uint64_t number, std::uint16_t flags, const result_timing& timing,

@@ -38,8 +38,21 @@ void worker::run_tasks(const frame_header& frame, std::span<const std::byte> pay
     stopping_ = true;
     return;
   }
-  batch.cargo = cargo_of(frame);
-  take_part(batch.payload, batch.state, batch.callable_view);
+  try {
+    batch.cargo = cargo_of(frame);
+  } catch (const error&) {
+    batch.no_callable = std::current_exception();
+  }
+  if (batch.no_callable) {
+    skip_part(batch.payload);
+  } else {
+    try {
+      take_part(batch.payload, batch.frame.number, batch.state, batch.callable_view);
+    } catch (const error&) {
+      batch.no_callable = std::current_exception();  // it is behind that part already
+    }
+  }
+  batch.decoded = batch.no_callable != nullptr;
   // Tasks are claimed in order: none may overtake those that wait.
   if (!held_.empty() || !run_batch(batch)) {
     hold(std::move(batch), payload);
@@ -57,7 +70,7 @@ void worker::hold(task_batch batch, std::span<const std::byte> payload) {
     part = to.subspan(static_cast<std::size_t>(part.data() - payload.data()), part.size());
   };
   moved(kept.payload);
-  if (!kept.callable_view) {
+  if (!kept.callable_view && !kept.state.empty()) {
     moved(kept.state);
   }
 }
@@ -69,6 +82,7 @@ bool worker::run_batch(task_batch& batch) {
     }
     run_next(batch);
   }
+  channel_.done_before(batch.frame.number + batch.header.count);
   channel_.ring_bell();
   return true;
 }
@@ -111,7 +125,7 @@ void worker::run_next(task_batch& batch) {
     if (batch.no_callable) {
       std::rethrow_exception(batch.no_callable);
     }
-    take_part(batch.payload, arguments, view);
+    take_part(batch.payload, batch.frame.number, arguments, view);
     if (batch.task->is_coroutine()) {
       stage = task_stage::decode_arguments;
       coroutines().begin(current, batch.task, arguments, std::move(view), stage);
@@ -172,8 +186,8 @@ coroutine_loop& worker::coroutines() {
   return *coroutines_;
 }
 
-void worker::take_part(std::span<const std::byte>& payload, std::span<const std::byte>& part,
-                       std::shared_ptr<const mapping>& view) {
+void worker::take_part(std::span<const std::byte>& payload, std::uint64_t number,
+                       std::span<const std::byte>& part, std::shared_ptr<const mapping>& view) {
   std::uint32_t length = 0;
   segment_reference where;
   take_front(payload, length);
@@ -181,7 +195,7 @@ void worker::take_part(std::span<const std::byte>& payload, std::span<const std:
     part = payload.first(length);
     payload = payload.subspan(length);
   } else if (take_front(payload, where)) {
-    view = channel_.open_payload(where);
+    view = channel_.open_payload(where, number);
     part = {view->data(), static_cast<std::size_t>(where.bytes)};
   }
 }

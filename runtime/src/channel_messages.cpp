@@ -2,14 +2,18 @@
 #include "channel_messages.hpp"
 
 #include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/detail/shortage.hpp"
 #include "troupe/error.hpp"
 
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstring>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace troupe::detail {
 namespace {
@@ -23,17 +27,40 @@ sys::send_status send_bell(int socket) noexcept {
   return sys::send(socket, std::span{&bell_message, 1}, {}, false);
 }
 
-sys::send_status announce_segment(int socket, std::uint64_t id, const descriptor& reader,
-                                  bool block) {
+namespace {
+
+int code_of(sys::send_status status) noexcept {
+  switch (status) {
+    case sys::send_status::sent:
+      return 0;
+    case sys::send_status::full:
+      return EAGAIN;
+    case sys::send_status::closed:
+      return EPIPE;
+    case sys::send_status::failed:
+      break;
+  }
+  return errno;
+}
+
+[[noreturn]] void fail_lost(const char* what) {
+  throw shortage(std::string{"troupe: "} + what + " came without a descriptor", EMFILE);
+}
+
+}  // namespace
+
+int announce_segment(int socket, std::uint64_t id, const descriptor& reader, std::uint64_t number,
+                     bool block) noexcept {
   segment_announcement message{};
   message.kind = segment_message;
   message.id = id;
-  const int number = reader.number();
-  return sys::send(socket, std::as_bytes(std::span{&message, 1}), std::span{&number, 1}, block);
+  message.number = number;
+  const int passed = reader.number();
+  return code_of(
+      sys::send(socket, std::as_bytes(std::span{&message, 1}), std::span{&passed, 1}, block));
 }
 
-sys::send_status announce_cargo(int socket, std::uint64_t number, const cargo_list& what,
-                                bool block) {
+int announce_cargo(int socket, std::uint64_t number, const cargo_list& what, bool block) noexcept {
   cargo_announcement message{};
   message.kind = cargo_message;
   message.count = static_cast<std::uint32_t>(std::min(what.size(), max_cargo));
@@ -43,46 +70,72 @@ sys::send_status announce_cargo(int socket, std::uint64_t number, const cargo_li
     message.ids[i] = what[i]->id();
     numbers[i] = what[i]->number();
   }
-  return sys::send(socket,
-                   std::as_bytes(std::span{&message, 1}).first(announcement_bytes(message.count)),
-                   std::span{numbers}.first(message.count), block);
+  return code_of(sys::send(
+      socket, std::as_bytes(std::span{&message, 1}).first(announcement_bytes(message.count)),
+      std::span{numbers}.first(message.count), block));
 }
 
-bool keep_cargo(std::map<std::uint64_t, cargo_list>& kept, const std::byte* bytes,
-                sys::received& message) {
-  cargo_announcement announcement{};
+bool keep_arrival(std::map<std::uint64_t, frame_arrivals>& kept, const std::byte* bytes,
+                  sys::received& message) {
+  if (bytes[0] == segment_message && message.bytes == sizeof(segment_announcement)) {
+    segment_announcement announcement{};
+    std::memcpy(&announcement, bytes, sizeof announcement);
+    if (message.descriptors.size() != (message.some_lost ? 0 : 1)) {
+      return false;
+    }
+    frame_arrivals& came = kept[announcement.number];
+    ++came.messages;
+    came.segments.emplace_back(
+        announcement.id, message.some_lost ? descriptor{} : std::move(message.descriptors.front()));
+    return true;
+  }
   if (bytes[0] != cargo_message || message.bytes < announcement_bytes(0)) {
     return false;
   }
+  cargo_announcement announcement{};
   std::memcpy(&announcement, bytes, std::min(message.bytes, sizeof announcement));
-  // Fewer descriptors arrive when this process may have no more: what needs them fails to decode.
   if (announcement.count > max_cargo || message.bytes != announcement_bytes(announcement.count) ||
-      message.descriptors.size() > announcement.count) {
+      (message.some_lost ? message.descriptors.size() >= announcement.count
+                         : message.descriptors.size() != announcement.count)) {
     return false;
   }
-  cargo_list& list = kept[announcement.number];
-  list.clear();
+  frame_arrivals& came = kept[announcement.number];
+  ++came.messages;
+  came.has_cargo = true;
+  came.cargo_lost = message.some_lost;
+  came.cargo.clear();
+  if (message.some_lost) {
+    return true;  // those that came are of no use without the others
+  }
   for (std::size_t i = 0; i < message.descriptors.size(); ++i) {
-    list.push_back(std::make_shared<const descriptor_cargo>(announcement.ids[i],
-                                                            std::move(message.descriptors[i])));
+    came.cargo.push_back(std::make_shared<const descriptor_cargo>(
+        announcement.ids[i], std::move(message.descriptors[i])));
   }
   return true;
 }
 
-std::shared_ptr<const mapping> find_view(
-    std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>>& views,
-    std::deque<std::pair<std::uint64_t, descriptor>>& arrived, std::uint64_t id,
-    std::uint64_t bytes) {
-  // The newest descriptor wins: ids are never reused, so an older one names the same memory.
-  descriptor fresh;
-  for (auto it = arrived.begin(); it != arrived.end();) {
-    if (it->first == id) {
-      fresh = std::move(it->second);
-      it = arrived.erase(it);
-    } else {
-      ++it;
-    }
+cargo_list take_arrived_cargo(frame_arrivals& came) {
+  came.has_cargo = false;
+  if (came.cargo_lost) {
+    fail_lost("a shared object");
   }
+  return std::move(came.cargo);
+}
+
+std::shared_ptr<const mapping> find_view(segment_views& views, frame_arrivals& came,
+                                         std::uint64_t id, std::uint64_t bytes) {
+  descriptor fresh;
+  bool announced = false;
+  std::erase_if(came.segments, [&](auto& one) {
+    if (one.first != id) {
+      return false;
+    }
+    announced = true;
+    if (one.second) {
+      fresh = std::move(one.second);
+    }
+    return true;
+  });
   const auto known =
       std::find_if(views.begin(), views.end(), [id](const auto& view) { return view.first == id; });
   if (known != views.end() && known->second->size() >= bytes) {
@@ -91,8 +144,11 @@ std::shared_ptr<const mapping> find_view(
     views.push_front(view);
     return view.second;
   }
-  if (!fresh) {
+  if (!announced) {
     return nullptr;
+  }
+  if (!fresh) {
+    fail_lost("a large payload");
   }
   // All of it is mapped, so that the next payload in this segment finds the mapping here.
   struct stat info{};

@@ -29,6 +29,7 @@ struct segment_announcement {
   std::byte kind{};
   std::array<std::byte, 7> padding{};
   std::uint64_t id = 0;
+  std::uint64_t number = 0;  ///< of the frame that refers to it
 };
 
 /// Shared objects: their ids, in the order of the descriptors.
@@ -45,19 +46,26 @@ constexpr std::size_t announcement_bytes(std::size_t count) {
 }
 
 sys::send_status send_bell(int socket) noexcept;
-sys::send_status announce_segment(int socket, std::uint64_t id, const descriptor& reader,
-                                  bool block);
-sys::send_status announce_cargo(int socket, std::uint64_t number, const cargo_list& what,
-                                bool block);
 
-/// Puts what arrived where it is looked for; false: it is no such message.
-bool keep_cargo(std::map<std::uint64_t, cargo_list>& kept, const std::byte* bytes,
-                sys::received& message);
+// Both return 0 once the other end has it, EPIPE if that is gone, EAGAIN if it does not read at the
+// moment, and another errno if it cannot be sent.
+int announce_segment(int socket, std::uint64_t id, const descriptor& reader, std::uint64_t number,
+                     bool block) noexcept;
+int announce_cargo(int socket, std::uint64_t number, const cargo_list& what, bool block) noexcept;
 
-/// Finds the mapping of segment `id` among those kept, or makes it from a descriptor that arrived.
-std::shared_ptr<const mapping> find_view(
-    std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>>& views,
-    std::deque<std::pair<std::uint64_t, descriptor>>& arrived, std::uint64_t id,
-    std::uint64_t bytes);
+/// Puts what arrived where it is looked for, by the number of its frame; false: it is no such
+/// message. What did not get a descriptor in this process is noted down as lost.
+bool keep_arrival(std::map<std::uint64_t, frame_arrivals>& kept, const std::byte* bytes,
+                  sys::received& message);
+
+using segment_views = std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>>;
+
+/// The mapping of segment `id` among those kept, or one made from the descriptor that came for this
+/// frame; nothing if none came. Throws error{resource_exhausted} if it was lost.
+std::shared_ptr<const mapping> find_view(segment_views& views, frame_arrivals& came,
+                                         std::uint64_t id, std::uint64_t bytes);
+
+/// The shared objects that came. Throws error{resource_exhausted} if a descriptor was lost.
+cargo_list take_arrived_cargo(frame_arrivals& came);
 
 }  // namespace troupe::detail

@@ -127,15 +127,8 @@ void connection::close() noexcept {
 }
 
 void connection::save(output_archive& ar) const {
-  // A descriptor of its own: this end may be closed before what it is part of was sent.
-  descriptor own{
-      ::fcntl(core().socket()->number(), F_DUPFD_CLOEXEC, detail::first_own_number)};
-  if (!own) {
-    sys::fail(errc::resource_exhausted, "troupe: no descriptor left for a connection to send",
-              errno);
-  }
-  detail::save_cargo(
-      ar, std::make_shared<detail::descriptor_cargo>(detail::new_cargo_id(), std::move(own)));
+  // The socket stays open until it was sent, also if this end is closed before.
+  detail::save_cargo(ar, core().socket());
   const detail::connection_traits& traits = core_->traits();
   const auto directions =
       static_cast<std::uint8_t>((traits.readable ? 1 : 0) | (traits.writable ? 2 : 0));

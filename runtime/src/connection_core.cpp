@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "connection_core.hpp"
 
+#include "troupe/detail/shortage.hpp"
+
 #include "message_sinks.hpp"
 #include "stream_io.hpp"
 #include "sys.hpp"
@@ -32,6 +34,11 @@ constexpr std::size_t most_descriptors = 0xffff;
 
 std::span<const std::byte> bytes_of(const frame_header& header) {
   return std::as_bytes(std::span{&header, 1});
+}
+
+bool is_shortage(int error) {
+  return error == ETOOMANYREFS || error == EMFILE || error == ENFILE || error == ENOBUFS ||
+         error == ENOMEM;
 }
 
 const char* name_of(frame_content content) {
@@ -91,7 +98,7 @@ void connection_core::fail_sending(int error, bool begun) {
     throw broken_pipe{"troupe: the other end of the connection is closed: nobody will read this",
                       begun ? task_ran::maybe : task_ran::no};
   }
-  if (error == ETOOMANYREFS || error == EMFILE || error == ENOBUFS || error == ENOMEM) {
+  if (is_shortage(error)) {
     sys::fail(errc::resource_exhausted, "troupe: a message cannot be sent", error);
   }
   if (error == EBADF) {
@@ -160,12 +167,26 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
   }
   const std::lock_guard turn{sending_};
   const auto socket = this->socket();
+  int short_of = 0;
   for (std::size_t at = 0; at < with.size(); at += sys::max_rights) {
     const std::size_t count = std::min(sys::max_rights, with.size() - at);
     const auto batch = std::as_bytes(std::span{ids}.subspan(at, count));
-    const sys::io_result sent = sys::send_all(socket->number(), at == 0 ? bytes_of(header) : batch,
-                                              at == 0 ? batch : std::span<const std::byte>{},
-                                              std::span{numbers}.subspan(at, count));
+    const auto send_batch = [&](std::span<const int> descriptors) {
+      return sys::send_all(socket->number(), at == 0 ? bytes_of(header) : batch,
+                           at == 0 ? batch : std::span<const std::byte>{}, descriptors);
+    };
+    sys::io_result sent;
+    if (short_of == 0) {
+      sent = send_batch(std::span{numbers}.subspan(at, count));
+      if (at != 0 && sent.bytes == 0 && is_shortage(sent.error)) {
+        // The message has begun: its rest goes without descriptors, so that the receiver drops it
+        // as a whole and finds the next one.
+        short_of = sent.error;
+      }
+    }
+    if (short_of != 0) {
+      sent = send_batch({});
+    }
     if (sent.error != 0) {
       fail_sending(sent.error, at != 0 || sent.bytes != 0);
     }
@@ -173,6 +194,9 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
   const sys::io_result sent = sys::send_all(socket->number(), bytes, {}, {});
   if (sent.error != 0) {
     fail_sending(sent.error, true);
+  }
+  if (short_of != 0) {
+    sys::fail(errc::resource_exhausted, "troupe: a message cannot be sent", short_of);
   }
 }
 
@@ -248,9 +272,10 @@ void connection_core::receive(frame_content wanted, Sink& to, cargo_list& with) 
     }
     whole = true;
     if (arrived.some_lost) {
-      throw error{errc::resource_exhausted, task_ran::no,
-                  "troupe: this process has no descriptors left for what came with a message, "
-                  "which is lost"};
+      throw shortage(
+          "troupe: a message is lost, as there are no descriptors left for what came "
+          "with it",
+          EMFILE);
     }
     if (!expected) {
       throw error{errc::argument_decode_failed, task_ran::no,
@@ -258,7 +283,8 @@ void connection_core::receive(frame_content wanted, Sink& to, cargo_list& with) 
                       name_of(wanted) + "; it is lost"};
     }
     if (arrived.all.size() < header.descriptors) {
-      fail_frame("a message came without its descriptors");
+      throw error{errc::resource_exhausted, task_ran::no,
+                  "troupe: a message is lost, as its sender could not send all of its descriptors"};
     }
     for (std::size_t i = 0; i < ids.size(); ++i) {
       with.push_back(std::make_shared<descriptor_cargo>(ids[i], std::move(arrived.all[i])));

@@ -60,7 +60,7 @@ class connection_core {
 struct connection_access {
   static connection make(descriptor socket, connection_traits traits) {
     return connection{std::make_shared<connection_core>(
-        std::make_shared<descriptor_cargo>(0, std::move(socket)), traits)};
+        std::make_shared<descriptor_cargo>(new_cargo_id(), std::move(socket)), traits)};
   }
 };
 

@@ -141,7 +141,7 @@ class server {
       return true;
     }
     if (is_launch(request.what)) {
-      launch(request, got.descriptors);
+      launch(request, got.descriptors, got.some_lost);
     } else {
       carry_out(request);
     }
@@ -187,9 +187,9 @@ class server {
     }
   }
 
-  void launch(const message& request, std::vector<descriptor>& descriptors) {
-    if (descriptors.size() != 2 && descriptors.size() != 3) {
-      answer({op::failed, EBADF, request.worker, 0, {}});
+  void launch(const message& request, std::vector<descriptor>& descriptors, bool some_lost) {
+    if (some_lost || (descriptors.size() != 2 && descriptors.size() != 3)) {
+      answer({op::failed, some_lost ? EMFILE : EBADF, request.worker, 0, {}});
       return;
     }
     int code = TROUPE_FAILPOINT_ERRNO("server.fork");
@@ -319,11 +319,17 @@ class server {
 
   void flush() {
     while (!outgoing_.empty()) {
-      const news& next = outgoing_.front();
+      news& next = outgoing_.front();
       const int number = next.passed.number();
-      if (sys::send(control_.number(), std::as_bytes(std::span{&next.text, 1}),
-                    std::span{&number, next.passed ? 1U : 0U}, false) == sys::send_status::full) {
+      const sys::send_status status =
+          sys::send(control_.number(), std::as_bytes(std::span{&next.text, 1}),
+                    std::span{&number, next.passed ? 1U : 0U}, false);
+      if (status == sys::send_status::full) {
         return;
+      }
+      if (status == sys::send_status::failed && next.passed) {
+        next.passed.reset();  // too many are on their way: the news must not be lost with it
+        continue;
       }
       outgoing_.pop_front();
     }

@@ -3,15 +3,21 @@
 
 #include "sys.hpp"
 
+#include <cerrno>
+
 namespace troupe::detail {
 
 std::pair<descriptor, descriptor> message_sockets() {
   return sys::socket_pair();
 }
 
-bool send_message(int socket, std::span<const std::byte> message,
-                  std::span<const int> descriptors) noexcept {
-  return sys::send(socket, message, descriptors, false) != sys::send_status::full;
+int send_message(int socket, std::span<const std::byte> message,
+                 std::span<const int> descriptors) noexcept {
+  const sys::send_status status = sys::send(socket, message, descriptors, false);
+  if (status == sys::send_status::failed) {
+    return errno;
+  }
+  return status == sys::send_status::full ? EAGAIN : 0;
 }
 
 std::optional<received_message> receive_message(int socket, std::span<std::byte> buffer) {
@@ -19,7 +25,7 @@ std::optional<received_message> receive_message(int socket, std::span<std::byte>
   if (got.status != sys::receive_status::message) {
     return std::nullopt;
   }
-  return received_message{got.bytes, std::move(got.descriptors)};
+  return received_message{got.bytes, std::move(got.descriptors), got.some_lost};
 }
 
 }  // namespace troupe::detail

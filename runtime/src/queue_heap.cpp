@@ -44,7 +44,7 @@ void queue_operation::begin_journal() {
   crash_step();
 }
 
-shared_word& queue_operation::heap_word(std::uint64_t index) {
+shared_word& queue_operation::index_word(std::uint64_t index) {
   const std::uint64_t begin = get(state.area);
   check_intact(index < get(state.index_room) && begin % sizeof(shared_word) == 0);
   return *reinterpret_cast<shared_word*>(
@@ -52,7 +52,7 @@ shared_word& queue_operation::heap_word(std::uint64_t index) {
 }
 
 void queue_operation::set_heap(std::uint64_t index, std::uint64_t position) {
-  shared_word& word = heap_word(index);
+  shared_word& word = index_word(index);
   const std::uint64_t size = state.journal_size.load(std::memory_order_relaxed);
   check_intact(size < state.journal.size());
   state.journal[size].offset.store(get(state.area) + index * sizeof(shared_word),
@@ -87,7 +87,7 @@ bool queue_operation::is_before(std::uint64_t a, std::uint64_t b) {
 void queue_operation::sift_up(std::uint64_t hole, std::uint64_t position) {
   while (hole > 0) {
     const std::uint64_t parent = (hole - 1) / heap_arity;
-    const std::uint64_t above = heap_word(parent).load(std::memory_order_relaxed);
+    const std::uint64_t above = index_word(parent).load(std::memory_order_relaxed);
     if (!is_before(position, above)) {
       break;
     }
@@ -104,9 +104,9 @@ void queue_operation::sift_down(std::uint64_t count, std::uint64_t position) {
   std::uint64_t hole = 0;
   for (std::uint64_t child = 1; child < count; child = heap_arity * hole + 1) {
     std::uint64_t best = child;
-    std::uint64_t best_position = heap_word(child).load(std::memory_order_relaxed);
+    std::uint64_t best_position = index_word(child).load(std::memory_order_relaxed);
     for (std::uint64_t i = child + 1; i < std::min(child + heap_arity, count); ++i) {
-      const std::uint64_t other = heap_word(i).load(std::memory_order_relaxed);
+      const std::uint64_t other = index_word(i).load(std::memory_order_relaxed);
       if (is_before(other, best_position)) {
         best = i;
         best_position = other;

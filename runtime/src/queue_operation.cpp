@@ -88,11 +88,16 @@ void queue_operation::check_state() const {
   check_intact((capacity == 0 || count <= capacity) && count <= get(state.unfinished));
 }
 
-void queue_operation::make_room(std::uint64_t bytes) {
+void queue_operation::make_room(std::uint64_t bytes, std::uint64_t objects) {
   const span_of_area now = area();
   const std::uint64_t used =
       kind_ == object_kind::queue ? get(state.tail) - get(state.head) : get(state.tail);
-  const bool index_fits = kind_ != object_kind::priority_queue || get(state.count) < now.index_room;
+  // A table of objects is at most half full.
+  check_intact(get(state.objects) <= most_storage);
+  const bool is_heap = kind_ == object_kind::priority_queue;
+  const bool index_fits = is_heap        ? get(state.count) < now.index_room
+                          : objects == 0 ? true
+                                         : 2 * (get(state.objects) + objects) <= table_slots();
   if (now.bytes != 0) {
     check_intact(now.index_room <= now.bytes / sizeof(std::uint64_t) && used <= records_room(now));
     if (index_fits && bytes <= records_room(now) - used) {
@@ -100,12 +105,16 @@ void queue_operation::make_room(std::uint64_t bytes) {
     }
   }
   const std::uint64_t live = live_bytes();
-  const std::uint64_t index_room = kind_ != object_kind::priority_queue ? 0
-                                   : index_fits                         ? now.index_room
-                                                : std::max<std::uint64_t>(512, 2 * now.index_room);
+  constexpr std::uint64_t words_of_slot = 2;
+  const std::uint64_t index_room =
+      index_fits ? now.index_room
+      : is_heap
+          ? std::max<std::uint64_t>(512, 2 * now.index_room)
+          : words_of_slot *
+                std::bit_ceil(std::max<std::uint64_t>(64, 4 * (get(state.objects) + objects)));
   // Areas are powers of two, so moving everything is rare. A heap's records have gaps between them,
   // which are worth moving for only if they are half of the area.
-  move_to(kind_ == object_kind::priority_queue ? 2 * live + bytes : live + bytes, index_room);
+  move_to(is_heap ? 2 * live + bytes : live + bytes, index_room);
 }
 
 void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_room) {
@@ -125,8 +134,8 @@ void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_r
     check_intact(count <= made.index_room);
     std::vector<std::byte> moved;
     for (std::uint64_t i = 0; i < count; ++i) {
-      const std::uint64_t position = heap_word(i).load(std::memory_order_relaxed);
-      const std::uint64_t bytes = record_bytes(read_record(old, position).bytes);
+      const std::uint64_t position = index_word(i).load(std::memory_order_relaxed);
+      const std::uint64_t bytes = record_bytes(read_record(old, position));
       check_intact(bytes <= least_records - tail);  // or several positions mean the same record
       moved.resize(bytes);
       copy_out(old, position, moved.data(), bytes);
@@ -140,12 +149,12 @@ void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_r
     const std::uint64_t bytes = get(state.tail) - begin;
     if (bytes != 0) {
       const std::uint64_t room = records_room(old);
-      check_intact(room != 0 && bytes <= room && bytes <= made.bytes);
+      check_intact(room != 0 && bytes <= room && bytes <= records_room(made));
       const std::uint64_t first = std::min(bytes, room - begin % room);
       // Both ends at once, as mapping more moves what is mapped.
       static_cast<void>(storage_.at(made.at, made.bytes));
-      const std::byte* const from = storage_.at(old.at, old.bytes);
-      std::byte* const to = storage_.at(made.at, made.bytes);
+      const std::byte* const from = storage_.at(old.at, old.bytes) + (records_at(old) - old.at);
+      std::byte* const to = storage_.at(made.at, made.bytes) + (records_at(made) - made.at);
       std::memcpy(to, from + begin % room, first);
       std::memcpy(to + first, from, bytes - first);
     }
@@ -158,15 +167,30 @@ void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_r
   tx.set(state.head, head);
   tx.set(state.tail, tail);
   tx.set(state.version, get(state.version) + 1);
+  const bool has_table = kind_ != object_kind::priority_queue && made.index_room != 0;
+  if (has_table) {
+    tx.set(state.objects_changing, 1);  // it is not there yet
+  }
   tx.commit();
   storage_.release(old.at, old.bytes);
   crash_step();
+  if (has_table) {
+    count_objects();
+  }
 }
 
 void queue_operation::store(const queue_item& item) {
+  finish_counting();
   const std::uint64_t payload = item.bytes.size();
-  const std::uint64_t bytes = record_bytes(payload);
-  if (item.cargo.size() > queue_socket::most_descriptors ||
+  id_list ids;
+  for (const auto& one : item.cargo) {
+    if (std::find(ids.begin(), ids.end(), one->id()) == ids.end()) {
+      ids.push_back(one->id());
+    }
+  }
+  const std::uint64_t ids_bytes = ids.size() * sizeof(std::uint64_t);
+  const std::uint64_t bytes = record_bytes(payload + ids_bytes);
+  if (ids.size() > queue_socket::most_descriptors ||
       (!item.cargo.empty() && kind_ == object_kind::priority_queue)) {
     throw error{errc::argument_encode_failed, task_ran::no,
                 kind_ == object_kind::priority_queue
@@ -175,22 +199,18 @@ void queue_operation::store(const queue_item& item) {
                     : "troupe: an item of a queue can have at most 253 handles of shared objects "
                       "in it"};
   }
-  make_room(bytes);
+  make_room(bytes, ids.size());
   const span_of_area now = area();
-  const std::uint64_t ticket = get(state.next_ticket);
-  if (!item.cargo.empty()) {
-    // Spent even if this fails: what was sent with it is then of no item.
-    tx.set(state.next_ticket, ticket + 1);
-    tx.commit();
-    socket_.send(ticket, item.cargo);
-    crash_step();
-  } else {
-    tx.set(state.next_ticket, ticket + 1);
+  if (!ids.empty()) {
+    keep_objects(item.cargo, ids);
   }
+  const std::uint64_t ticket = get(state.next_ticket);
+  tx.set(state.next_ticket, ticket + 1);
   const std::uint64_t at = get(state.tail);
-  const item_record header{payload, ticket, item.cargo.size(), 0};
+  const item_record header{payload, ticket, ids.size(), 0};
   copy_in(now, at, &header, sizeof header);
   copy_in(now, at + sizeof header, item.bytes.data(), payload);
+  copy_in(now, at + sizeof header + payload, ids.data(), ids_bytes);
   if (kind_ == object_kind::lifo_queue) {
     copy_in(now, at + bytes - record_alignment, &bytes, sizeof bytes);
   }
@@ -205,44 +225,31 @@ void queue_operation::store(const queue_item& item) {
   tx.set(state.tail, at + bytes);
   tx.set(state.count, count + 1);
   tx.set(state.unfinished, get(state.unfinished) + 1);
+  if (!ids.empty()) {
+    end_counting();
+  }
   tx.commit();
   tx.wake(has_items);
 }
 
-bool queue_operation::is_gone(std::uint64_t ticket) {
-  const span_of_area now = area();
-  if (get(state.count) == 0 || now.bytes == 0) {
-    return true;
-  }
-  if (kind_ == object_kind::queue) {
-    return ticket < read_record(now, get(state.head)).ticket || ticket >= get(state.next_ticket);
-  }
-  // Tickets only grow from the bottom of the stack to its top.
-  for (std::uint64_t end = get(state.tail); end != 0;) {
-    end = last_record(now, end);
-    const std::uint64_t found = read_record(now, end).ticket;
-    if (found <= ticket) {
-      return found != ticket;
-    }
-  }
-  return true;
-}
-
 bool queue_operation::take(queue_item& to) {
+  finish_counting();
   const span_of_area now = area();
   const std::uint64_t count = get(state.count);
   check_intact(now.bytes != 0 && now.index_room <= now.bytes / sizeof(std::uint64_t));
   const std::uint64_t at = kind_ == object_kind::queue ? get(state.head)
                            : kind_ == object_kind::lifo_queue
                                ? last_record(now, get(state.tail))
-                               : heap_word(0).load(std::memory_order_relaxed);
+                               : index_word(0).load(std::memory_order_relaxed);
   const item_record header = read_record(now, at);
-  const std::uint64_t bytes = record_bytes(header.bytes);
+  const std::uint64_t bytes = record_bytes(header);
   std::byte* const room = to.bytes.extend(header.bytes);
   copy_out(now, at + sizeof header, room, header.bytes);
   bool lost = false;
+  id_list ids;
   if (header.descriptors != 0) {
-    auto came = socket_.peek(header.ticket, [this](std::uint64_t t) { return is_gone(t); });
+    ids = read_ids(now, at, header);
+    auto came = socket_.find(ids);
     lost = !came;
     if (came) {
       to.cargo = std::move(*came);
@@ -262,7 +269,7 @@ bool queue_operation::take(queue_item& to) {
     tx.set(state.tail, at);
   } else {
     begin_journal();
-    sift_down(count - 1, heap_word(count - 1).load(std::memory_order_relaxed));
+    sift_down(count - 1, index_word(count - 1).load(std::memory_order_relaxed));
     tx.set(state.head, count == 1 ? 0 : get(state.head) - bytes);
     if (count == 1) {
       tx.set(state.tail, 0);
@@ -270,6 +277,9 @@ bool queue_operation::take(queue_item& to) {
     tx.set(state.version, get(state.version) + 1);
   }
   tx.set(state.count, count - 1);
+  if (!ids.empty()) {
+    tx.set(state.objects_changing, 1);
+  }
   if (lost) {
     tx.set(state.unfinished, get(state.unfinished) - 1);
     tx.wake(all_done);
@@ -280,9 +290,11 @@ bool queue_operation::take(queue_item& to) {
   if (get(state.capacity) != 0) {
     tx.wake(has_room);
   }
-  if (header.descriptors != 0 && !lost) {
-    socket_.drop();
-    crash_step();
+  if (!ids.empty()) {
+    try {
+      release_objects(ids);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): the next operation counts anew
+    }
   }
   if (lost) {
     log(log_level::warning,

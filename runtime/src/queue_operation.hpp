@@ -16,7 +16,8 @@ namespace troupe::detail {
 
 inline constexpr std::uint64_t record_alignment = 16;
 
-/// Before each item's bytes in the storage. A lifo_queue's has its own size behind it too.
+/// Before each item's bytes in the storage, which the ids of its shared objects follow. A
+/// lifo_queue's has its own size behind it too.
 struct item_record {
   std::uint64_t bytes = 0;
   std::uint64_t ticket = 0;
@@ -30,7 +31,8 @@ constexpr std::uint64_t rounded_to_records(std::uint64_t bytes) {
 }
 
 /// What one operation of a queue does with the lock held: how it reads and changes the items in the
-/// storage (queue_operation.cpp), and the order of a priority_queue's (queue_heap.cpp).
+/// storage (queue_operation.cpp), the shared objects they refer to (queue_objects.cpp), and the
+/// order of a priority_queue's (queue_heap.cpp).
 class queue_operation {
  public:
   queue_operation(region& object, queue_storage& storage, const queue_socket& socket,
@@ -43,6 +45,7 @@ class queue_operation {
         before_{before} {
     undo_heap();
     check_state();
+    finish_counting();
   }
 
   /// Leaves nothing to be committed when it fails.
@@ -58,6 +61,7 @@ class queue_operation {
     }
     undo_heap();  // of whoever died meanwhile
     check_state();
+    finish_counting();
     return true;
   }
 
@@ -76,6 +80,9 @@ class queue_operation {
     return sizeof(item_record) + rounded_to_records(payload) +
            (kind_ == object_kind::lifo_queue ? record_alignment : 0);
   }
+  [[nodiscard]] std::uint64_t record_bytes(const item_record& of) const {
+    return record_bytes(of.bytes + of.descriptors * sizeof(std::uint64_t));
+  }
   /// Where the records of an area begin, and how many bytes of them there is room for.
   [[nodiscard]] static std::uint64_t records_at(const span_of_area& in) {
     return in.at + in.index_room * sizeof(std::uint64_t);
@@ -87,7 +94,7 @@ class queue_operation {
   /// Throws error{protocol_error} if the words of the state contradict each other: what they say
   /// would be waited for, or allocated.
   void check_state() const;
-  void make_room(std::uint64_t bytes);
+  void make_room(std::uint64_t bytes, std::uint64_t objects);
   void move_to(std::uint64_t least_records, std::uint64_t index_room);
 
   // Positions count from where the records begin, and wrap.
@@ -97,7 +104,9 @@ class queue_operation {
   [[nodiscard]] item_record read_record(const span_of_area& in, std::uint64_t position) {
     item_record found;
     copy_out(in, position, &found, sizeof found);
-    check_intact(found.bytes <= records_room(in) && record_bytes(found.bytes) <= records_room(in));
+    check_intact(found.bytes <= records_room(in) &&
+                 found.descriptors <= queue_socket::most_descriptors &&
+                 record_bytes(found) <= records_room(in));
     return found;
   }
   /// Of a lifo_queue, the one that ends at `end`.
@@ -109,12 +118,38 @@ class queue_operation {
                  bytes % record_alignment == 0);
     return end - bytes;
   }
-  [[nodiscard]] bool is_gone(std::uint64_t ticket);
+
+  // The objects that the items of a queue or a stack refer to.
+  using id_list = queue_socket::id_list;
+  [[nodiscard]] id_list read_ids(const span_of_area& in, std::uint64_t position,
+                                 const item_record& header);
+  /// Makes the table anew if whoever changed it has died.
+  void finish_counting() {
+    if (get(state.objects_changing) != 0) [[unlikely]] {
+      count_objects();
+    }
+  }
+  void count_objects();
+  [[nodiscard]] std::uint64_t table_slots() const;
+  [[nodiscard]] std::uint64_t find_object(std::uint64_t id);
+  [[nodiscard]] bool is_needed(std::uint64_t id);
+  void add_reference(std::uint64_t id);
+  void remove_reference(std::uint64_t id);
+  /// Between the two the table may change, and does not count if this process dies. The second one
+  /// is for the caller to commit.
+  void begin_counting();
+  void end_counting();
+  /// Counts the references of a new item, and sends what is not there yet.
+  void keep_objects(const cargo_list& what, const id_list& ids);
+  /// Those of an item that is gone.
+  void release_objects(const id_list& ids);
+  void drop_unneeded();
+  void tidy_socket();
 
   // The heap of a priority_queue.
   void undo_heap();
   void begin_journal();
-  [[nodiscard]] shared_word& heap_word(std::uint64_t index);
+  [[nodiscard]] shared_word& index_word(std::uint64_t index);
   void set_heap(std::uint64_t index, std::uint64_t position);
   [[nodiscard]] bool is_before(std::uint64_t a, std::uint64_t b);
   void sift_up(std::uint64_t hole, std::uint64_t position);
@@ -124,6 +159,7 @@ class queue_operation {
   queue_storage& storage_;
   const queue_socket& socket_;
   queue_before before_;
+  std::uint64_t objects_ = 0;  ///< in the table, while it is being changed
 };
 
 }  // namespace troupe::detail

@@ -2,6 +2,7 @@
 #include "queue_socket.hpp"
 
 #include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/detail/shortage.hpp"
 #include "troupe/error.hpp"
 
 #include "sys.hpp"
@@ -10,6 +11,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -51,44 +53,65 @@ queue_socket::queue_socket(std::shared_ptr<const cargo> from) : socket_{std::mov
   keep_in_children(*socket_);
 }
 
-void queue_socket::send(std::uint64_t ticket, const cargo_list& with) const {
+void queue_socket::send(const id_list& ids, const std::vector<int>& numbers) const {
   message_header what;
-  what.ticket = ticket;
-  what.count = with.size();
-  std::vector<int> numbers;
-  for (std::size_t i = 0; i < with.size(); ++i) {
-    what.ids.at(i) = with[i]->id();
-    numbers.push_back(with[i]->number());
-  }
-  send_numbers(what, numbers);
-}
-
-void queue_socket::send_numbers(const message_header& what, std::span<const int> numbers) const {
+  what.count = ids.size();
+  std::copy(ids.begin(), ids.end(), what.ids.begin());
+  const std::size_t descriptor_bytes = numbers.size() * sizeof(int);
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * most_descriptors)> control{};
-  const std::size_t bytes = offsetof(message_header, ids) + what.count * sizeof(std::uint64_t);
-  iovec part{const_cast<message_header*>(&what), bytes};
+  iovec part{&what, offsetof(message_header, ids) + ids.size() * sizeof(std::uint64_t)};
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
   header.msg_control = control.data();
-  header.msg_controllen = CMSG_SPACE(numbers.size_bytes());
+  header.msg_controllen = CMSG_SPACE(descriptor_bytes);
   cmsghdr* c = CMSG_FIRSTHDR(&header);
   c->cmsg_level = SOL_SOCKET;
   c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(numbers.size_bytes());
-  std::memcpy(CMSG_DATA(c), numbers.data(), numbers.size_bytes());
+  c->cmsg_len = CMSG_LEN(descriptor_bytes);
+  std::memcpy(CMSG_DATA(c), numbers.data(), descriptor_bytes);
   while (::sendmsg(socket_->number(), &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
     if (errno != EINTR) {
       sys::fail(errc::resource_exhausted,
-                "too many handles of shared objects wait in a queue already", errno);
+                "troupe: too many shared objects wait in queues already, each as a descriptor",
+                errno);
     }
   }
 }
 
-bool queue_socket::receive(front& what, bool peek) const {
+void queue_socket::look_from(std::size_t offset) const {
+  const auto from = static_cast<int>(offset);
+  if (::setsockopt(socket_->number(), SOL_SOCKET, SO_PEEK_OFF, &from, sizeof from) != 0) {
+    sys::fail(errc::resource_exhausted, "troupe: the handles in a queue cannot be looked at",
+              errno);
+  }
+}
+
+bool queue_socket::peek(id_list& ids, std::size_t& bytes) const {
+  // Without room for descriptors the kernel makes none; the next call sees the next message.
+  message_header what;
+  ssize_t count = 0;
+  do {
+    count = ::recv(socket_->number(), &what, sizeof what, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+  } while (count < 0 && errno == EINTR);
+  ids.clear();
+  if (count < 0) {
+    return false;
+  }
+  bytes = static_cast<std::size_t>(count);
+  if (bytes >= offsetof(message_header, ids) && what.count <= most_descriptors &&
+      bytes == offsetof(message_header, ids) + what.count * sizeof(std::uint64_t)) {
+    ids.assign(what.ids.begin(), what.ids.begin() + static_cast<std::ptrdiff_t>(what.count));
+  }
+  return true;
+}
+
+bool queue_socket::peek(id_list& ids, std::vector<descriptor>& descriptors) const {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * most_descriptors)> control;
-  what.descriptors.clear();
-  iovec part{&what.header, sizeof what.header};
+  message_header what;
+  descriptors.clear();
+  ids.clear();
+  iovec part{&what, sizeof what};
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
@@ -96,8 +119,7 @@ bool queue_socket::receive(front& what, bool peek) const {
   header.msg_controllen = control.size();
   ssize_t count = 0;
   do {
-    count = ::recvmsg(socket_->number(), &header,
-                      MSG_DONTWAIT | MSG_CMSG_CLOEXEC | (peek ? MSG_PEEK : 0));
+    count = ::recvmsg(socket_->number(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_PEEK);
   } while (count < 0 && errno == EINTR);
   if (count < 0) {
     return false;
@@ -108,19 +130,78 @@ bool queue_socket::receive(front& what, bool peek) const {
     for (std::size_t i = 0; i < n && c->cmsg_type == SCM_RIGHTS; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      some_lost |= !what.descriptors.emplace_back(number);
+      some_lost |= !descriptors.emplace_back(number);
     }
   }
   if (some_lost) {
-    throw error{errc::resource_exhausted, task_ran::no,
-                "this process has no descriptors left for the handles in an item, which stays in "
-                "the queue"};
+    throw shortage(
+        "troupe: there are no descriptors left for the handles in an item, which stays in the "
+        "queue",
+        EMFILE);
   }
-  what.good = static_cast<std::size_t>(count) >= offsetof(message_header, ids) &&
-              what.header.count == what.descriptors.size() &&
-              static_cast<std::size_t>(count) ==
-                  offsetof(message_header, ids) + what.header.count * sizeof(std::uint64_t);
+  if (static_cast<std::size_t>(count) >= offsetof(message_header, ids) &&
+      what.count == descriptors.size() &&
+      static_cast<std::size_t>(count) ==
+          offsetof(message_header, ids) + what.count * sizeof(std::uint64_t)) {
+    ids.assign(what.ids.begin(), what.ids.begin() + static_cast<std::ptrdiff_t>(what.count));
+  }
   return true;
+}
+
+std::optional<cargo_list> queue_socket::find(id_list wanted) const {
+  cargo_list found;
+  id_list ids;
+  std::size_t offset = 0;
+  bool at_offset = false;
+  while (!wanted.empty()) {
+    if (!at_offset) {
+      look_from(offset);
+      at_offset = true;
+    }
+    std::size_t bytes = 0;
+    if (!peek(ids, bytes)) {
+      return std::nullopt;
+    }
+    const bool has_some = std::any_of(ids.begin(), ids.end(), [&](std::uint64_t id) {
+      return std::find(wanted.begin(), wanted.end(), id) != wanted.end();
+    });
+    if (has_some) {
+      std::vector<descriptor> descriptors;
+      look_from(offset);
+      at_offset = false;
+      if (!peek(ids, descriptors)) {
+        return std::nullopt;
+      }
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        if (std::erase(wanted, ids[i]) != 0) {
+          found.push_back(
+              std::make_shared<const descriptor_cargo>(ids[i], std::move(descriptors[i])));
+        }
+      }
+    }
+    offset += bytes;
+  }
+  return found;
+}
+
+std::optional<queue_socket::id_list> queue_socket::front() const {
+  id_list ids;
+  std::size_t bytes = 0;
+  look_from(0);
+  if (!peek(ids, bytes)) {
+    return std::nullopt;
+  }
+  return ids;
+}
+
+std::size_t queue_socket::count() const {
+  std::size_t all = 0;
+  id_list ids;
+  look_from(0);
+  for (std::size_t bytes = 0; peek(ids, bytes);) {
+    all += ids.size();
+  }
+  return all;
 }
 
 void queue_socket::drop() const noexcept {

@@ -6,13 +6,12 @@
 #include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/monitor_step.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
-#include <utility>
 #include <vector>
 
 namespace troupe::detail {
@@ -21,13 +20,14 @@ namespace troupe::detail {
 /// nobody else can send to it, and which lives as long as somebody has the queue. Used under the
 /// queue's lock.
 ///
-/// Each message has the ticket of its item, and all its descriptors. An item whose message is gone
-/// was lost with a process that died moving it; a message whose item is gone is dropped by whoever
-/// finds it.
+/// Each message has some objects' ids and their descriptors. How many items refer to an object, the
+/// queue knows (queue_objects.cpp): an object of several items is in one message, and a message
+/// none of whose objects is referred to is dropped once it is the first.
 class queue_socket {
  public:
   /// So many descriptors can come with one item.
   static constexpr std::size_t most_descriptors = 253;
+  using id_list = std::vector<std::uint64_t>;
 
   /// Throws error{resource_exhausted}.
   queue_socket();
@@ -36,67 +36,69 @@ class queue_socket {
 
   [[nodiscard]] const std::shared_ptr<const cargo>& as_cargo() const noexcept { return socket_; }
 
+  /// One message; at most `most_descriptors`.
   /// Throws:  error{resource_exhausted} if it takes no more.
-  void send(std::uint64_t ticket, const cargo_list& with) const;
+  void send(const id_list& ids, const std::vector<int>& numbers) const;
 
-  /// What was sent with `ticket`, and stays the first message until `drop`; nothing if it is gone.
-  /// `is_stale(ticket)`: is the item of another message gone?
-  /// Throws:  error{resource_exhausted} if there are no descriptors left; nothing is lost then.
-  template <class IsStale>
-  [[nodiscard]] std::optional<cargo_list> peek(std::uint64_t ticket, const IsStale& is_stale) const;
+  /// The objects with these ids, nothing if not all of them are there. They stay there.
+  /// Throws:  error{resource_exhausted} if there are no descriptors left.
+  [[nodiscard]] std::optional<cargo_list> find(id_list wanted) const;
+  /// Of the first message; nothing if there is none. Garbage is a message without ids.
+  [[nodiscard]] std::optional<id_list> front() const;
+  /// Drops the first message.
   void drop() const noexcept;
+  /// How many descriptors are in it.
+  [[nodiscard]] std::size_t count() const;
+  /// Every object that `is_needed` once, others not at all; stops without harm when it cannot.
+  template <class IsNeeded>
+  void tidy(const IsNeeded& is_needed) const;
 
  private:
   struct message_header {
-    std::uint64_t ticket = 0;
-    std::uint64_t turn = 0;  ///< in which search it was put behind the others
     std::uint64_t count = 0;
     std::array<std::uint64_t, most_descriptors> ids;
   };
-  struct front {
-    message_header header;
-    std::vector<descriptor> descriptors;
-    bool good = false;  ///< it is as we send them
-  };
-  /// False if there is none.
-  [[nodiscard]] bool receive(front& what, bool peek) const;
-  void send_numbers(const message_header& what, std::span<const int> numbers) const;
+  /// The next message from where `look_from` said; false if there is none.
+  [[nodiscard]] bool peek(id_list& ids, std::size_t& bytes) const;
+  /// The same, and its descriptors.
+  [[nodiscard]] bool peek(id_list& ids, std::vector<descriptor>& descriptors) const;
+  void look_from(std::size_t offset) const;
 
   std::shared_ptr<const cargo> socket_;
 };
 
-template <class IsStale>
-std::optional<cargo_list> queue_socket::peek(std::uint64_t ticket, const IsStale& is_stale) const {
-  std::uint64_t turn = 0;
-  front what;
-  while (receive(what, true)) {
-    if (what.good && what.header.ticket == ticket) {
-      cargo_list found;
-      for (std::size_t i = 0; i < what.descriptors.size(); ++i) {
-        found.push_back(
-            std::make_shared<descriptor_cargo>(what.header.ids[i], std::move(what.descriptors[i])));
-      }
-      return found;
+template <class IsNeeded>
+void queue_socket::tidy(const IsNeeded& is_needed) const {
+  std::size_t messages = 0;
+  id_list ids;
+  look_from(0);
+  for (std::size_t bytes = 0; peek(ids, bytes);) {
+    ++messages;
+  }
+  id_list kept;
+  for (; messages != 0; --messages) {
+    std::vector<descriptor> descriptors;
+    look_from(0);
+    if (!peek(ids, descriptors)) {
+      return;
     }
-    if (what.good && !is_stale(what.header.ticket)) {
-      if (turn == 0) {
-        turn = new_cargo_id();
-      } else if (what.header.turn == turn) {
-        break;  // all of them were looked at
+    id_list needed;
+    std::vector<int> numbers;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (is_needed(ids[i]) && std::find(kept.begin(), kept.end(), ids[i]) == kept.end()) {
+        needed.push_back(ids[i]);
+        numbers.push_back(descriptors[i].number());
       }
-      what.header.turn = turn;
-      // To the end: sent again first, so that a death in between leaves two and not none.
-      std::vector<int> numbers;
-      for (const descriptor& one : what.descriptors) {
-        numbers.push_back(one.number());
-      }
-      send_numbers(what.header, numbers);
+    }
+    if (!needed.empty()) {
+      // Sent again first, so that a death in between leaves two and not none.
+      send(needed, numbers);
       crash_step();
+      kept.insert(kept.end(), needed.begin(), needed.end());
     }
     drop();
     crash_step();
   }
-  return std::nullopt;
 }
 
 }  // namespace troupe::detail

@@ -22,6 +22,8 @@ struct journal_entry {
 ///
 ///   queue            a ring of records from `head` to `tail`, which count on and wrap
 ///   lifo_queue       records with their sizes behind them, from 0 to `tail`
+///                    both: before them `index_room` words, a hash table of the shared objects that
+///                    items refer to: id, and how many do
 ///   priority_queue   a heap of `index_room` words, each where a record is; then records and gaps
 ///                    up to `tail`, of which `head` bytes are used
 ///
@@ -35,6 +37,9 @@ struct queue_state {
   shared_word version;
   shared_word journal_version, journal_size;
   std::array<journal_entry, 64> journal;
+  // Of a queue and a stack: objects in the table, descriptors in the socket; and whether the table
+  // is being changed, so that it has to be made anew if that process dies.
+  shared_word objects, waiting_descriptors, objects_changing;
 };
 
 /// Throws error{protocol_error}: what the memory of a queue says cannot be.

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -68,8 +69,10 @@ void supervisor_channel::ring_bell() noexcept {
   }
 }
 
-bool supervisor_channel::send_segment(std::uint64_t id, const descriptor& reader) noexcept {
-  return announce_segment(socket_.number(), id, reader, false) != sys::send_status::full;
+int supervisor_channel::send_segment(std::uint64_t id, const descriptor& reader,
+                                     std::uint64_t number) noexcept {
+  const int code = announce_segment(socket_.number(), id, reader, number, false);
+  return code == EPIPE ? 0 : code;
 }
 
 bool supervisor_channel::next_frame(frame_header& header,
@@ -122,89 +125,117 @@ bool supervisor_channel::readable() const noexcept {
   return control_->results_tail.load(std::memory_order_relaxed) != results_head_;
 }
 
-bool supervisor_channel::send_cargo(std::uint64_t number, const cargo_list& what) noexcept {
-  return announce_cargo(socket_.number(), number, what, false) != sys::send_status::full;
+int supervisor_channel::send_cargo(std::uint64_t number, const cargo_list& what) noexcept {
+  const int code = announce_cargo(socket_.number(), number, what, false);
+  return code == EPIPE ? 0 : code;
 }
 
-void supervisor_channel::read_socket() {
+bool supervisor_channel::read_message() {
   if (state_ == channel_state::closed) {
-    return;
+    return false;
   }
   // One byte more than any message; not initialised: recv fills what is used.
   std::array<std::byte, sizeof(cargo_announcement) + 1> buffer;
   static_assert(sizeof(cargo_announcement) > max_hello_bytes);
-  for (;;) {
-    sys::received message = sys::receive(socket_.number(), buffer, false);
-    if (message.status == sys::receive_status::empty) {
-      return;
+  sys::received message = sys::receive(socket_.number(), buffer, false);
+  if (message.status == sys::receive_status::empty) {
+    abandoned_.clear();
+    return false;
+  }
+  if (message.status == sys::receive_status::closed) {
+    if (state_ == channel_state::open) {
+      state_ = channel_state::closed;
     }
-    if (message.status == sys::receive_status::closed) {
-      if (state_ == channel_state::open) {
-        state_ = channel_state::closed;
-      }
-      return;
+    return false;
+  }
+  if (message.bytes == 1 && buffer[0] == bell_message && message.descriptors.empty()) {
+    return true;
+  }
+  if (arrived_messages_ < result_slots && keep_arrival(arrived_, buffer.data(), message)) {
+    ++arrived_messages_;
+    for (const std::uint64_t number : abandoned_) {
+      done_with(number);
     }
-    if (message.bytes == 1 && buffer[0] == bell_message && message.descriptors.empty()) {
-      continue;
-    }
-    if (message.bytes == sizeof(segment_announcement) && buffer[0] == segment_message &&
-        message.descriptors.size() == 1 && arrived_.size() < result_slots) {
-      segment_announcement announcement{};
-      std::memcpy(&announcement, buffer.data(), sizeof announcement);
-      arrived_.emplace_back(announcement.id, std::move(message.descriptors.front()));
-      continue;
-    }
-    if (cargo_.size() < result_slots && keep_cargo(cargo_, buffer.data(), message)) {
-      continue;
-    }
-    if (buffer[0] == hello_message && message.bytes <= max_hello_bytes && hello_.empty() &&
-        message.descriptors.empty()) {
-      hello_.assign(reinterpret_cast<const char*>(buffer.data()) + 1, message.bytes - 1);
-      continue;
-    }
-    if (state_ != channel_state::broken) {
-      state_ = channel_state::broken;
-      what_broke_ = "something wrote " + std::to_string(message.bytes) +
-                    " bytes that are no message to its channel's descriptor";
+    return true;
+  }
+  if (buffer[0] == hello_message && message.bytes <= max_hello_bytes && hello_.empty() &&
+      message.descriptors.empty()) {
+    hello_.assign(reinterpret_cast<const char*>(buffer.data()) + 1, message.bytes - 1);
+    return true;
+  }
+  if (state_ != channel_state::broken) {
+    state_ = channel_state::broken;
+    what_broke_ = "something wrote " + std::to_string(message.bytes) +
+                  " bytes that are no message to its channel's descriptor";
+  }
+  return true;
+}
+
+bool supervisor_channel::read_socket() {
+  while (read_message()) {
+    if (arrived_messages_ != 0 && readable()) {
+      return false;
     }
   }
+  return true;
 }
 
 cargo_list supervisor_channel::take_cargo(std::uint64_t number) {
-  auto found = cargo_.find(number);
-  if (found == cargo_.end()) {
-    read_socket();  // it was sent before the frame, so it is in the socket at the latest
-    found = cargo_.find(number);
+  for (;;) {
+    const auto found = arrived_.find(number);
+    if (found != arrived_.end() && found->second.has_cargo) {
+      return take_arrived_cargo(found->second);
+    }
+    if (!read_message()) {  // it was sent before the frame, so it is in the socket at the latest
+      throw error{errc::protocol_error, task_ran::maybe,
+                  "it refers to shared objects never handed over"};
+    }
   }
-  if (found == cargo_.end()) {
-    throw error{errc::protocol_error, task_ran::maybe,
-                "a result refers to shared objects never handed over"};
+}
+
+void supervisor_channel::done_with(std::uint64_t number) noexcept {
+  if (const auto found = arrived_.find(number); found != arrived_.end()) {
+    arrived_messages_ -= found->second.messages;
+    arrived_.erase(found);
   }
-  cargo_list what = std::move(found->second);
-  cargo_.erase(found);
-  return what;
+}
+
+void supervisor_channel::abandon(std::uint64_t number) {
+  done_with(number);
+  abandoned_.push_back(number);
 }
 
 std::shared_ptr<const foreign_payload> supervisor_channel::open_payload(
-    const segment_reference& where) {
+    const segment_reference& where, std::uint64_t number) {
   if (where.slot > result_slots) {
     throw error{errc::protocol_error, task_ran::maybe, "a result names a slot that does not exist"};
-  }
-  auto view = find_view(views_, arrived_, where.id, where.bytes);
-  if (!view) {
-    // Its descriptor was sent before the frame, so it is in the socket at the latest.
-    read_socket();
-    view = find_view(views_, arrived_, where.id, where.bytes);
-  }
-  if (!view) {
-    throw error{errc::protocol_error, task_ran::maybe,
-                "a result names a segment never handed over"};
   }
   // Slot `result_slots` means: used once, nobody waits for it.
   std::atomic<std::uint8_t>* in_use =
       where.slot < result_slots ? &control_->result_in_use[where.slot] : nullptr;
-  return std::make_shared<const foreign_payload>(
-      std::move(view), static_cast<std::size_t>(where.bytes), control_memory_, in_use);
+  try {
+    for (;;) {
+      // Its descriptor is taken even if the mapping is known, so that none is left over.
+      const auto found = arrived_.find(number);
+      const bool came = found != arrived_.end() &&
+                        std::any_of(found->second.segments.begin(), found->second.segments.end(),
+                                    [&](const auto& one) { return one.first == where.id; });
+      if (came) {
+        return std::make_shared<const foreign_payload>(
+            find_view(views_, found->second, where.id, where.bytes),
+            static_cast<std::size_t>(where.bytes), control_memory_, in_use);
+      }
+      if (!read_message()) {  // as above
+        throw error{errc::protocol_error, task_ran::maybe,
+                    "a result names a segment never handed over"};
+      }
+    }
+  } catch (...) {
+    if (in_use != nullptr) {
+      in_use->store(0, std::memory_order_release);  // as foreign_payload does
+    }
+    throw;
+  }
 }
 
 std::uint64_t supervisor_channel::undecided() const noexcept {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sys.hpp"
 
+#include "troupe/detail/failpoint.hpp"
+#include "troupe/detail/shortage.hpp"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,9 +24,7 @@
 namespace troupe::sys {
 
 void fail(errc code, const std::string& what, int number) {
-  std::array<char, 128> buffer{};
-  const char* words = ::strerror_r(number, buffer.data(), buffer.size());
-  throw error{code, task_ran::no, what + ": " + words + " (errno " + std::to_string(number) + ")"};
+  throw error{code, task_ran::no, what + ": " + detail::shortage_text(number)};
 }
 
 std::pair<descriptor, descriptor> socket_pair() {
@@ -68,6 +69,7 @@ received receive(int socket, std::span<std::byte> buffer, bool block) {
       result.descriptors.emplace_back(number);
     }
   }
+  result.some_lost = (header.msg_flags & MSG_CTRUNC) != 0;
   // Nobody sends empty messages on our sockets, so zero bytes is the end of the stream.
   result.status = count == 0 ? receive_status::closed : receive_status::message;
   result.bytes = static_cast<std::size_t>(count);
@@ -89,6 +91,11 @@ send_status send(int socket, std::span<const std::byte> message, std::span<const
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(descriptors.size_bytes());
     std::memcpy(CMSG_DATA(c), descriptors.data(), descriptors.size_bytes());
+  }
+  if (const int code = descriptors.empty() ? 0 : TROUPE_FAILPOINT_ERRNO("descriptors.send");
+      code != 0) {
+    errno = code;
+    return send_status::failed;
   }
   const int flags = MSG_NOSIGNAL | (block ? 0 : MSG_DONTWAIT);
   for (;;) {

@@ -21,7 +21,8 @@ namespace troupe::sys {
 
 using detail::descriptor;
 
-/// Throws error{code} whose text is `what` and the system's words for `number`.
+/// Throws error{code} whose text is `what`, the system's words for `number`, and the limit that was
+/// hit if it was one of descriptors.
 [[noreturn]] void fail(errc code, const std::string& what, int number);
 
 /// A connected pair of SOCK_SEQPACKET sockets: message boundaries are the kernel's, end of file is
@@ -38,6 +39,7 @@ struct received {
   receive_status status = receive_status::empty;
   std::size_t bytes = 0;
   std::vector<descriptor> descriptors;
+  bool some_lost = false;  ///< this process had no free numbers for some of them
 };
 
 /// Receives one message into `buffer`; never blocks unless `block`. A reset peer counts as closed.

@@ -11,8 +11,10 @@
 #include "channel_messages.hpp"
 #include "sys.hpp"
 
+#include <poll.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -64,31 +66,39 @@ std::size_t worker_channel::take_frames(std::string& out, std::size_t max_bytes)
   return count;
 }
 
-bool worker_channel::read_socket(bool wait) {
-  // All of it: the kernel keeps only a few unread messages (net.unix.max_dgram_qlen, 10 by
-  // default).
-  for (;;) {
-    std::array<std::byte, sizeof(cargo_announcement)> buffer;  // not initialised
-    sys::received message = sys::receive(socket_.number(), buffer, wait);
-    if (message.status != sys::receive_status::message) {
-      return message.status == sys::receive_status::empty;
-    }
-    wait = false;
-    if (message.bytes == sizeof(segment_announcement) && buffer[0] == segment_message &&
-        message.descriptors.size() == 1) {
-      segment_announcement announcement{};
-      std::memcpy(&announcement, buffer.data(), sizeof announcement);
-      arrived_.emplace_back(announcement.id, std::move(message.descriptors.front()));
-    } else if (!message.descriptors.empty()) {
-      keep_cargo(cargo_, buffer.data(), message);
-    }
+worker_channel::heard worker_channel::read_message(bool wait) {
+  std::array<std::byte, sizeof(cargo_announcement)> buffer;  // not initialised
+  sys::received message = sys::receive(socket_.number(), buffer, wait);
+  if (message.status != sys::receive_status::message) {
+    return message.status == sys::receive_status::empty ? heard::nothing : heard::the_end;
+  }
+  if (message.bytes > 1 && keep_arrival(arrived_, buffer.data(), message)) {
+    // Of frames that were taken back there may be some that nobody took out.
+    arrived_.erase(arrived_.begin(), arrived_.lower_bound(first_frame_));
+  }
+  return heard::something;
+}
+
+bool worker_channel::has_frames() const noexcept {
+  return control_->tasks_tail.load(std::memory_order_acquire) != tasks_head_;
+}
+
+bool worker_channel::read_bells() {
+  heard last = heard::something;
+  while (last == heard::something && (arrived_.empty() || !has_frames())) {
+    last = read_message(false);
+  }
+  return last != heard::the_end;
+}
+
+void worker_channel::wait_for_message() const noexcept {
+  pollfd one{socket_.number(), POLLIN, 0};
+  while (::poll(&one, 1, -1) < 0 && errno == EINTR) {
   }
 }
 
 bool worker_channel::wait_for_frames() {
-  const auto anything = [this] {
-    return control_->tasks_tail.load(std::memory_order_acquire) != tasks_head_;
-  };
+  const auto anything = [this] { return has_frames(); };
   const spin_watch watch;
   if (short_waits_ && spinning_helps()) {
     while (watch.worth_going_on()) {
@@ -104,7 +114,15 @@ bool worker_channel::wait_for_frames() {
     if (anything()) {
       break;
     }
-    if (!read_socket(true)) {
+    if (!arrived_.empty()) {
+      // Something came for a frame that was not there yet. It is by the time the next message is:
+      // then that is for another frame.
+      wait_for_message();
+      if (anything()) {
+        break;
+      }
+    }
+    if (read_message(true) == heard::the_end) {
       return false;
     }
   }
@@ -116,7 +134,7 @@ bool worker_channel::wait_for_frames() {
 bool worker_channel::prepare_to_sleep() noexcept {
   control_->worker_armed.store(1, std::memory_order_relaxed);
   full_fence();  // partner: supervisor ring_bell
-  if (control_->tasks_tail.load(std::memory_order_acquire) == tasks_head_) {
+  if (!has_frames()) {
     return true;
   }
   control_->worker_armed.store(0, std::memory_order_relaxed);
@@ -159,7 +177,7 @@ bool worker_channel::push(frame_kind kind, std::uint16_t flags, std::uint64_t nu
     if (room()) {
       break;
     }
-    if (!read_socket(true)) {
+    if (read_message(true) == heard::the_end) {
       return false;
     }
   }
@@ -207,44 +225,69 @@ void worker_channel::ring_bell_after_claim() noexcept {
   }
 }
 
-bool worker_channel::send_segment(std::uint64_t id, const descriptor& reader) {
-  return announce_segment(socket_.number(), id, reader, true) == sys::send_status::sent;
+int worker_channel::keep_trying(const std::function<int()>& send) {
+  constexpr int most_attempts = 100;  // a millisecond each
+  for (int attempt = 1;; ++attempt) {
+    const int code = send();
+    if (code != ETOOMANYREFS || short_ || attempt == most_attempts) {
+      short_ = code == ETOOMANYREFS;
+      return code;
+    }
+    // What others have sent is usually received soon.
+    ::poll(nullptr, 0, 1);
+  }
+}
+
+int worker_channel::send_segment(std::uint64_t id, const descriptor& reader, std::uint64_t number) {
+  return keep_trying([&] { return announce_segment(socket_.number(), id, reader, number, true); });
 }
 
 std::atomic<std::uint8_t>& worker_channel::result_slot(std::size_t slot) noexcept {
   return control_->result_in_use[slot];
 }
 
-bool worker_channel::send_cargo(std::uint64_t number, const cargo_list& what) {
-  return announce_cargo(socket_.number(), number, what, true) == sys::send_status::sent;
+int worker_channel::send_cargo(std::uint64_t number, const cargo_list& what) {
+  return keep_trying([&] { return announce_cargo(socket_.number(), number, what, true); });
+}
+
+frame_arrivals& worker_channel::wait_for_arrivals(
+    std::uint64_t number, const std::function<bool(frame_arrivals&)>& complete) {
+  for (;;) {
+    if (const auto found = arrived_.find(number);
+        found != arrived_.end() && complete(found->second)) {
+      return found->second;
+    }
+    // It was sent before the frame, so it is in the socket at the latest.
+    const heard more = read_message(false);
+    if (more != heard::something) {
+      throw error{errc::protocol_error, task_ran::no,
+                  more == heard::nothing ? "a task refers to what was never handed over"
+                                         : "the supervisor is gone"};
+    }
+  }
 }
 
 cargo_list worker_channel::take_cargo(std::uint64_t number) {
-  for (bool wait = false;; wait = true) {
-    const bool alive = read_socket(wait);
-    const auto found = cargo_.find(number);
-    if (found != cargo_.end()) {
-      cargo_list what = std::move(found->second);
-      cargo_.erase(found);
-      return what;
-    }
-    if (!alive) {
-      throw error{errc::protocol_error, task_ran::no, "the supervisor is gone"};
-    }
-  }
+  return take_arrived_cargo(
+      wait_for_arrivals(number, [](const frame_arrivals& came) { return came.has_cargo; }));
 }
 
-std::shared_ptr<const mapping> worker_channel::open_payload(const segment_reference& where) {
-  // The announcement was sent before the frame, so it is here by now.
-  for (bool wait = false;; wait = true) {
-    const bool alive = read_socket(wait);
-    if (auto view = find_view(views_, arrived_, where.id, where.bytes)) {
-      return view;
-    }
-    if (!alive) {
-      throw error{errc::protocol_error, task_ran::no, "the supervisor is gone"};
-    }
+std::shared_ptr<const mapping> worker_channel::open_payload(const segment_reference& where,
+                                                            std::uint64_t number) {
+  frame_arrivals none;
+  if (auto known = find_view(views_, none, where.id, where.bytes)) {
+    return known;
   }
+  frame_arrivals& came = wait_for_arrivals(number, [&](const frame_arrivals& those) {
+    return std::any_of(those.segments.begin(), those.segments.end(),
+                       [&](const auto& one) { return one.first == where.id; });
+  });
+  return find_view(views_, came, where.id, where.bytes);
+}
+
+void worker_channel::done_before(std::uint64_t number) noexcept {
+  first_frame_ = number;
+  arrived_.erase(arrived_.begin(), arrived_.lower_bound(number));
 }
 
 const std::atomic<std::uint32_t>& worker_channel::stop_word() const noexcept {

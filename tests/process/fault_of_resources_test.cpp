@@ -2,8 +2,7 @@
 // The system gives no process, no descriptor, no memory: an error says so, nothing is lost, and the
 // next one works.
 #include "fault_fixture.hpp"
-
-#include <sys/resource.h>
+#include "support/no_descriptors.hpp"
 
 #include <cerrno>
 #include <ranges>
@@ -77,32 +76,6 @@ TEST_P(FaultOfResources, WithNoWorkerLeftTasksWaitForTheNext) {
   EXPECT_EQ(p.apply(square, 6), 36);
   expect_whole(p);
 }
-
-/// While it lives, this process gets no new descriptors.
-class no_descriptors {
- public:
-  no_descriptors() {
-    ::getrlimit(RLIMIT_NOFILE, &old_);
-    // The lowest free number is where the next one would be.
-    const int next = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    ::close(next);
-    set(static_cast<rlim_t>(next));
-  }
-  ~no_descriptors() { set(old_.rlim_cur); }
-  no_descriptors(const no_descriptors&) = delete;
-  no_descriptors& operator=(const no_descriptors&) = delete;
-
-  void allow(rlim_t more) { set(now_ + more); }
-
- private:
-  void set(rlim_t limit) {
-    now_ = limit;
-    const rlimit changed{limit, old_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &changed);
-  }
-  rlimit old_{};
-  rlim_t now_ = 0;
-};
 
 constexpr const char* needs_descriptors =
     "UndefinedBehaviorSanitizer needs a free descriptor to look at an object: without one it takes "

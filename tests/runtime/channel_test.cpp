@@ -3,10 +3,12 @@
 // worker.
 #include "troupe/detail/channel.hpp"
 
+#include "troupe/detail/descriptor_cargo.hpp"
 #include "troupe/detail/segment.hpp"
 #include "troupe/error.hpp"
 
 #include "support/fails_with.hpp"
+#include "support/no_descriptors.hpp"
 #include "support/watchdog.hpp"
 
 #include <gtest/gtest.h>
@@ -18,10 +20,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <random>
 #include <span>
@@ -35,6 +39,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::fails_with;
+using test::no_descriptors;
 
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span{text});
@@ -385,26 +390,159 @@ TEST(ChannelEnds, AWorkerNoticesThatItsSupervisorIsGone) {
 TEST_F(Channel, PayloadsInSegmentsArriveAndTheirSlotTellsWhenTheyWereRead) {
   const segment one{std::size_t{1} << 20};
   std::memset(one.data(), 42, 1 << 20);
-  ASSERT_TRUE(worker_->send_segment(one.id(), one.reader()));
+  ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), 7), 0);
   worker_->result_slot(3) = 1;
   supervisor_.read_socket();
   {
-    const auto payload = supervisor_.open_payload({one.id(), 1 << 20, 3});
+    const auto payload = supervisor_.open_payload({one.id(), 1 << 20, 3}, 7);
     ASSERT_EQ(payload->bytes().size(), std::size_t{1} << 20);
     EXPECT_EQ(payload->bytes()[12345], std::byte{42});
     EXPECT_EQ(worker_->result_slot(3), 1);
   }
   EXPECT_EQ(worker_->result_slot(3), 0);
-  ASSERT_TRUE(supervisor_.send_segment(one.id(), one.reader()));
-  EXPECT_EQ(worker_->open_payload({one.id(), 1 << 20, 0})->data()[777], std::byte{42});
+  ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), 1), 0);
+  EXPECT_EQ(worker_->open_payload({one.id(), 1 << 20, 0}, 1)->data()[777], std::byte{42});
+}
+
+/// The code of the error that `fn` throws, looked at only where there are descriptors again.
+template <class Fn>
+std::pair<errc, std::string> error_without_descriptors(Fn fn) {
+  std::exception_ptr thrown;
+  {
+    const no_descriptors none;
+    try {
+      fn();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }
+  try {
+    if (thrown) {
+      std::rethrow_exception(thrown);
+    }
+  } catch (const error& problem) {
+    return {problem.code(), problem.what()};
+  }
+  return {errc::ok, ""};
+}
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  for (int number = 0; number < 1000; ++number) {
+    count += ::fcntl(number, F_GETFD) >= 0 ? 1 : 0;
+  }
+  return count;
+}
+
+cargo_list one_object(std::uint64_t id) {
+  return {std::make_shared<descriptor_cargo>(
+      id, descriptor{::open("/dev/null", O_RDONLY | O_CLOEXEC)})};
+}
+
+TEST_F(Channel, AWorkerWithoutADescriptorLosesThatFrameAndNoOther) {
+  const segment one{std::size_t{1} << 20};
+  const segment two{std::size_t{1} << 20};
+  ASSERT_EQ(supervisor_.send_cargo(1, one_object(5)), 0);
+  ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), 1), 0);
+  ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), 2), 0);
+  ASSERT_EQ(supervisor_.send_cargo(3, one_object(6)), 0);
+  ASSERT_EQ(supervisor_.send_segment(two.id(), two.reader(), 3), 0);
+  const auto cargo = error_without_descriptors([&] { worker_->take_cargo(1); });
+  EXPECT_EQ(cargo.first, errc::resource_exhausted);
+  EXPECT_NE(cargo.second.find("RLIMIT_NOFILE ("), std::string::npos) << cargo.second;
+  const auto payload =
+      error_without_descriptors([&] { worker_->open_payload({one.id(), 1000, 0}, 1); });
+  EXPECT_EQ(payload.first, errc::resource_exhausted) << payload.second;
+  EXPECT_NE(worker_->open_payload({one.id(), 1000, 0}, 2), nullptr);
+  const cargo_list next = worker_->take_cargo(3);
+  ASSERT_EQ(next.size(), 1U);
+  EXPECT_EQ(next.front()->id(), 6U);
+  EXPECT_NE(worker_->open_payload({two.id(), 1000, 0}, 3), nullptr);
+}
+
+TEST_F(Channel, ASupervisorWithoutADescriptorLosesThatResultAndNoOther) {
+  const segment one{std::size_t{1} << 20};
+  ASSERT_EQ(worker_->send_cargo(1, one_object(5)), 0);
+  ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), 2), 0);
+  ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), 3), 0);
+  worker_->result_slot(2) = 1;
+  EXPECT_EQ(error_without_descriptors([&] { supervisor_.take_cargo(1); }).first,
+            errc::resource_exhausted);
+  EXPECT_EQ(
+      error_without_descriptors([&] { supervisor_.open_payload({one.id(), 1000, 2}, 2); }).first,
+      errc::resource_exhausted);
+  EXPECT_EQ(worker_->result_slot(2), 0) << "nobody reads it: the worker may use it again";
+  EXPECT_EQ(supervisor_.state(), channel_state::open) << supervisor_.what_broke();
+  EXPECT_NE(supervisor_.open_payload({one.id(), 1000, 3}, 3), nullptr);
+}
+
+TEST_F(Channel, WhatCameForFramesThatWereTakenBackGoesWithThem) {
+  const segment one{std::size_t{1} << 20};
+  const auto before = open_descriptors();
+  for (std::uint64_t number = 1; number <= 50; ++number) {
+    ASSERT_EQ(supervisor_.send_cargo(number, one_object(number)), 0);
+    ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), number), 0);
+  }
+  worker_->read_bells();
+  EXPECT_EQ(open_descriptors(), before + 100);
+  worker_->done_before(51);
+  EXPECT_EQ(open_descriptors(), before);
+  ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), 50), 0);
+  worker_->read_bells();
+  EXPECT_EQ(open_descriptors(), before) << "it came too late";
+}
+
+TEST_F(Channel, WhatStillComesForAResultThatIsLostGoes) {
+  const segment one{std::size_t{1} << 20};
+  const auto before = open_descriptors();
+  for (std::uint64_t number = 1; number <= 2 * result_slots; ++number) {
+    ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), number), 0);
+    ASSERT_EQ(worker_->send_cargo(number, one_object(5)), 0);
+    supervisor_.abandon(number);
+    supervisor_.read_socket();
+  }
+  EXPECT_EQ(open_descriptors(), before);
+  EXPECT_EQ(supervisor_.state(), channel_state::open) << supervisor_.what_broke();
+  ASSERT_EQ(worker_->send_cargo(1, one_object(5)), 0);
+  EXPECT_EQ(supervisor_.take_cargo(1).size(), 1U) << "of what comes later nothing is dropped";
+}
+
+// The supervisor has to hold only what the next result needs, not what all of them do.
+TEST_F(Channel, DescriptorsOfLaterResultsWaitInTheSocket) {
+  const segment one{std::size_t{1} << 20};
+  const auto before = open_descriptors();
+  for (std::uint64_t number = 1; number <= 50; ++number) {
+    ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), number), 0);
+    ASSERT_TRUE(answer("result", number));
+  }
+  frame_header header;
+  std::span<const std::byte> payload;
+  for (std::uint64_t number = 1; number <= 50; ++number) {
+    EXPECT_FALSE(supervisor_.read_socket()) << "there is more";
+    ASSERT_TRUE(supervisor_.next_frame(header, payload));
+    EXPECT_LE(open_descriptors(), before + 1);
+    EXPECT_NE(supervisor_.open_payload({one.id(), 1000, result_slots}, number), nullptr);
+    supervisor_.done_with(number);
+  }
+  EXPECT_TRUE(supervisor_.read_socket());
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(Channel, ADescriptorThatCannotBeSentSaysWhy) {
+  const cargo_list closed{std::make_shared<descriptor_cargo>(5, descriptor{})};
+  EXPECT_EQ(supervisor_.send_cargo(1, closed), EBADF);
+  EXPECT_EQ(worker_->send_cargo(1, closed), EBADF);
+  hostile_.reset();
+  worker_.reset();
+  EXPECT_EQ(supervisor_.send_cargo(1, one_object(5)), 0) << "nobody will read it";
 }
 
 TEST_F(Channel, AReferenceToNothingIsRefused) {
   const segment one{std::size_t{1} << 20};
-  ASSERT_TRUE(worker_->send_segment(one.id(), one.reader()));
+  ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), 7), 0);
   supervisor_.read_socket();
   const auto refused = [&](segment_reference where) {
-    return fails_with(errc::protocol_error, [&] { return supervisor_.open_payload(where); });
+    return fails_with(errc::protocol_error, [&] { return supervisor_.open_payload(where, 7); });
   };
   EXPECT_TRUE(refused({one.id() + 1'000'000, 100, 0})) << "never handed over";
   EXPECT_TRUE(refused({one.id(), 100, result_slots + 1})) << "no such slot";

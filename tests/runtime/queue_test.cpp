@@ -19,8 +19,12 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -474,10 +478,10 @@ TEST_F(Queue, ALifoQueueFindsTheHandlesOfItsItems) {
 
 TEST_F(Queue, TooManyHandlesAreAClearErrorAndNothingIsLost) {
   queue<connection> q;
-  auto [left, right] = pipe();
   std::size_t count = 0;
   std::string why;
   while (why.empty() && count < 200'000) {
+    auto [left, right] = pipe();
     try {
       q.put(left);
       ++count;
@@ -491,8 +495,116 @@ TEST_F(Queue, TooManyHandlesAreAClearErrorAndNothingIsLost) {
   for (std::size_t i = 0; i < 10; ++i) {
     EXPECT_TRUE(q.get().is_open());
   }
+  auto [left, right] = pipe();
   q.put(left);
   EXPECT_EQ(q.size(), count - 9);
+}
+
+/// Descriptors that wait in sockets of this process, as the kernel tells; nothing if it does not.
+std::optional<std::size_t> descriptors_in_sockets() {
+  std::optional<std::size_t> sum;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fdinfo"}) {
+    std::ifstream info{entry.path()};
+    for (std::string word; info >> word;) {
+      if (std::size_t count = 0; word == "scm_fds:" && info >> count) {
+        sum = sum.value_or(0) + count;
+      }
+    }
+  }
+  return sum;
+}
+
+template <class Q>
+void expect_one_descriptor_an_object(Q& q) {
+  std::vector<connection> far;
+  std::vector<connection> near;
+  for (int i = 0; i < 3; ++i) {
+    auto [left, right] = pipe();
+    near.push_back(std::move(left));
+    far.push_back(std::move(right));
+  }
+  const auto before = descriptors_in_sockets();
+  for (int i = 0; i < 3000; ++i) {
+    q.put(std::vector<connection>{far[static_cast<std::size_t>(i) % 3], far[0]});
+  }
+  const auto full = descriptors_in_sockets();
+  if (before && full) {
+    EXPECT_EQ(*full - *before, 3U);
+  }
+  for (int i = 0; i < 2999; ++i) {
+    auto item = q.get();
+    ASSERT_EQ(item.size(), 2U);
+    if (i % 500 == 0) {
+      item[1].send(i);
+      EXPECT_EQ(near[0].template recv<int>(), i);
+    }
+  }
+  near[0].close();
+  auto last = q.get();
+  ASSERT_EQ(last.size(), 2U);
+  if (before) {
+    EXPECT_EQ(descriptors_in_sockets(), before) << "nothing waits for an empty queue";
+  }
+}
+
+TEST_F(Queue, ManyItemsOfOneObjectTakeOneDescriptor) {
+  queue<std::vector<connection>> q;
+  expect_one_descriptor_an_object(q);
+}
+
+TEST_F(Queue, ManyItemsOfOneObjectTakeOneDescriptorInAStack) {
+  lifo_queue<std::vector<connection>> q;
+  expect_one_descriptor_an_object(q);
+}
+
+// Each item has an object of its own, and all have one in common that is the first in the socket.
+TEST_F(Queue, ObjectsBehindOneThatStaysAreGivenUp) {
+  lifo_queue<std::vector<connection>> q;
+  auto [near, far] = pipe();
+  q.put(std::vector<connection>{far});
+  const auto before = descriptors_in_sockets();
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 20; ++i) {
+      auto [left, right] = pipe();
+      left.send(i);
+      q.put(std::vector<connection>{far, right});
+    }
+    for (int i = 19; i >= 0; --i) {
+      auto item = q.get();
+      ASSERT_EQ(item.size(), 2U);
+      EXPECT_EQ(item[1].template recv<int>(), i);
+    }
+  }
+  if (before) {
+    EXPECT_LE(*descriptors_in_sockets(), *before + 16) << "not one for each that was there once";
+  }
+  EXPECT_EQ(q.get().size(), 1U);
+}
+
+TEST_F(Queue, TheObjectsOfManyItemsComeBackAsThemselves) {
+  queue<std::vector<queue<int>>> q;
+  std::vector<queue<int>> inner(40);
+  std::mt19937 random{11};
+  std::deque<std::vector<std::size_t>> expected;
+  for (int step = 0; step < 2000; ++step) {
+    if (expected.size() < 30 && random() % 2 == 0) {
+      std::vector<std::size_t> which;
+      std::vector<queue<int>> item;
+      for (std::size_t i = random() % 4; i-- > 0;) {
+        which.push_back(random() % inner.size());
+        item.push_back(inner[which.back()]);
+      }
+      q.put(item);
+      expected.push_back(which);
+    } else if (!expected.empty()) {
+      const auto item = q.get();
+      ASSERT_EQ(item.size(), expected.front().size());
+      for (std::size_t i = 0; i < item.size(); ++i) {
+        ASSERT_EQ(item[i].id(), inner[expected.front()[i]].id());
+      }
+      expected.pop_front();
+    }
+  }
 }
 
 TEST_F(Queue, APriorityQueueRefusesHandles) {
@@ -819,6 +931,79 @@ TEST_F(Queue, OfQueuesIsWholeAfterADeathAtAnyStep) {
         const std::vector<std::uint64_t> fewer(all.begin(), all.end() - 1);
         ASSERT_TRUE(now == fewer || (!ended && now == all)) << now.size();
       });
+}
+
+/// Items that have objects in common, in a table that grows, with others behind one that stays.
+template <class Q>
+void die_with_shared_objects() {
+  const std::vector<queue<int>> inners(40);
+  const auto item = [&](std::initializer_list<std::size_t> which) {
+    std::vector<queue<int>> made;
+    for (const std::size_t one : which) {
+      made.push_back(inners[one]);
+    }
+    return made;
+  };
+  const std::vector<queue<int>> many(inners.begin(), inners.end());
+  const auto ids_of = [](const std::vector<queue<int>>& from) {
+    std::vector<std::uint64_t> ids;
+    for (const auto& one : from) {
+      ids.push_back(one.id());
+    }
+    return ids;
+  };
+  const auto drained = [&](Q& q) {
+    std::vector<std::vector<std::uint64_t>> all;
+    while (auto one = q.try_get()) {
+      all.push_back(ids_of(*one));
+    }
+    return all;
+  };
+  const auto prepare = [&] {
+    Q q;
+    q.put(item({0, 1}));
+    q.put(item({1}));
+    q.put(item({0, 2}));
+    for (std::size_t i = 3; i < 9; ++i) {
+      q.put(item({i, 0}));
+      static_cast<void>(q.get());
+      q.put(item({0, 1, i}));
+    }
+    return q;
+  };
+  Q reference = prepare();
+  const auto all = drained(reference);
+  for (const auto& added : {item({0, 9}), item({1}), many}) {
+    Q with_it = prepare();
+    with_it.put(added);
+    const auto with = drained(with_it);
+    die_at_every_step(
+        prepare, [&](Q& q) { q.put(added); },
+        [&](Q& q, bool ended) {
+          const auto now = drained(q);
+          ASSERT_TRUE(now == with || (!ended && now == all)) << now.size();
+          q.put(item({1}));
+          ASSERT_EQ(ids_of(q.get()), ids_of(item({1})));
+        });
+  }
+  const std::vector<std::vector<std::uint64_t>> rest(all.begin() + 1, all.end());
+  const auto before = descriptors_in_sockets();
+  die_at_every_step(
+      prepare, [&](Q& q) { static_cast<void>(q.get()); },
+      [&](Q& q, bool ended) {
+        const auto now = drained(q);
+        ASSERT_TRUE(now == rest || (!ended && now == all)) << now.size();
+        if (before) {
+          ASSERT_EQ(descriptors_in_sockets(), before) << "nothing waits for an empty queue";
+        }
+      });
+}
+
+TEST_F(Queue, WithObjectsInCommonIsWholeAfterADeathAtAnyStep) {
+  die_with_shared_objects<queue<std::vector<queue<int>>>>();
+}
+TEST_F(Queue, AStackWithObjectsInCommonIsWholeAfterADeathAtAnyStep) {
+  die_with_shared_objects<lifo_queue<std::vector<queue<int>>>>();
 }
 
 #endif

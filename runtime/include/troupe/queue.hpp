@@ -48,7 +48,7 @@ class basic_queue {
   /// Adds an item. Blocks while the queue is full.
   ///
   /// Throws:  queue_closed; what encoding throws, and nothing was put; error{resource_exhausted}
-  ///          if there is no memory left, or too many handles of shared objects wait in the queue;
+  ///          if there is no memory left, or too many different shared objects wait in queues;
   ///          for all of them the queue is as it was.
   void put(const T& value) { static_cast<void>(put_until(value, std::nullopt)); }
   /// False if the queue is full; never waits.
@@ -271,6 +271,8 @@ bool item_is_before(std::span<const std::byte> a, std::span<const std::byte> b) 
 ///
 /// The items are bytes in shared memory: no thread and no message is needed for one, and once `put`
 /// has returned an item depends on its producer no more. Copies of the handle are the same queue.
+/// Each shared object or connection that items refer to takes one descriptor while it waits, of
+/// those that the user may have on their way (RLIMIT_NOFILE): one, however many items have it.
 ///
 /// Follows: Python's Queue, JoinableQueue and SimpleQueue, with the `shutdown` of its queue.Queue
 ///          as `close`; what cannot be encoded is told by `put`, and a process may end at once.

@@ -10,11 +10,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 // The channel between a supervisor and one worker: two single-producer rings in shared memory for
@@ -91,6 +93,15 @@ class foreign_payload {
   std::atomic<std::uint8_t>* in_use_;
 };
 
+/// What came ahead of a frame, until the frame is looked at.
+struct frame_arrivals {
+  std::size_t messages = 0;  ///< that said so
+  bool has_cargo = false;
+  bool cargo_lost = false;  ///< this process had no free numbers for all of its descriptors
+  cargo_list cargo;
+  std::vector<std::pair<std::uint64_t, descriptor>> segments;  ///< no descriptor: it was lost
+};
+
 /// The descriptors of one channel's far end, on their way to the worker.
 struct channel_ends {
   descriptor socket;
@@ -118,11 +129,12 @@ class supervisor_channel {
   void publish(const frame_header& header) noexcept;
   /// One system call if the worker sleeps, none otherwise.
   void ring_bell() noexcept;
-  /// Hands a segment's descriptor over, before the frame that refers to it. False: not now.
-  bool send_segment(std::uint64_t id, const descriptor& reader) noexcept;
+  /// Hands a segment's descriptor over, before the frame with that number, which refers to it.
+  /// 0: done, or nobody will read it; EAGAIN: not now; another errno: it cannot be sent.
+  int send_segment(std::uint64_t id, const descriptor& reader, std::uint64_t number) noexcept;
   /// Hands over what the frame with that number, which comes next, refers to; 0: the configuration.
-  /// At most `max_cargo`. False: not now.
-  bool send_cargo(std::uint64_t number, const cargo_list& what) noexcept;
+  /// At most `max_cargo`. Returns what send_segment does.
+  int send_cargo(std::uint64_t number, const cargo_list& what) noexcept;
 
   /// Next published frame, empty when there is none. The payload stays in shared memory, where its
   /// writer may still change it: read each byte once. It is gone after the next call.
@@ -135,18 +147,25 @@ class supervisor_channel {
   /// From now on the worker rings for its next frame. False: frames came meanwhile, read again.
   bool arm() noexcept;
 
-  /// Reads the socket empty: doorbells, descriptors, the hello, end of file. Garbage breaks the
-  /// channel, but what is in the rings stays readable.
-  void read_socket();
+  /// Reads the socket: doorbells, descriptors, the hello, end of file. Garbage breaks the channel,
+  /// but what is in the rings stays readable. False: it is not empty yet, because something came
+  /// for frames that can be read now: descriptors of those behind them may wait.
+  bool read_socket();
   [[nodiscard]] channel_state state() const noexcept { return state_; }
   [[nodiscard]] const std::string& what_broke() const noexcept { return what_broke_; }
   void break_channel(std::string why);
   /// The worker's first message, once.
   [[nodiscard]] std::string take_hello() { return std::exchange(hello_, {}); }
-  /// Payload that a result frame refers to. Throws error{protocol_error} or resource_exhausted.
-  std::shared_ptr<const foreign_payload> open_payload(const segment_reference& where);
-  /// What the result of task `number` refers to. Throws error{protocol_error}.
+  /// Payload that the frame `number` refers to. Throws error{protocol_error}, or
+  /// resource_exhausted, after which its slot is free.
+  std::shared_ptr<const foreign_payload> open_payload(const segment_reference& where,
+                                                      std::uint64_t number);
+  /// What the frame `number` refers to. Throws error{protocol_error} or resource_exhausted.
   cargo_list take_cargo(std::uint64_t number);
+  /// The frame `number` was read, and everything that came for it: what was not taken goes.
+  void done_with(std::uint64_t number) noexcept;
+  /// The same when some of it may still be in the socket.
+  void abandon(std::uint64_t number);
 
   /// The first task number that is not yet decided: all below were claimed or revoked.
   [[nodiscard]] std::uint64_t undecided() const noexcept;
@@ -161,6 +180,9 @@ class supervisor_channel {
   [[nodiscard]] std::optional<crash_report> crash() const;
 
  private:
+  /// False: there is none, or there will be none.
+  bool read_message();
+
   descriptor socket_;
   channel_ends far_;
   std::shared_ptr<mapping> control_memory_;
@@ -173,8 +195,9 @@ class supervisor_channel {
   std::string what_broke_;
   bool rings_broken_ = false;
   std::string hello_;
-  std::deque<std::pair<std::uint64_t, descriptor>> arrived_;  // descriptors not yet asked for
-  std::map<std::uint64_t, cargo_list> cargo_;                 // by task, not yet asked for
+  std::map<std::uint64_t, frame_arrivals> arrived_;  // by frame, not yet asked for
+  std::size_t arrived_messages_ = 0;                 // of them
+  std::vector<std::uint64_t> abandoned_;             // until the socket was empty once
   std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;  // newest first
 };
 
@@ -195,7 +218,7 @@ class worker_channel {
   /// reads the socket, `push` too, may take the bell.
   bool prepare_to_sleep() noexcept;
   /// What the socket has now, without waiting. False: the supervisor is gone.
-  bool read_bells() { return read_socket(false); }
+  bool read_bells();
   /// A descriptor that is readable while the socket is; its flags are nobody else's.
   /// Throws error{resource_exhausted}.
   [[nodiscard]] descriptor readiness() const;
@@ -210,16 +233,20 @@ class worker_channel {
   void ring_bell() noexcept;
   /// The same right after a successful `claim`, without a fence of its own.
   void ring_bell_after_claim() noexcept;
-  bool send_segment(std::uint64_t id, const descriptor& reader);
-  /// Hands over what the result of task `number`, which comes next, refers to. At most `max_cargo`.
-  /// False: the supervisor is gone.
-  bool send_cargo(std::uint64_t number, const cargo_list& what);
+  /// Hands over what the frame `number`, which comes next, refers to; of shared objects at most
+  /// `max_cargo`. 0: done; EPIPE: the supervisor is gone; another errno: it cannot be sent. When
+  /// too many descriptors are on their way, it tries again for a moment.
+  int send_segment(std::uint64_t id, const descriptor& reader, std::uint64_t number);
+  int send_cargo(std::uint64_t number, const cargo_list& what);
   /// The byte that says whether the supervisor still reads the result in that slot.
   std::atomic<std::uint8_t>& result_slot(std::size_t slot) noexcept;
-  /// Payload that a task frame refers to.
-  std::shared_ptr<const mapping> open_payload(const segment_reference& where);
-  /// What the frame with that number refers to. Throws error{protocol_error}.
+  /// Payload that the frame with that number refers to.
+  /// Throws error{protocol_error} or resource_exhausted.
+  std::shared_ptr<const mapping> open_payload(const segment_reference& where, std::uint64_t number);
+  /// What the frame with that number refers to. Throws error{protocol_error} or resource_exhausted.
   cargo_list take_cargo(std::uint64_t number);
+  /// No frame before `number` will be looked at again: what came for them and was not taken goes.
+  void done_before(std::uint64_t number) noexcept;
 
   /// For the stop watcher: the word that changes with each request, and the task it asks to stop.
   [[nodiscard]] const std::atomic<std::uint32_t>& stop_word() const noexcept;
@@ -229,9 +256,15 @@ class worker_channel {
   [[nodiscard]] std::span<std::byte> crash_record() noexcept;
 
  private:
-  /// Everything that is there, waiting for something first if `wait`. False: the supervisor is
-  /// gone.
-  bool read_socket(bool wait);
+  enum class heard : std::uint8_t { something, nothing, the_end };
+  /// One message, waiting for it if `wait`. No more than that: who has few descriptors left may
+  /// have enough for one frame after the other.
+  heard read_message(bool wait);
+  void wait_for_message() const noexcept;
+  [[nodiscard]] bool has_frames() const noexcept;
+  frame_arrivals& wait_for_arrivals(std::uint64_t number,
+                                    const std::function<bool(frame_arrivals&)>& complete);
+  int keep_trying(const std::function<int()>& send);
 
   descriptor socket_;
   mapping control_memory_;
@@ -242,8 +275,9 @@ class worker_channel {
   std::uint64_t results_tail_ = 0;
   bool short_waits_ = false;     // the last wait for frames ended soon
   std::uint64_t rung_tail_ = 0;  // what was published when the bell was last looked at
-  std::deque<std::pair<std::uint64_t, descriptor>> arrived_;
-  std::map<std::uint64_t, cargo_list> cargo_;
+  std::map<std::uint64_t, frame_arrivals> arrived_;  // by frame, not yet asked for
+  std::uint64_t first_frame_ = 0;                    // all before it were run
+  bool short_ = false;  // descriptors could not be sent, although it was tried for a while
   std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;
 };
 

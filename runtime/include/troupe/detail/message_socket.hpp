@@ -15,13 +15,15 @@ namespace troupe::detail {
 /// Throws error{resource_exhausted}.
 std::pair<descriptor, descriptor> message_sockets();
 
-/// False: the peer does not read at the moment. If it is gone, the message is dropped.
-bool send_message(int socket, std::span<const std::byte> message,
-                  std::span<const int> descriptors) noexcept;
+/// 0: sent, or dropped because the peer is gone. EAGAIN: the peer does not read at the moment.
+/// Another errno: it cannot be sent, with these descriptors at least.
+int send_message(int socket, std::span<const std::byte> message,
+                 std::span<const int> descriptors) noexcept;
 
 struct received_message {
   std::size_t bytes = 0;
   std::vector<descriptor> descriptors;
+  bool some_lost = false;  ///< this process had no free numbers for some of them
 };
 
 /// Waits for one; nothing: the peer is gone.
