@@ -51,7 +51,8 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   /// The engine of this process. In a worker the first call makes it.
-  /// Throws:  not_bootstrapped, with the line to add.
+  ///
+  /// @throws not_bootstrapped, with the line to add.
   static std::shared_ptr<engine> current();
   /// Makes the engine of this process; throws error{already_bootstrapped} if there is one.
   static std::shared_ptr<engine> start(program self);

@@ -16,7 +16,7 @@ namespace troupe::detail {
 /// The coroutines of one worker thread: Asio's loop. The worker's sleep is here while there are
 /// any.
 ///
-/// Threads: the worker's, all members but `poker`'s result.
+/// @threads the worker's, all members but `poker`'s result.
 class worker_loop {
  public:
   worker_loop();

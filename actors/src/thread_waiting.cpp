@@ -27,8 +27,7 @@ void thread_core::worker::stopped_running(const thread_job& job) {
   core.look_for_map_ends(job);
 }
 
-// ---- the ends of maps
-// -------------------------------------------------------------------------
+// ---- the ends of maps ---------------------------------------------------------------------------
 
 class thread_core::map_end final : public future_state {
  public:

@@ -24,7 +24,7 @@ class bad_usage : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Throws:  bad_usage.
+/// @throws bad_usage.
 [[nodiscard]] options parse(std::span<char* const> arguments);
 
 extern const char* const help_text;

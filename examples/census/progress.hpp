@@ -22,7 +22,7 @@ struct workload {
 /// Tells on stderr how far the work is: on a terminal one line that is rewritten, elsewhere a new
 /// line every second.
 ///
-/// Threads: any, all members.
+/// @threads any, all members.
 class progress {
  public:
   /// `pool` may be null; otherwise it outlives this.

@@ -87,7 +87,7 @@ class far_answer {
     return static_cast<answer_status>(bytes_[answer_header_bytes - 1]) == answer_status::act;
   }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
-  /// Throws:  error{protocol_error}.
+  /// @throws error{protocol_error}.
   template <class Result>
   [[nodiscard]] Result result() const {
     input_archive ar{bytes_};
@@ -108,7 +108,8 @@ class far_request {
   far_request(const region& object, far_op what);
   [[nodiscard]] output_archive& arguments() noexcept { return ar_; }
   /// Sends it, and blocks until it is answered or the link is cut.
-  /// Throws:  what the operation threw at home; error{connection_lost}.
+  ///
+  /// @throws what the operation threw at home; error{connection_lost}.
   [[nodiscard]] far_answer send();
 
  private:
@@ -136,7 +137,8 @@ Result call_far(const region& object, far_op what, const Args&... args) {
 [[nodiscard]] bool same_home(const region& a, const region& b) noexcept;
 
 /// Writes to a message for the home of `object`, and reads from its answer, what came with bytes.
-/// Throws:  error{argument_encode_failed} for objects that are not of that home.
+///
+/// @throws error{argument_encode_failed} for objects that are not of that home.
 void save_far_cargo(output_archive& ar, const region& object, const cargo_list& cargo);
 [[nodiscard]] cargo_list load_far_cargo(input_archive& ar, const region& object);
 

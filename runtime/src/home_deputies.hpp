@@ -23,7 +23,7 @@ namespace troupe::detail {
 /// meanwhile. Locks know their owners by thread, so a deputy that has to go just ends, and all its
 /// locks are inherited.
 ///
-/// Threads: any.
+/// @threads any.
 class home_deputies {
  public:
   using send_answer = std::function<void(std::span<const std::byte> answer)>;
@@ -33,8 +33,9 @@ class home_deputies {
   home_deputies& operator=(const home_deputies&) = delete;
 
   /// `message` is a whole request, which names this number, thread, object and operation.
-  /// Throws:  error{resource_exhausted} if there are too many deputies; error{protocol_error} if
-  ///          the thread has not waited for its last answer.
+  ///
+  /// @throws error{resource_exhausted} if there are too many deputies; error{protocol_error} if the
+  ///   thread has not waited for its last answer.
   void run(std::uint64_t number, std::uint64_t thread, std::span<const std::byte> message);
   void thread_ended(std::uint64_t thread) noexcept;
   /// Dismisses all, and waits until they have gone.

@@ -55,7 +55,8 @@ class home_thread {
 [[nodiscard]] home_handle make_home_handle(const lent_here& of);
 
 /// Does it, and writes the result.
-/// Throws:  what the operation throws; error{protocol_error} for what is none.
+///
+/// @throws what the operation throws; error{protocol_error} for what is none.
 void perform(home_thread& as, lent_here& on, far_op what, input_archive& in, output_archive& out);
 
 }  // namespace troupe::detail

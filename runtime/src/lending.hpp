@@ -14,18 +14,20 @@ namespace troupe::detail {
 
 /// The objects that one session has lent.
 ///
-/// Threads: any.
+/// @threads any.
 class lending {
  public:
   /// `identity` owns the session's lines in the ledgers.
   explicit lending(std::uint64_t identity) noexcept : identity_{identity} {}
 
   /// Lends all objects of a value, or none, and writes what the remote process has to know.
-  /// Throws:  error{argument_encode_failed} for what cannot be lent; error{connection_lost} after
-  ///          the end; error{resource_exhausted}.
+  ///
+  /// @throws error{argument_encode_failed} for what cannot be lent; error{connection_lost} after
+  ///   the end; error{resource_exhausted}.
   void save(output_archive& ar, const cargo_list& cargo);
   /// What the remote process wrote.
-  /// Throws:  error{protocol_error}.
+  ///
+  /// @throws error{protocol_error}.
   [[nodiscard]] cargo_list load(input_archive& ar);
 
   /// Null if it is not lent.

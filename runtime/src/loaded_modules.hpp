@@ -10,7 +10,8 @@ namespace troupe::detail {
 /// Notes which builds of the program and its libraries this process has, and what they are called,
 /// for `module_of` here and in what is forked from here. What was noted before stays as it was: a
 /// file that is overwritten in place changes in memory too, and its new build id with it.
-/// Threads: before the process has others.
+///
+/// @threads before the process has others.
 void note_loaded_modules() noexcept;
 
 struct module_place {

@@ -37,11 +37,13 @@ class queue_socket {
   [[nodiscard]] const std::shared_ptr<const cargo>& as_cargo() const noexcept { return socket_; }
 
   /// One message; at most `most_descriptors`.
-  /// Throws:  error{resource_exhausted} if it takes no more.
+  ///
+  /// @throws error{resource_exhausted} if it takes no more.
   void send(const id_list& ids, const std::vector<int>& numbers) const;
 
   /// The objects with these ids, nothing if not all of them are there. They stay there.
-  /// Throws:  error{resource_exhausted} if there are no descriptors left.
+  ///
+  /// @throws error{resource_exhausted} if there are no descriptors left.
   [[nodiscard]] std::optional<cargo_list> find(id_list wanted) const;
   /// Of the first message; nothing if there is none. Garbage is a message without ids.
   [[nodiscard]] std::optional<id_list> front() const;

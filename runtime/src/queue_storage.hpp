@@ -21,12 +21,14 @@ class queue_storage {
 
   [[nodiscard]] const std::shared_ptr<const cargo>& as_cargo() const noexcept { return memory_; }
   /// Makes [offset, offset + bytes) exist in full, so that no access fails later.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   void provide(std::uint64_t offset, std::uint64_t bytes);
   /// Gives the pages back; the range may be provided again.
   void release(std::uint64_t offset, std::uint64_t bytes) noexcept;
   /// The range in this process's memory, until the next call.
-  /// Throws:  error{protocol_error} if it does not exist; error{resource_exhausted}.
+  ///
+  /// @throws error{protocol_error} if it does not exist; error{resource_exhausted}.
   [[nodiscard]] std::byte* at(std::uint64_t offset, std::uint64_t bytes) {
     if (offset > view_.size() || bytes > view_.size() - offset) [[unlikely]] {
       map_more(offset, bytes);

@@ -23,7 +23,8 @@ inline constexpr std::uint32_t region_unguarded_flag = 2;
 [[nodiscard]] mapping map_for_children(const descriptor& memory, std::size_t bytes);
 
 /// The bytes of a region with that payload.
-/// Throws:  error{resource_exhausted} if the system cannot have, or does not have, as much.
+///
+/// @throws error{resource_exhausted} if the system cannot have, or does not have, as much.
 [[nodiscard]] std::size_t total_for(std::size_t payload_bytes);
 
 }  // namespace troupe::detail

@@ -17,8 +17,7 @@
 namespace troupe::test {
 namespace {
 
-// ---- the kinds, with one vocabulary
-// ----------------------------------------------------------------
+// ---- the kinds, with one vocabulary -------------------------------------------------------------
 
 struct how {
   int workers = 2;
@@ -171,8 +170,7 @@ int fails_at_multiples_of_five(int x) {
   return x;
 }
 
-// ---- results
-// -----------------------------------------------------------------------------------------
+// ---- results ------------------------------------------------------------------------------------
 
 TYPED_TEST(Conformance, GivesTheResultsOfASerialRun) {
   auto p = this->make();
@@ -243,8 +241,7 @@ TYPED_TEST(Conformance, FuturesOutliveThePool) {
   EXPECT_THROW(bad.get(), std::out_of_range);
 }
 
-// ---- failures
-// ----------------------------------------------------------------------------------------
+// ---- failures -----------------------------------------------------------------------------------
 
 TYPED_TEST(Conformance, ExceptionsArriveAsThemselves) {
   auto p = this->make();
@@ -300,8 +297,7 @@ TYPED_TEST(Conformance, AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
   EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9) << "it can be used again";
 }
 
-// ---- callbacks
-// ---------------------------------------------------------------------------------------
+// ---- callbacks ----------------------------------------------------------------------------------
 
 TYPED_TEST(Conformance, DoneCallbacksSeeTheFinalState) {
   auto p = this->make({.workers = 1});
@@ -367,8 +363,7 @@ TYPED_TEST(Conformance, ACallbackMaySubmit) {
   EXPECT_EQ(sum, 16);
 }
 
-// ---- cancelling, waiting
-// -----------------------------------------------------------------------------
+// ---- cancelling, waiting ------------------------------------------------------------------------
 
 TYPED_TEST(Conformance, TheTableOfCancelledRunningReady) {
   auto p = this->make({.workers = 1});
@@ -453,8 +448,7 @@ TYPED_TEST(Conformance, ATimeoutIsMeasuredFromTheTasksBegin) {
   EXPECT_EQ(behind.get(), 9);
 }
 
-// ---- order, bounds
-// -----------------------------------------------------------------------------------
+// ---- order, bounds ------------------------------------------------------------------------------
 
 int append_name(const std::string& path, const std::string& name) {
   std::ofstream{path, std::ios::app} << name << ' ';
@@ -569,8 +563,7 @@ TYPED_TEST(Conformance, AllWorkersWorkAtOnce) {
   }
 }
 
-// ---- beginning and end
-// -------------------------------------------------------------------------------
+// ---- beginning and end --------------------------------------------------------------------------
 
 TYPED_TEST(Conformance, EveryWorkerIsInitializedBeforeItsFirstTask) {
   auto p = this->make({.workers = 3, .initializer_marks = this->file("initialized")});

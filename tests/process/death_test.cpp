@@ -108,8 +108,7 @@ class stderr_in_file {
   int saved_ = -1;
 };
 
-// ---- signals
-// -------------------------------------------------------------------------------------
+// ---- signals ------------------------------------------------------------------------------------
 
 void by_raise(int number) {
   no_core();
@@ -476,8 +475,7 @@ TEST_P(Death, ALimitOnCpuTimeIsNamed) {
   EXPECT_TRUE(contains(lost->what(), "RLIMIT_CPU")) << lost->what();
 }
 
-// ---- stderr
-// --------------------------------------------------------------------------------------
+// ---- stderr -------------------------------------------------------------------------------------
 
 std::string numbered_lines(int count) {
   std::string text;
@@ -652,8 +650,7 @@ TEST_P(Death, WithFewDescriptorsItIsDoneWithoutCapture) {
   EXPECT_TRUE(logged.empty() || contains(logged, "descriptors are short")) << logged;
 }
 
-// ---- attempts, and reports
-// ------------------------------------------------------------------------------------
+// ---- attempts, and reports ----------------------------------------------------------------------
 
 void crash_differently() {
   no_core();

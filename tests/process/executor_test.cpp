@@ -58,8 +58,7 @@ struct both_names {
 };
 TYPED_TEST_SUITE(Executors, both, both_names);
 
-// ---- map
-// -----------------------------------------------------------------------------------------
+// ---- map ----------------------------------------------------------------------------------------
 
 TYPED_TEST(Executors, MapOverFourRanges) {
   auto ex = this->make(2);
@@ -157,8 +156,7 @@ TYPED_TEST(Executors, MapThrowsFromTheIncrementWhenItsTimeIsOver) {
   mark(this->file("gate"));
 }
 
-// ---- the end
-// -------------------------------------------------------------------------------------
+// ---- the end ------------------------------------------------------------------------------------
 
 TYPED_TEST(Executors, ShutdownWaitsForAllAndTellsHowMany) {
   auto ex = this->make(2);
@@ -343,8 +341,7 @@ TYPED_TEST(Executors, SubmissionsFromCallbacksAfterShutdownAreRefusedNotLost) {
   EXPECT_TRUE(refused);
 }
 
-// ---- of processes alone
-// ---------------------------------------------------------------------------
+// ---- of processes alone -------------------------------------------------------------------------
 
 struct ProcessExecutor : pool_test {};
 
@@ -384,8 +381,7 @@ TEST_F(ProcessExecutor, AWorkersDeathFailsOneTask) {
   EXPECT_EQ(ex.submit(square, 4).get(), 16);
 }
 
-// ---- of threads alone
-// -----------------------------------------------------------------------------
+// ---- of threads alone ---------------------------------------------------------------------------
 
 struct ThreadExecutor : Executors<thread_pool_executor> {};
 

@@ -23,8 +23,7 @@ using failpoint::arm;
 struct FaultAtStage : fault_test {};
 TROUPE_FOR_EVERY_START_METHOD(FaultAtStage);
 
-// ---- before the first task
-// -------------------------------------------------------------------------
+// ---- before the first task ----------------------------------------------------------------------
 
 // B01
 TEST_P(FaultAtStage, AnExecThatFailsIsTheConstructorsError) {
@@ -155,8 +154,7 @@ TEST_P(FaultAtStage, AnInitializerThatFailsInReplacementsBreaksThePool) {
   }));
 }
 
-// ---- between the stations of a task
-// -----------------------------------------------------------------
+// ---- between the stations of a task -------------------------------------------------------------
 
 // B07: tasks in the ring of a worker that dies without having looked at them run elsewhere.
 TEST_P(FaultAtStage, TasksThatHadNotBegunRunElsewhere) {
@@ -258,8 +256,7 @@ TEST_P(FaultAtStage, WithRetriesEveryTaskHasAValueWhereverWorkersDie) {
   }
 }
 
-// ---- while a value is encoded or decoded
-// ------------------------------------------------------------
+// ---- while a value is encoded or decoded --------------------------------------------------------
 
 enum class trouble : std::uint8_t { none, exception, kill, exit, stop };
 
@@ -386,8 +383,7 @@ TEST_P(FaultAtStage, AResultThatCannotBeDecodedHere) {
   });
 }
 
-// ---- at other times
-// ------------------------------------------------------------------------------
+// ---- at other times -----------------------------------------------------------------------------
 
 // B15
 TEST_P(FaultAtStage, AWorkerKilledWhileIdleIsReplacedInSilence) {

@@ -23,8 +23,7 @@ namespace troupe::test {
 
 namespace failpoint = troupe::detail::failpoint;
 
-// ---- for tasks
-// -----------------------------------------------------------------------------------
+// ---- for tasks ----------------------------------------------------------------------------------
 
 /// Says by a byte that it is there, and waits until `count` of them are: so many workers at once.
 inline std::int64_t meet(const std::string& place, int count) {
@@ -80,8 +79,7 @@ inline int report_and_stay(const std::string& path) {
   return found;
 }
 
-// ---- for tests
-// -----------------------------------------------------------------------------------
+// ---- for tests ----------------------------------------------------------------------------------
 
 /// The outcome of a future in one word.
 enum class ended : std::uint8_t { value, lost, timeout, cancelled, closed, broken, failed };

@@ -95,8 +95,7 @@ struct InheritedHandles : every_start_method {
 };
 TROUPE_FOR_EVERY_START_METHOD(InheritedHandles);
 
-// ---- assigned
-// ------------------------------------------------------------------------------------
+// ---- assigned -----------------------------------------------------------------------------------
 
 void assign_queue(queue<std::string> q) {
   global_queue = std::move(q);
@@ -218,8 +217,7 @@ TEST_P(InheritedHandles, AnInitializerAssignsHandlesOfEveryKind) {
   EXPECT_EQ(global_value.load(), 7);
 }
 
-// ---- used as they are
-// ----------------------------------------------------------------------------
+// ---- used as they are ---------------------------------------------------------------------------
 
 int use_directly(int i) {
   global_queue.put(std::string(200'000, 'x'));  // more memory than it had when it was inherited
@@ -310,8 +308,7 @@ TEST_P(InheritedHandles, AnInheritedHandleCanBeHandedOn) {
   EXPECT_EQ(same.id(), global_queue.id());
 }
 
-// ---- those that belong to one process
-// --------------------------------------------------------------------------
+// ---- those that belong to one process -----------------------------------------------------------
 
 int touch_connection(int /*unused*/) {
   const bool closed = !global_pipe.first.is_open();

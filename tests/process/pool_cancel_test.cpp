@@ -279,8 +279,7 @@ TEST_P(PoolCancel, AnImapThatIsDroppedEarlyCancelsWhatHasNotBegun) {
   EXPECT_EQ(marks(ran), p.stats().succeeded - 2);
 }
 
-// ---- priority
-// ----------------------------------------------------------------------------------------
+// ---- priority -----------------------------------------------------------------------------------
 
 TEST_P(PoolCancel, HigherPrioritiesGoFirstAndWithinOneInOrder) {
   pool p{options(1)};
@@ -304,8 +303,7 @@ TEST_P(PoolCancel, HigherPrioritiesGoFirstAndWithinOneInOrder) {
                                                      "normal 2", "low"}));
 }
 
-// ---- timeout
-// -----------------------------------------------------------------------------------------
+// ---- timeout ------------------------------------------------------------------------------------
 
 TEST_P(PoolCancel, ATimeoutStopsACooperativeTaskAndKeepsItsWorker) {
   pool p{options()};
@@ -391,8 +389,7 @@ TEST_P(PoolCancel, TimeoutsAreNoDeathsOfWorkers) {
   EXPECT_EQ(p.stats().deaths, 0U);
 }
 
-// ---- retries
-// -----------------------------------------------------------------------------------------
+// ---- retries ------------------------------------------------------------------------------------
 
 int dies_before_attempt(const std::string& log, std::uint32_t good) {
   append(log, std::to_string(this_task::attempt()));

@@ -330,8 +330,7 @@ TEST_P(PoolExceptions, TheErrorCallbackGetsARemoteErrorOnce) {
   EXPECT_EQ(text, "index 9");
 }
 
-// ---- encoding and decoding
-// ---------------------------------------------------------------------------
+// ---- encoding and decoding ----------------------------------------------------------------------
 
 struct save_throws {
   int value = 0;

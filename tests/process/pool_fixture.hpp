@@ -45,8 +45,7 @@ inline constexpr bool thread_sanitized = false;
 #endif
 inline constexpr bool sanitized = address_sanitized || thread_sanitized;
 
-// ---- between processes: a file that grows by a byte an event
-// ---------------------------------------
+// ---- between processes: a file that grows by a byte an event ------------------------------------
 
 /// One event more. A single write, so events of several processes are all counted.
 inline void mark(const std::string& path) {
@@ -71,8 +70,7 @@ inline int wait_at(const std::string& running, const std::string& gate) {
   return 1;
 }
 
-// ---- functions that many tests call
-// ------------------------------------------------------------------
+// ---- functions that many tests call -------------------------------------------------------------
 
 inline int square(int x) {
   return x * x;

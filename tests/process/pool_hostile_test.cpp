@@ -192,8 +192,7 @@ TEST_P(PoolHostile, TooManyDeathsBreakThePoolAndEveryFutureEnds) {
   EXPECT_TRUE(p.workers().empty());
 }
 
-// ---- the worker's descriptors
-// ------------------------------------------------------------------------
+// ---- the worker's descriptors -------------------------------------------------------------------
 
 int close_all(int /*unused*/) {
   for (int i = 3; i < 1024; ++i) {
@@ -301,8 +300,7 @@ TEST_P(PoolHostile, AWorkerGetsNoDescriptorOfTheProgram) {
   ::close(high);
 }
 
-// ---- signals and groups
-// ------------------------------------------------------------------------------
+// ---- signals and groups -------------------------------------------------------------------------
 
 TEST_P(PoolHostile, WorkersIgnoreSigintAndHaveACleanMask) {
   pool p{options(1)};

@@ -284,8 +284,7 @@ TEST_P(PoolLifecycle, APoolIsMadeAndEndedManyTimes) {
   }
 }
 
-// ---- max_queued
-// --------------------------------------------------------------------------------------
+// ---- max_queued ---------------------------------------------------------------------------------
 
 struct PoolBackPressure : every_start_method {
  protected:

@@ -113,8 +113,7 @@ TEST(PoolSystem, ASecondOneIsRefusedAndTheFirstGoesOn) {
   EXPECT_EQ(p.apply(square, 3), 9);
 }
 
-// ---- limits of payloads
-// --------------------------------------------------------------------------------
+// ---- limits of payloads -------------------------------------------------------------------------
 
 struct PoolPayload : every_start_method {
  protected:

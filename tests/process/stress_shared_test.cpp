@@ -67,8 +67,7 @@ bool was_killed(const process& p) {
   return p.exit_status() == exit_status{killed_by{SIGKILL}};
 }
 
-// ---- holders
-// -------------------------------------------------------------------------------------
+// ---- holders ------------------------------------------------------------------------------------
 
 /// Equal but while somebody changes them under the lock.
 struct words {
@@ -236,8 +235,7 @@ TEST_P(StressShared, NoChangeIsLeftHalfDoneUnannouncedByKillsFromOutside) {
             << " visits" << std::endl;
 }
 
-// ---- waiters
-// -------------------------------------------------------------------------------------
+// ---- waiters ------------------------------------------------------------------------------------
 
 /// What waiters of a condition or event share with the test.
 struct waiting_place {
@@ -555,8 +553,7 @@ TEST_P(StressShared, AFullQueueTakesAllOfThoseWhoLive) {
   EXPECT_EQ(live.exit_status(), exit_status{exited{0}});
 }
 
-// ---- queues
-// --------------------------------------------------------------------------------------
+// ---- queues -------------------------------------------------------------------------------------
 
 constexpr int most_producers = 64;
 constexpr int quota = 300;
@@ -695,8 +692,7 @@ TEST_P(StressShared, AQueueOfManyLosesAtMostOneItemADeath) {
             << std::endl;
 }
 
-// ---- memory
-// --------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 constexpr int names = 6;
 

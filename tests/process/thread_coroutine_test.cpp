@@ -388,8 +388,7 @@ TEST_F(ThreadCoroutine, ConcurrencyOutOfRangeIsRefused) {
   EXPECT_THROW((thread_pool{{.concurrency = 1'000'000}}), std::invalid_argument);
 }
 
-// ---- attempts
-// --------------------------------------------------------------------------------------------
+// ---- attempts -----------------------------------------------------------------------------------
 
 bool always(const error&) {
   return true;

@@ -315,8 +315,7 @@ TEST_F(ThreadMapEnd, ItsCoroutinesAreCancelled) {
   EXPECT_EQ(p.stats().failed, 1U) << "the others were cancelled";
 }
 
-// ---- in tasks of the same pool
-// -------------------------------------------------------------------
+// ---- in tasks of the same pool ------------------------------------------------------------------
 
 // Issue 9, 2.
 TEST_F(ThreadMapEnd, InATaskOfTheSamePoolNothingHangs) {

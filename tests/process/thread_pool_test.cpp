@@ -28,8 +28,7 @@ struct own_exception {
   int number;
 };
 
-// ---- nothing is serialized
-// ---------------------------------------------------------------------------
+// ---- nothing is serialized ----------------------------------------------------------------------
 
 TEST_F(ThreadPool, TakesLambdasThatCapture) {
   thread_pool p{{.workers = 2}};
@@ -131,8 +130,7 @@ TEST_F(ThreadPool, WhatWasGivenToACancelledTaskIsGoneAtOnce) {
   gate.open();
 }
 
-// ---- maps
-// --------------------------------------------------------------------------------------------
+// ---- maps ---------------------------------------------------------------------------------------
 
 TEST_F(ThreadPool, MapsGiveTheSerialResultWhateverTheChunk) {
   thread_pool p{{.workers = 2}};
@@ -228,8 +226,7 @@ TEST_F(ThreadPool, ItemsOfAMapThatWaitForEachOtherRunAtOnce) {
   p.map([&](int) { both.arrive_and_wait(); }, std::views::iota(0, 2));
 }
 
-// ---- a thread cannot be killed
-// -------------------------------------------------------------------------
+// ---- a thread cannot be killed ------------------------------------------------------------------
 
 TEST_F(ThreadPool, ATimeoutEndsTheFutureOfATaskThatDoesNotListen) {
   thread_pool p{{.workers = 1}};
@@ -328,8 +325,7 @@ TEST_F(ThreadPool, MayEndInOneOfItsOwnTasks) {
   hold.wait();
 }
 
-// ---- lending a hand
-// ------------------------------------------------------------------------------------
+// ---- lending a hand -----------------------------------------------------------------------------
 
 int fibonacci(thread_pool& p, int n) {
   if (n < 2) {
@@ -424,8 +420,7 @@ TEST_F(ThreadPool, ThisTaskIsTheInnermostOne) {
   EXPECT_EQ(outer, again);
 }
 
-// ---- threads
-// -------------------------------------------------------------------------------------------
+// ---- threads ------------------------------------------------------------------------------------
 
 TEST_F(ThreadPool, ItsThreadsHaveNames) {
   thread_pool p{{.workers = 3, .name = "a rather long name"}};
@@ -492,8 +487,7 @@ TEST_F(ThreadPool, ManyThreadsSubmitManyTasks) {
   EXPECT_EQ(p.stats().succeeded, 8000U);
 }
 
-// ---- deadlines
-// --------------------------------------------------------------------------------
+// ---- deadlines ----------------------------------------------------------------------------------
 
 TEST_F(ThreadPool, ADeadlineEndsWhatHasNotBegun) {
   thread_pool p{{.workers = 1}};

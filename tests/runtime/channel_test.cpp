@@ -283,8 +283,7 @@ TEST_F(Channel, AWorkerWithAFullResultRingWaitsUntilItIsRead) {
   }
 }
 
-// ---- claiming and taking back
-// ------------------------------------------------------------------------
+// ---- claiming and taking back -------------------------------------------------------------------
 
 TEST_F(Channel, AClaimedTaskIsNeverRevokedAndARevokedOneNeverClaimed) {
   EXPECT_TRUE(worker_->claim(0));
@@ -345,8 +344,7 @@ TEST_F(Channel, AStopRequestNamesItsTaskAndMovesTheWord) {
   EXPECT_EQ(worker_->stop_requested_for(), 41U);
 }
 
-// ---- the socket
-// --------------------------------------------------------------------------------------
+// ---- the socket ---------------------------------------------------------------------------------
 
 TEST_F(Channel, TheHelloArrivesOnce) {
   worker_->send_hello("who I am");
@@ -583,8 +581,7 @@ TEST_F(Channel, AFloodOfBellsIsReadAway) {
   EXPECT_EQ(supervisor_.state(), channel_state::open);
 }
 
-// ---- hostile indices
-// ---------------------------------------------------------------------------------
+// ---- hostile indices ----------------------------------------------------------------------------
 
 // The worker's side writes any 64-bit word of the control page, one after the other.
 class HostileWord : public Channel, public testing::WithParamInterface<std::uint64_t> {

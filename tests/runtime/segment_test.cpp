@@ -127,8 +127,7 @@ TEST(ForeignMemory, ThatIsTooShortOrNotSealedIsRefused) {
   EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return map_foreign(loose, 4096); }));
 }
 
-// ---- payload_sink
-// --------------------------------------------------------------------------------------
+// ---- payload_sink -------------------------------------------------------------------------------
 
 class PayloadSink : public testing::Test {
  protected:

@@ -66,14 +66,17 @@ class submission_awaiter {
 ///
 /// Goes on at once if the future is ready, and otherwise on the thread that runs the pool's
 /// callbacks: it holds them up until the coroutine waits for something else or ends.
-/// Throws:  as future::get.
+///
+/// @throws as future::get.
 template <class T>
 [[nodiscard]] auto operator co_await(future<T> f) {
   return detail::future_awaiter<T>{std::move(f)};
 }
 
 /// Waits without a thread until the pool has room: `future<R> f = co_await
-/// pool.co_apply_async(...)`. Goes on as above. Throws:  pool_closed; pool_broken.
+/// pool.co_apply_async(...)`. Goes on as above.
+///
+/// @throws pool_closed; pool_broken.
 template <class R>
 [[nodiscard]] auto operator co_await(submission<R>&& what) {
   return detail::submission_awaiter<R>{std::move(what)};

@@ -136,10 +136,11 @@ class executor_calls {
  public:
   /// Runs `function(args...)` in a worker.
   ///
-  /// Follows: Python's Executor.submit. What may be passed, and what becomes of a failure: as
-  ///          `apply_async` of the pool below (pool, thread_pool).
-  /// Blocks:  only if `max_queued` tasks are waiting.    Threads: any, callbacks and tasks too.
-  /// Throws:  pool_closed after shutdown; pool_broken; encode errors, before anything was sent.
+  /// @follows Python's Executor.submit. What may be passed, and what becomes of a failure: as
+  ///   `apply_async` of the pool below (pool, thread_pool).
+  /// @blocks only if `max_queued` tasks are waiting.
+  /// @threads any, callbacks and tasks too.
+  /// @throws pool_closed after shutdown; pool_broken; encode errors, before anything was sent.
   template <class F, class... Args>
   auto submit(F&& function, Args&&... args) {
     return target().apply_async(std::forward<F>(function), std::forward<Args>(args)...);
@@ -153,34 +154,34 @@ class executor_calls {
   /// A range of `function(x, y, ...)` for the items of all ranges side by side, up to the end of
   /// the shortest: results in input order. All items run, whether the results are read or not.
   ///
-  /// Follows: Python's Executor.map: ranges whose sizes are known (std::ranges::sized_range, all of
-  ///          them) are pulled and submitted before map returns. Others are pulled through a window:
-  ///          some items now, more as results are read, and the rest when `shutdown` is called
-  ///          (without `.cancel_pending`), when the scope of the executor ends, or when a range of
-  ///          which nothing was read is destroyed, on the thread that does it.
-  /// Lazy:    with `.window` (Python's buffersize), and if no range has an end (its sentinel is
-  ///          std::unreachable_sentinel_t), items are pulled as results are read only. Those that
-  ///          were not pulled when the executor ends are dropped: pool_closed behind the results of
-  ///          the others. Give a `.window` where a range never ends and its type does not tell.
-  /// Results: may be read after the executor has ended, and after the system has. They wait in
-  ///          memory, and so do the arguments of items that have not begun: with `.window` both are
-  ///          bounded. Single pass: each begin() goes on where the last ended.
-  /// Failures: an item's exception is thrown by `*` at its position. What pulling or submitting
-  ///          throws comes from begin() or ++ behind the results of all items before it; `*` then
-  ///          throws the same again, and ++ goes on. `*` at the end throws error{no_state}.
-  /// Lifetime: inputs that are lvalues, and what views refer to, must live until they are pulled to
-  ///          the end, or else until the result is destroyed; rvalues are moved in. What the function
-  ///          refers to must live until the items have run: the end of the executor waits for them.
-  /// Shape:   a void function gives void, and is waited for here; what follows a failure is cancelled.
-  /// Units:   `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`; see executor_map_options.
-  /// Blocks:  while `max_queued` tasks are waiting, in map and wherever the rest is pulled; on begin
-  ///          and ++ until the next result is in.
-  /// Throws:  pool_closed, pool_broken and encode errors of the function from map itself;
-  ///          timeout_error instead of each result that is not there once `.timeout` has passed: what
-  ///          has not begun is cancelled then; on threads what runs is asked to stop, in processes it
-  ///          goes on; and results that are there can still be read with ++.
-  /// Destroyed early, after begin() or by an exception: what has not begun is cancelled. On threads
-  ///          what runs is asked to stop, and waited for, as by thread_pool::imap.
+  /// @follows Python's Executor.map: ranges whose sizes are known (std::ranges::sized_range, all of
+  ///   them) are pulled and submitted before map returns. Others are pulled through a window: some
+  ///   items now, more as results are read, and the rest when `shutdown` is called (without
+  ///   `.cancel_pending`), when the scope of the executor ends, or when a range of which nothing
+  ///   was read is destroyed, on the thread that does it. Lazy: with `.window` (Python's
+  ///   buffersize), and if no range has an end (its sentinel is std::unreachable_sentinel_t), items
+  ///   are pulled as results are read only. Those that were not pulled when the executor ends are
+  ///   dropped: pool_closed behind the results of the others. Give a `.window` where a range never
+  ///   ends and its type does not tell. Results: may be read after the executor has ended, and
+  ///   after the system has. They wait in memory, and so do the arguments of items that have not
+  ///   begun: with `.window` both are bounded. Single pass: each begin() goes on where the last
+  ///   ended. Failures: an item's exception is thrown by `*` at its position. What pulling or
+  ///   submitting throws comes from begin() or ++ behind the results of all items before it; `*`
+  ///   then throws the same again, and ++ goes on. `*` at the end throws error{no_state}. Lifetime:
+  ///   inputs that are lvalues, and what views refer to, must live until they are pulled to the
+  ///   end, or else until the result is destroyed; rvalues are moved in. What the function refers
+  ///   to must live until the items have run: the end of the executor waits for them.
+  /// @returns a void function gives void, and is waited for here; what follows a failure is
+  ///   cancelled.
+  /// @blocks while `max_queued` tasks are waiting, in map and wherever the rest is pulled; on begin
+  ///   and ++ until the next result is in.
+  /// @throws pool_closed, pool_broken and encode errors of the function from map itself;
+  ///   timeout_error instead of each result that is not there once `.timeout` has passed: what has
+  ///   not begun is cancelled then; on threads what runs is asked to stop, in processes it goes on;
+  ///   and results that are there can still be read with ++. Destroyed early, after begin() or by
+  ///   an exception: what has not begun is cancelled. On threads what runs is asked to stop, and
+  ///   waited for, as by thread_pool::imap.
+  /// @note units: `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`; see executor_map_options.
   template <class F, std::ranges::viewable_range Range, std::ranges::viewable_range... More>
   auto map(F function, Range&& range, More&&... more) {
     return map(executor_map_options{}, std::move(function), std::forward<Range>(range),
@@ -234,15 +235,16 @@ class executor_with : public detail::executor_calls<executor_with<Pool>> {
 
 /// Runs functions in workers and lets its scope end only when they have ended.
 ///
-/// Follows: Python's ProcessPoolExecutor and ThreadPoolExecutor used in a with-statement, except
-///          that a scope left by an exception drops what has not begun instead of waiting for it,
-///          that a worker's death fails one task and not all, and that shutdown has a deadline.
-/// Options: those of the pool below, pool_options or thread_pool_options, and their defaults:
-///          usable_cpus() workers, no bound for the queue, 3 s of grace.
-/// Blocks:  the constructor until the workers are ready; the destructor until everything has ended.
-/// Threads: any, all members but the destructor.    Crosses: no.
-/// Worker dies: as pool: exactly the task it was running fails with worker_lost.
-/// Throws:  as the pool's constructor.
+/// @follows Python's ProcessPoolExecutor and ThreadPoolExecutor used in a with-statement, except
+///   that a scope left by an exception drops what has not begun instead of waiting for it, that a
+///   worker's death fails one task and not all, and that shutdown has a deadline. Options: those of
+///   the pool below, pool_options or thread_pool_options, and their defaults: usable_cpus()
+///   workers, no bound for the queue, 3 s of grace.
+/// @blocks the constructor until the workers are ready; the destructor until everything has ended.
+/// @threads any, all members but the destructor.
+/// @crosses no.
+/// @worker_dies as pool: exactly the task it was running fails with worker_lost.
+/// @throws as the pool's constructor.
 template <class Pool>
 class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
  public:
@@ -265,17 +267,17 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
   /// for example first without waiting. First the rest of every map that has one is pulled and
   /// submitted here, see map; not with `.cancel_pending`, and not longer than until the deadline.
   ///
-  /// Follows: Python's shutdown(wait, cancel_futures), with a deadline and a report.
-  /// Blocks:  with `.wait` until all is done and all callbacks have run; without it while inputs of
-  ///          maps are pulled.
-  /// Throws:  error{would_deadlock} from a task of a thread pool that is to wait for itself.
+  /// @follows Python's shutdown(wait, cancel_futures), with a deadline and a report.
+  /// @blocks with `.wait` until all is done and all callbacks have run; without it while inputs of
+  ///   maps are pulled.
+  /// @throws error{would_deadlock} from a task of a thread pool that is to wait for itself.
   shutdown_report shutdown(const shutdown_options& how) { return end_.shutdown(how); }
   shutdown_report shutdown() { return end_.shutdown({}); }
 
   /// Drops what is queued and ends the workers now: SIGTERM, after the grace time SIGKILL. Pending
   /// futures end with cancelled_error. Threads are asked to stop. Does not wait.
   ///
-  /// Follows: Python 3.14's ProcessPoolExecutor.terminate_workers.
+  /// @follows Python 3.14's ProcessPoolExecutor.terminate_workers.
   void terminate_workers() { end_.terminate_workers(); }
   /// The same with SIGKILL at once. Of threads the futures end at once; they themselves go on until
   /// their task returns.

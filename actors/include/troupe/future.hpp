@@ -83,15 +83,16 @@ decltype(auto) call_with(F& function, const Future& source) {
 
 /// The outcome of a task that is still on its way.
 ///
-/// Follows: Python's Future and AsyncResult in one. Copies are the same future. `get` may be called
-/// again: the result stays encoded and every call decodes a new object (std::future gives it once).
-/// Of a thread pool: every call copies the result; one that can only be moved is given once, and
-/// the next call throws error{no_state}. There `get` in a task of the same pool runs other tasks
-/// meanwhile.
-/// Threads: any, all members.    Crosses: no; refused at compile time.
-/// Worker dies: the future ends with worker_lost, or with the outcome of a retry if one was asked
-/// for. Throws:  error{no_state} from every member but the comparisons if it was
-/// default-constructed.
+/// @follows Python's Future and AsyncResult in one. Copies are the same future. `get` may be called
+///   again: the result stays encoded and every call decodes a new object (std::future gives it
+///   once). Of a thread pool: every call copies the result; one that can only be moved is given
+///   once, and the next call throws error{no_state}. There `get` in a task of the same pool runs
+///   other tasks meanwhile.
+/// @threads any, all members.
+/// @crosses no; refused at compile time.
+/// @worker_dies the future ends with worker_lost, or with the outcome of a retry if one was asked
+///   for.
+/// @throws error{no_state} from every member but the comparisons if it was default-constructed.
 template <class T>
 class future {
  public:
@@ -100,8 +101,9 @@ class future {
   future() = default;
 
   /// Waits, then returns the value or rethrows what the task threw.
-  /// Throws:  the task's exception (see remote_error_info), worker_lost, timeout_error,
-  ///          cancelled_error, pool_closed, pool_broken, error{result_decode_failed}.
+  ///
+  /// @throws the task's exception (see remote_error_info), worker_lost, timeout_error,
+  ///   cancelled_error, pool_closed, pool_broken, error{result_decode_failed}.
   T get() const {
     state().wait(std::nullopt);
     return take();
@@ -136,7 +138,8 @@ class future {
   /// There is an outcome: a value, a failure, or cancellation. Never blocks.
   [[nodiscard]] bool ready() const { return state().done(); }
   /// There is a value.
-  /// Throws:  std::logic_error before there is an outcome, as Python does.
+  ///
+  /// @throws std::logic_error before there is an outcome, as Python does.
   [[nodiscard]] bool successful() const {
     if (!ready()) {
       throw std::logic_error{"troupe: successful() before the future is ready: wait() first"};
@@ -210,9 +213,9 @@ class future {
   /// never called. A function that returns a future is waited for: `future<future<U>>` is never
   /// made.
   ///
-  /// Follows: Folly's thenValue. Cancelling the result cancels this one.
-  /// Throws:  the result does, what `function` throws. A callback that waits for the result of a
-  ///          `then` of the same pool waits for ever, because that has to run after it.
+  /// @follows Folly's thenValue. Cancelling the result cancels this one.
+  /// @throws the result does, what `function` throws. A callback that waits for the result of a
+  ///   `then` of the same pool waits for ever, because that has to run after it.
   template <class F>
   auto then(F function) const {
     using returned = decltype(detail::call_with<T>(function, *this));
@@ -243,7 +246,9 @@ class future {
   [[nodiscard]] std::optional<task_progress> progress() const { return state().progress(); }
 
   /// Counts of the items of a map (map_async, starmap_async), at any moment; of a call the one
-  /// task. Blocks:  for a moment, until the supervisor has looked: the tasks go on meanwhile.
+  /// task.
+  ///
+  /// @blocks for a moment, until the supervisor has looked: the tasks go on meanwhile.
   [[nodiscard]] task_counts counts() const { return state().counts(); }
 
   /// Calls `function(const troupe::task_progress&)` for every report from now on that comes before

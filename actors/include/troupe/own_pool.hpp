@@ -27,9 +27,10 @@ std::shared_ptr<future_state> submit_nested(job_builder&& job);
 /// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
 /// submission from a worker that has none yet fails with error{would_deadlock}.
 ///
-/// Threads: submit only on the task's own thread; the futures are as any other.    Crosses: no.
-/// Worker dies: what its task had submitted is cancelled if it has not begun; a retry submits
-/// again.
+/// @threads submit only on the task's own thread; the futures are as any other.
+/// @crosses no.
+/// @worker_dies what its task had submitted is cancelled if it has not begun; a retry submits
+///   again.
 class own_pool {
  public:
   /// As pool::apply_async with the pool's default options; never blocks. Whether the pool takes the
@@ -55,7 +56,8 @@ class own_pool {
   }
 
   /// Submits a task for every item, and waits for the results, in input order.
-  /// Throws:  the failure of the first failed item in that order; the others go on.
+  ///
+  /// @throws the failure of the first failed item in that order; the others go on.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range) const {
     using result = detail::task_result_t<F, std::ranges::range_value_t<Range>>;
@@ -81,9 +83,9 @@ class own_pool {
 namespace this_task {
 
 /// The pool whose task this is.
-/// Throws:  error{wrong_state} outside of a task of a pool of processes, and on another thread than
-/// the
-///          task's.
+///
+/// @throws error{wrong_state} outside of a task of a pool of processes, and on another thread than
+///   the task's.
 [[nodiscard]] own_pool pool();
 
 }  // namespace this_task

@@ -31,8 +31,9 @@ class submissions {
  public:
   /// Runs `function(args...)` in a worker and waits for its result.
   ///
-  /// Follows: Python's Pool.apply.    Blocks: until there is an outcome.
-  /// Throws:  as apply_async and future::get.
+  /// @follows Python's Pool.apply.
+  /// @blocks until there is an outcome.
+  /// @throws as apply_async and future::get.
   template <class F, class... Args>
   task_result_t<F, Args...> apply(F function, const Args&... args) {
     return apply_async(std::move(function), args...).get();
@@ -40,12 +41,12 @@ class submissions {
 
   /// Encodes the call in this thread and sends it to a worker.
   ///
-  /// Follows: Python's Pool.apply_async; callbacks are the future's.
-  /// Blocks:  only if `max_queued` tasks are waiting.    Threads: any.
-  /// Worker dies: the future throws worker_lost, or it runs again if `.retries` are left.
-  /// Throws:  error{argument_encode_failed, payload_too_large} before anything was sent;
-  /// pool_closed;
-  ///          pool_broken.
+  /// @follows Python's Pool.apply_async; callbacks are the future's.
+  /// @blocks only if `max_queued` tasks are waiting.
+  /// @threads any.
+  /// @worker_dies the future throws worker_lost, or it runs again if `.retries` are left.
+  /// @throws error{argument_encode_failed, payload_too_large} before anything was sent;
+  ///   pool_closed; pool_broken.
   template <class F, class... Args>
   future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
     return future_access::one<task_result_t<F, Args...>>(
@@ -84,14 +85,13 @@ class submissions {
 
   /// Applies `function` to every item on the workers.
   ///
-  /// Follows: Python's Pool.map, except that the input is pulled lazily through a bounded window
-  /// and
-  ///          that a failure cancels what comes after it and has not begun.
-  /// Shape:   n items give n results in input order; a void function gives void.
-  /// Blocks:  until every result is in.
-  /// Worker dies: only the item it was running fails (or is retried); the others of its chunk do
-  /// not. Throws:  the failure of the first failed item in input order; what the range throws, as
-  /// it is.
+  /// @follows Python's Pool.map, except that the input is pulled lazily through a bounded window
+  ///   and that a failure cancels what comes after it and has not begun.
+  /// @returns n items give n results in input order; a void function gives void.
+  /// @blocks until every result is in.
+  /// @worker_dies only the item it was running fails (or is retried); the others of its chunk do
+  ///   not.
+  /// @throws the failure of the first failed item in input order; what the range throws, as it is.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range, map_options how = {}) {
     return run_map<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
@@ -116,14 +116,14 @@ class submissions {
   /// A range of results in input order, computed ahead of the iteration within a bounded window:
   /// begin() starts it, and what is not read is not computed.
   ///
-  /// Follows: Python's Pool.imap with buffersize. Single pass: each begin() goes on where the last
-  ///          ended. An lvalue input must outlive the result, as with views.
-  /// Failures: an item's exception is thrown by `*` at its position, and ++ goes on. What pulling or
-  ///          submitting throws comes from begin() or ++ behind the results of all items before it;
-  ///          `*` then throws the same again, and ++ goes on, here to the end. `*` at the end throws
-  ///          error{no_state}. Iterators that outlive the range are at the end.
-  /// Blocks:  on begin and ++ until the next result is in.
-  /// Destroyed early: what has not begun is cancelled.
+  /// @follows Python's Pool.imap with buffersize. Single pass: each begin() goes on where the last
+  ///   ended. An lvalue input must outlive the result, as with views. Failures: an item's exception
+  ///   is thrown by `*` at its position, and ++ goes on. What pulling or submitting throws comes
+  ///   from begin() or ++ behind the results of all items before it; `*` then throws the same
+  ///   again, and ++ goes on, here to the end. `*` at the end throws error{no_state}. Iterators
+  ///   that outlive the range are at the end.
+  /// @blocks on begin and ++ until the next result is in.
+  /// @note destroyed early: what has not begun is cancelled.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(function, std::forward<Range>(range), how, true);
@@ -214,17 +214,16 @@ class pool_with : public detail::submissions<pool_with> {
 
 /// Worker processes that run functions, each task with exactly one outcome whatever dies.
 ///
-/// Follows: Python's Pool, and unlike it: a worker's death fails exactly the task it was running
-///          (worker_lost) and the worker is replaced; everything pending ends at terminate.
-/// Blocks:  the constructor until the workers are there and their initializers are done.
-/// Threads: any, all members but the destructor.    Crosses: no.
-/// Worker dies: see the members; more than `restart.intensity` deaths in `restart.period` and the
-/// pool
-///          is broken: every pending future and every later submission throws pool_broken.
-/// Throws:  not_bootstrapped without a troupe::system in main; std::invalid_argument for options
-/// out
-///          of range, before anything was started; error{spawn_failed, resource_exhausted,
-///          start_timeout}, or the initializer's exception, and then nothing is left running.
+/// @follows Python's Pool, and unlike it: a worker's death fails exactly the task it was running
+///   (worker_lost) and the worker is replaced; everything pending ends at terminate.
+/// @blocks the constructor until the workers are there and their initializers are done.
+/// @threads any, all members but the destructor.
+/// @crosses no.
+/// @worker_dies see the members; more than `restart.intensity` deaths in `restart.period` and the
+///   pool is broken: every pending future and every later submission throws pool_broken.
+/// @throws not_bootstrapped without a troupe::system in main; std::invalid_argument for options out
+///   of range, before anything was started; error{spawn_failed, resource_exhausted, start_timeout},
+///   or the initializer's exception, and then nothing is left running.
 class pool : public detail::submissions<pool> {
  public:
   pool() : pool{pool_options{}} {}
@@ -236,13 +235,15 @@ class pool : public detail::submissions<pool> {
 
   /// The same pool, with these options for what is submitted through the result. They replace
   /// `task_defaults` as a whole.
-  /// Throws:  std::invalid_argument for options out of range.
+  ///
+  /// @throws std::invalid_argument for options out of range.
   [[nodiscard]] pool_with with(const task_options& options) const { return {core_, options}; }
 
   /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
   void close() { detail::close(core_); }
   /// Waits until all is done, all callbacks have run and all workers are gone.
-  /// Throws:  std::logic_error before close or terminate, as Python does.
+  ///
+  /// @throws std::logic_error before close or terminate, as Python does.
   void join() { detail::join(core_); }
   /// Drops what is queued (those futures throw cancelled_error), and ends the workers: SIGTERM,
   /// after the grace time SIGKILL. Does not wait.
@@ -250,7 +251,8 @@ class pool : public detail::submissions<pool> {
 
   /// From now on `workers` worker processes, no more elastic: starts what is missing, or lets
   /// those that have the least to do finish their task and go. Does not wait.
-  /// Throws:  std::invalid_argument unless 1 to 4096; pool_closed; pool_broken.
+  ///
+  /// @throws std::invalid_argument unless 1 to 4096; pool_closed; pool_broken.
   void resize(int workers) { detail::resize(core_, workers); }
 
   /// Workers that are ready at this moment.

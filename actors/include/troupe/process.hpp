@@ -60,13 +60,16 @@ void start_process(const process_ptr& process);
 /// by the ladder (SIGTERM, after `grace` SIGKILL), and then the others waited for
 /// (`system_options`). When this program dies, by whatever, all of them die.
 ///
-/// Threads: any.    Crosses: no.    Follows: multiprocessing.Process.
+/// @follows multiprocessing.Process.
+/// @threads any.
+/// @crosses no.
 class process {
  public:
   /// A handle of nothing.
   process() = default;
   /// Encodes `function` and `arguments` at once; nothing runs before `start`.
-  /// Throws:  what encoding throws.
+  ///
+  /// @throws what encoding throws.
   template <class F, class... Args>
   explicit process(process_options options, const F& function, const Args&... arguments)
       : core_{detail::make_process(std::move(options), call(function, arguments...))} {}
@@ -75,16 +78,15 @@ class process {
   explicit process(const F& function, const Args&... arguments)
       : process{process_options{}, function, arguments...} {}
 
-  /// Blocks: until the process exists, not until it runs the function.
-  /// Throws:  error{spawn_failed} or error{resource_exhausted}; error{wrong_state} if it was
-  /// started
-  ///          before; not_bootstrapped without a `troupe::system`.
+  /// @blocks until the process exists, not until it runs the function.
+  /// @throws error{spawn_failed} or error{resource_exhausted}; error{wrong_state} if it was started
+  ///   before; not_bootstrapped without a `troupe::system`.
   void start() { detail::start_process(core()); }
 
   /// Waits until it has ended.
-  /// Throws:  error{wrong_state} before the start, after close, or in another process than the one
-  /// that
-  ///          made it.
+  ///
+  /// @throws error{wrong_state} before the start, after close, or in another process than the one
+  ///   that made it.
   void join() const { static_cast<void>(wait(std::nullopt)); }
   /// False: the time was over first. A negative time only looks.
   template <class Rep, class Period>
@@ -109,11 +111,14 @@ class process {
   [[nodiscard]] bool is_daemon() const;
   /// A descriptor that is readable (for poll, epoll, `wait_readable`) once the process has ended: a
   /// pidfd, closed with the last handle. The exit status follows a moment later: join does not
-  /// block for long then. Throws:  error{wrong_state} before the start.
+  /// block for long then.
+  ///
+  /// @throws error{wrong_state} before the start.
   [[nodiscard]] int sentinel() const;
 
   /// SIGTERM, to the process and what it started in its group. Nothing if it has ended.
-  /// Throws:  error{wrong_state} before the start or after close.
+  ///
+  /// @throws error{wrong_state} before the start or after close.
   void terminate() const;
   /// SIGKILL.
   void kill() const;
@@ -144,7 +149,8 @@ class process {
 ///            void run() override { … }
 ///
 /// The object is encoded by `start`. What `run` changes in its object stays there.
-/// Follows: subclassing multiprocessing.Process.
+///
+/// @follows subclassing multiprocessing.Process.
 template <class D>
 class process_base {
  public:

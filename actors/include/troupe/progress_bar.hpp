@@ -35,7 +35,8 @@ namespace detail {
 /// Reads only the pool's counters, from a thread of its own, so it costs the tasks nothing. What
 /// the pool did before the bar was made is not shown.
 ///
-/// Threads: one. The pool must outlive it.    Crosses: no.
+/// @threads one. The pool must outlive it.
+/// @crosses no.
 class progress_bar {
  public:
   /// `pool`: a pool, a thread pool, or an executor.

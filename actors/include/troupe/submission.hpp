@@ -30,7 +30,9 @@ void leave_turn(room_turn& turn) noexcept;
 /// To be awaited, once: `future<R> f = co_await s` in any coroutine that takes foreign awaitables
 /// (troupe/await.hpp), `co_await as_awaitable(std::move(s))` in Asio's, tasks among them
 /// (troupe/task.hpp). Destroyed before that, it was never submitted.
-/// Threads: one at a time.    Crosses: no.
+///
+/// @threads one at a time.
+/// @crosses no.
 template <class R>
 class [[nodiscard]] submission {
  public:

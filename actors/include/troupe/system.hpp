@@ -36,15 +36,14 @@ struct system_options {
 /// Standard streams that the program has closed stay so, and free for its own use: nothing of the
 /// library has one of their numbers. In workers /dev/null stands there.
 ///
-/// Threads: construct and destroy it in main's thread. If exit is called elsewhere, a static one
-///          ends there: in a callback as ever; in a log hook on the library's thread for sockets
-///          without waiting for workers, which the fork server then kills.
-/// Crosses: no.
-/// Blocks:  the destructor ends every pool that is left (as `terminate` does), then daemons, waits
-/// for
-///          other processes at most `join_timeout`, and ends what is left.
-/// Throws:  error{already_bootstrapped} if there is one; not_bootstrapped if it is a global object;
-///          error{spawn_failed} or error{resource_exhausted} if the system refuses.
+/// @blocks the destructor ends every pool that is left (as `terminate` does), then daemons, waits
+///   for other processes at most `join_timeout`, and ends what is left.
+/// @threads construct and destroy it in main's thread. If exit is called elsewhere, a static one
+///   ends there: in a callback as ever; in a log hook on the library's thread for sockets without
+///   waiting for workers, which the fork server then kills.
+/// @crosses no.
+/// @throws error{already_bootstrapped} if there is one; not_bootstrapped if it is a global object;
+///   error{spawn_failed} or error{resource_exhausted} if the system refuses.
 class system {
  public:
   system(int argc, char** argv, const system_options& options = {});
@@ -57,7 +56,8 @@ class system {
   /// Both report what is left through the log. A third does what it would have done before.
   ///
   /// Workers ignore SIGINT in any case. Until this is called, the program's handlers are untouched.
-  /// Throws:  error{resource_exhausted} if there is no descriptor left.
+  ///
+  /// @throws error{resource_exhausted} if there is no descriptor left.
   void stop_on_signals();
   /// The shared objects (mutexes, values, queues…) that this process has a handle of: what there is
   /// in the whole program, as handles that cross pass through here.

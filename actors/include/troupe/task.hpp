@@ -30,12 +30,12 @@ namespace troupe {
 /// work in it, on `co_await asio::this_coro::executor`, and so do coroutines that it spawns there;
 /// `this_task` speaks of its task wherever that executor runs something.
 ///
-/// Follows: Python's coroutines in asyncio. A stop request (cancel, `.timeout`, `.deadline`) is an
-///          Asio cancellation: what it waits for ends with operation_aborted, and a task that ends
-///          with that was cancelled (or timed out). It may catch it, and go on; nothing asks twice,
-///          but after the grace time its worker is killed.
-/// Blocks:  a coroutine that computes, or blocks, keeps the others of its worker waiting.
-/// Worker dies: all it had begun fails with worker_lost, or runs again if `.retries` are left.
+/// @follows Python's coroutines in asyncio. A stop request (cancel, `.timeout`, `.deadline`) is an
+///   Asio cancellation: what it waits for ends with operation_aborted, and a task that ends with
+///   that was cancelled (or timed out). It may catch it, and go on; nothing asks twice, but after
+///   the grace time its worker is killed.
+/// @blocks a coroutine that computes, or blocks, keeps the others of its worker waiting.
+/// @worker_dies all it had begun fails with worker_lost, or runs again if `.retries` are left.
 template <class T>
 using task = asio::awaitable<T>;
 
@@ -140,8 +140,8 @@ task<future<R>> await_submission(submission<R> what) {
 
 /// Lets others run for that long.
 ///
-/// Follows: std::this_thread::sleep_for, asyncio.sleep; a stop request ends it with
-/// operation_aborted.
+/// @follows std::this_thread::sleep_for, asyncio.sleep; a stop request ends it with
+///   operation_aborted.
 template <class Rep, class Period>
 [[nodiscard]] task<void> sleep_for(std::chrono::duration<Rep, Period> duration) {
   return detail::sleep_until(
@@ -154,8 +154,9 @@ template <class Rep, class Period>
 ///
 /// A coroutine that is cancelled meanwhile cancels the future (as `cancel()`), and goes on at once
 /// with operation_aborted. A future that is cancelled by others throws cancelled_error here.
-/// Worker dies: as `get`.
-/// Throws:  error{no_state} for a default-constructed future.
+///
+/// @worker_dies as `get`.
+/// @throws error{no_state} for a default-constructed future.
 template <class T>
 [[nodiscard]] task<T> as_awaitable(future<T> f) {
   if (!f.valid()) {

@@ -57,9 +57,9 @@ class local_submissions {
  public:
   /// Runs `function(args...)` in a worker thread and waits for its result.
   ///
-  /// Follows: Python's ThreadPool.apply.
-  /// Blocks:  until there is an outcome; in a task of the same pool, other tasks run meanwhile.
-  /// Throws:  as apply_async and future::get.
+  /// @follows Python's ThreadPool.apply.
+  /// @blocks until there is an outcome; in a task of the same pool, other tasks run meanwhile.
+  /// @throws as apply_async and future::get.
   template <class F, class... Args>
   auto apply(F&& function, Args&&... args) {
     return apply_async(std::forward<F>(function), std::forward<Args>(args)...).get();
@@ -68,9 +68,10 @@ class local_submissions {
   /// Hands the call to a worker thread. The function and its arguments are moved or copied into the
   /// task, as for std::thread (so `std::ref` passes a reference), and may be move-only.
   ///
-  /// Follows: Python's ThreadPool.apply_async; callbacks are the future's.
-  /// Blocks:  only if `max_queued` tasks are waiting.    Threads: any.
-  /// Throws:  pool_closed; what copying the arguments throws.
+  /// @follows Python's ThreadPool.apply_async; callbacks are the future's.
+  /// @blocks only if `max_queued` tasks are waiting.
+  /// @threads any.
+  /// @throws pool_closed; what copying the arguments throws.
   template <class F, class... Args>
   auto apply_async(F&& function, Args&&... args) {
     return *run_one(true, std::forward<F>(function), std::forward<Args>(args)...);
@@ -104,13 +105,13 @@ class local_submissions {
   /// Applies `function` to every item in the worker threads. It is shared by all of them: called as
   /// const, or each time as a fresh copy if it cannot be.
   ///
-  /// Follows: pool::map in everything but that nothing is encoded: items and results are moved.
-  /// Shape:   n items give n results in input order; a void function gives void.
-  /// Blocks:  until every result is in; before it throws, until nothing of the map runs any more,
-  ///          so `function` may refer to the caller's frame. Then what has not begun is cancelled,
-  ///          and what runs is asked to stop (this_task::stop_token): by a failure all that comes
-  ///          behind it in the input. An item that does not listen is waited for.
-  /// Throws:  the exception of the first failed item in input order; what the range throws.
+  /// @follows pool::map in everything but that nothing is encoded: items and results are moved.
+  /// @returns n items give n results in input order; a void function gives void.
+  /// @blocks until every result is in; before it throws, until nothing of the map runs any more, so
+  ///   `function` may refer to the caller's frame. Then what has not begun is cancelled, and what
+  ///   runs is asked to stop (this_task::stop_token): by a failure all that comes behind it in the
+  ///   input. An item that does not listen is waited for.
+  /// @throws the exception of the first failed item in input order; what the range throws.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range, map_options how = {}) {
     return run_map<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
@@ -129,7 +130,8 @@ class local_submissions {
   /// may run on after the future was dropped, and after it has ended by `.timeout` or
   /// `cancel(force)`; pass what they need by value or by std::shared_ptr. A failure stops nothing
   /// that runs.
-  /// Throws:  what the range throws, pool_closed; then nothing of it runs any more.
+  ///
+  /// @throws what the range throws, pool_closed; then nothing of it runs any more.
   template <class F, std::ranges::input_range Range>
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
@@ -144,11 +146,11 @@ class local_submissions {
   /// A range of results in input order, computed ahead of the iteration within a bounded window:
   /// begin() starts it, and what is not read is not computed. `*` moves the result out.
   ///
-  /// Follows: pool::imap, also in what becomes of failures and of iterators.
-  /// Blocks:  on begin and ++ until the next result is in. The destructor, until nothing of it runs
-  ///          any more (in a task of this pool other tasks run meanwhile), so `function` may refer to
-  ///          the frame that the range is in. What is on the destroying thread's own stack is left.
-  /// Destroyed early: what has not begun is cancelled, and what runs is asked to stop.
+  /// @follows pool::imap, also in what becomes of failures and of iterators.
+  /// @blocks on begin and ++ until the next result is in. The destructor, until nothing of it runs
+  ///   any more (in a task of this pool other tasks run meanwhile), so `function` may refer to the
+  ///   frame that the range is in. What is on the destroying thread's own stack is left.
+  /// @note destroyed early: what has not begun is cancelled, and what runs is asked to stop.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(std::move(function), std::forward<Range>(range), how, true);
@@ -243,23 +245,22 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 /// Nothing is serialized: functions may capture, arguments and results may be anything that moves,
 /// exceptions arrive as the objects that were thrown. The futures are the same `future<T>`.
 ///
-/// Follows: Python's ThreadPool. Each worker is an actor with a thread of its own.
-/// Limits:  a thread cannot be killed. `cancel()`, `.timeout` and `terminate` ask by
-///          `this_task::stop_token()`; after the grace time a `.timeout` or `cancel(force)` ends
-///          the future (timeout_error, cancelled_error) while the task goes on, keeps its worker
-///          busy, and its outcome is dropped. `.retries`: no worker dies, so they need a
-///          `.retry_if`; arguments are then kept for the next attempt, and if one cannot be
-///          (troupe/repeatable.hpp) the submission throws std::invalid_argument. What does not stop
-///          in time is not tried again.
-/// Waiting in a task for a future (get, wait without a time), or for the end of a map that threw or
-///          was left early, runs other tasks of the task's own pool meanwhile, the awaited one
-///          first, so tasks may submit to their own pool and wait. 64 tasks deep in one thread that
-///          ends with error{would_deadlock}. Do not wait while holding a lock that other tasks
-///          take.
-/// Blocks:  the constructor until the initializers are done; the destructor until running tasks
-/// are. Threads: any, all members but the destructor.    Crosses: no. Needs:   no troupe::system.
-/// Throws:  std::invalid_argument for options out of range; error{resource_exhausted} without
-///          threads; the initializer's exception, and then nothing is left running.
+/// @follows Python's ThreadPool. Each worker is an actor with a thread of its own. Limits: a thread
+///   cannot be killed. `cancel()`, `.timeout` and `terminate` ask by `this_task::stop_token()`;
+///   after the grace time a `.timeout` or `cancel(force)` ends the future (timeout_error,
+///   cancelled_error) while the task goes on, keeps its worker busy, and its outcome is dropped.
+///   `.retries`: no worker dies, so they need a `.retry_if`; arguments are then kept for the next
+///   attempt, and if one cannot be (troupe/repeatable.hpp) the submission throws
+///   std::invalid_argument. What does not stop in time is not tried again. Waiting in a task for a
+///   future (get, wait without a time), or for the end of a map that threw or was left early, runs
+///   other tasks of the task's own pool meanwhile, the awaited one first, so tasks may submit to
+///   their own pool and wait. 64 tasks deep in one thread that ends with error{would_deadlock}. Do
+///   not wait while holding a lock that other tasks take.
+/// @blocks the constructor until the initializers are done; the destructor until running tasks are.
+/// @threads any, all members but the destructor.
+/// @crosses no. Needs: no troupe::system.
+/// @throws std::invalid_argument for options out of range; error{resource_exhausted} without
+///   threads; the initializer's exception, and then nothing is left running.
 class thread_pool : public detail::local_submissions<thread_pool> {
  public:
   thread_pool() : thread_pool{thread_pool_options{}} {}
@@ -278,8 +279,9 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
   void close() { detail::close(core_); }
   /// Waits until all is done, all callbacks have run and all workers have left.
-  /// Throws:  std::logic_error before close or terminate; error{would_deadlock} in a task of this
-  ///          pool.
+  ///
+  /// @throws std::logic_error before close or terminate; error{would_deadlock} in a task of this
+  ///   pool.
   void join() { detail::join(core_); }
   /// Drops what is queued (those futures throw cancelled_error), and asks what runs to stop; after
   /// the grace time the futures of what still runs end with cancelled_error too. Does not wait.
@@ -287,7 +289,8 @@ class thread_pool : public detail::local_submissions<thread_pool> {
 
   /// From now on `workers` worker threads, no longer elastic: starts what is missing, or lets some
   /// finish their task and go. Does not wait. A new worker whose initializer throws goes again.
-  /// Throws: std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
+  ///
+  /// @throws std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
   void resize(int workers) { detail::resize(core_, workers); }
 
   /// The worker threads; `pid` is the thread's id for the kernel.

@@ -77,13 +77,13 @@ struct wait_result {
 
 /// Waits for futures of any kind: of process pools, thread pools, executors, maps.
 ///
-/// Follows: Python's concurrent.futures.wait: a future that is there twice counts once; cancelled
-///          ones are done, and wake waiters, however they were cancelled. Differs: a cancelled one
-///          ends `first_exception` too, because its get() throws.
-/// Blocks:  until `when` holds or the time has passed. Nothing to wait for: not at all.
-/// Threads: any; several may wait for the same futures.
-/// Worker dies: its task's future is done then (worker_lost).
-/// Throws:  error{no_state} for a default-constructed future.
+/// @follows Python's concurrent.futures.wait: a future that is there twice counts once; cancelled
+///   ones are done, and wake waiters, however they were cancelled.
+/// @blocks until `when` holds or the time has passed. Nothing to wait for: not at all.
+/// @threads any; several may wait for the same futures.
+/// @worker_dies its task's future is done then (worker_lost).
+/// @throws error{no_state} for a default-constructed future.
+/// @note differs: a cancelled one ends `first_exception` too, because its get() throws.
 template <detail::range_of_futures Range>
 auto wait(Range&& range, detail::deadline until, return_when when = return_when::all_completed) {
   auto futures = detail::copy_futures(std::forward<Range>(range));
@@ -160,11 +160,11 @@ class completed_range : public detail::pulled_range<detail::completed_futures<T>
 
 /// The futures in the order they end: `for (auto f : troupe::as_completed(futures))`.
 ///
-/// Follows: Python's as_completed: what has ended already comes first, a future that is there twice
-///          comes once, and each is let go of before the next.
-/// Blocks:  on begin and on ++ until the next one ends.
-/// Worker dies: its task's future comes, and throws worker_lost when asked.
-/// Throws:  error{no_state} for a default-constructed future.
+/// @follows Python's as_completed: what has ended already comes first, a future that is there twice
+///   comes once, and each is let go of before the next.
+/// @blocks on begin and on ++ until the next one ends.
+/// @worker_dies its task's future comes, and throws worker_lost when asked.
+/// @throws error{no_state} for a default-constructed future.
 template <detail::range_of_futures Range>
 auto as_completed(Range&& range) {
   return completed_range<typename detail::future_of<Range>::value_type>{
@@ -172,8 +172,9 @@ auto as_completed(Range&& range) {
 }
 
 /// The same within a time, counted from this call.
-/// Throws:  timeout_error from begin or ++, "2 (of 4) futures unfinished", after every future that
-///          was in time.
+///
+/// @throws timeout_error from begin or ++, "2 (of 4) futures unfinished", after every future that
+///   was in time.
 template <detail::range_of_futures Range, class Rep, class Period>
 auto as_completed(Range&& range, std::chrono::duration<Rep, Period> timeout) {
   return completed_range<typename detail::future_of<Range>::value_type>{
@@ -219,7 +220,9 @@ auto value_of(const future<T>& f) {
 ///
 /// Ends when all have ended, and then fails with the failure of the first that failed in the order
 /// of the input. Cancelling it cancels all of them.
-/// Blocks:  no.    Throws:  error{no_state} for a default-constructed future.
+///
+/// @blocks no.
+/// @throws error{no_state} for a default-constructed future.
 template <detail::range_of_futures Range>
 auto when_all(Range&& range) {
   using value = typename detail::future_of<Range>::value_type;

@@ -105,10 +105,11 @@ class array_handle : public object_handle {
 /// An array of a fixed size, of a trivially copyable type, that processes share, with a lock.
 ///
 /// Copies of it are the same array.
-/// Follows: Python's Array.
-/// Shape:   from a size, all zeros; from a list or a range, its elements.
-/// Crosses: the same array at both ends.
-/// A holder dies: the next guard gets the lock and says so by `inherited()`.
+///
+/// @follows Python's Array.
+/// @returns from a size, all zeros; from a list or a range, its elements.
+/// @crosses the same array at both ends. A holder dies: the next guard gets the lock and says so by
+///   `inherited()`.
 template <class T>
 class array : public detail::array_handle<array<T>, T> {
   using base = detail::array_handle<array<T>, T>;
@@ -126,7 +127,7 @@ class array : public detail::array_handle<array<T>, T> {
     [[nodiscard]] std::size_t size() const noexcept { return elements_.size(); }
     [[nodiscard]] bool empty() const noexcept { return elements_.empty(); }
     [[nodiscard]] T& operator[](std::size_t index) const noexcept { return elements_[index]; }
-    /// Throws:  std::out_of_range.
+    /// @throws std::out_of_range.
     [[nodiscard]] T& at(std::size_t index) const {
       detail::check_index(index, elements_.size());
       return elements_[index];
@@ -144,8 +145,8 @@ class array : public detail::array_handle<array<T>, T> {
   /// An empty array: something to assign to, or to decode into.
   array() = default;
   /// `count` elements, all bits zero.
-  /// Throws:  std::invalid_argument if it is negative; std::length_error;
-  /// error{resource_exhausted}.
+  ///
+  /// @throws std::invalid_argument if it is negative; std::length_error; error{resource_exhausted}.
   template <detail::element_count N>
   explicit array(N count, const object_options& options = {})
       : base{base::bytes_of(count), options} {}
@@ -158,8 +159,8 @@ class array : public detail::array_handle<array<T>, T> {
   explicit array(Range&& elements, const object_options& options = {})
       : array{base::sized(std::forward<Range>(elements)), options, 0} {}
 
-  /// Blocks:  until the lock is the caller's.
-  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
+  /// @blocks until the lock is the caller's.
+  /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
     static_cast<void>(this->either());
     return guard{this->object_};
@@ -167,7 +168,8 @@ class array : public detail::array_handle<array<T>, T> {
 
   /// Without the lock, for elements that nobody else uses at the moment: else take it, and use the
   /// guard's.
-  /// Throws:  error{not_on_this_machine} if the array is on another one: use the guard's.
+  ///
+  /// @throws error{not_on_this_machine} if the array is on another one: use the guard's.
   [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
   /// The same; throws std::out_of_range.
   [[nodiscard]] T& at(std::size_t index) const {
@@ -183,7 +185,8 @@ class array : public detail::array_handle<array<T>, T> {
     return std::vector<T>(held.begin(), held.end());
   }
   /// Overwrites all elements, under the lock.
-  /// Throws:  std::length_error unless there are as many, and nothing is changed.
+  ///
+  /// @throws std::length_error unless there are as many, and nothing is changed.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
     static_cast<void>(this->either());
@@ -207,8 +210,10 @@ explicit array(Range&&) -> array<std::ranges::range_value_t<Range>>;
 /// An array that processes share, without a lock: whoever writes an element sees to it that nobody
 /// else uses it meanwhile. A contiguous range, converts to std::span.
 ///
-/// Copies of it are the same array. Follows: Python's RawArray.
-/// Crosses: the same array at both ends.
+/// Copies of it are the same array.
+///
+/// @follows Python's RawArray.
+/// @crosses the same array at both ends.
 template <class T>
 class raw_array : public detail::array_handle<raw_array<T>, T> {
   using base = detail::array_handle<raw_array<T>, T>;
@@ -218,8 +223,8 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   /// An empty array: something to assign to, or to decode into.
   raw_array() = default;
   /// `count` elements, all bits zero.
-  /// Throws:  std::invalid_argument if it is negative; std::length_error;
-  /// error{resource_exhausted}.
+  ///
+  /// @throws std::invalid_argument if it is negative; std::length_error; error{resource_exhausted}.
   template <detail::element_count N>
   explicit raw_array(N count, const object_options& options = {})
       : base{base::bytes_of(count), options} {}
@@ -237,14 +242,14 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   [[nodiscard]] T* data() const { return begin(); }
   [[nodiscard]] std::span<T> span() const { return base::elements(); }
   [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
-  /// Throws:  std::out_of_range.
+  /// @throws std::out_of_range.
   [[nodiscard]] T& at(std::size_t index) const {
     const std::span<T> all = base::elements();
     detail::check_index(index, all.size());
     return all[index];
   }
   [[nodiscard]] std::vector<T> to_vector() const { return std::vector<T>(begin(), end()); }
-  /// Throws:  std::length_error unless there are as many, and nothing is changed.
+  /// @throws std::length_error unless there are as many, and nothing is changed.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
     base::copy_in(base::elements(), std::forward<Range>(elements));

@@ -14,11 +14,12 @@ namespace troupe {
 /// Lets a number of threads of any processes wait for each other, again and again.
 ///
 /// Copies of it are the same barrier.
-/// Follows: Python's Barrier: a wait that ends before all have come breaks it for everybody, until
-///          `reset()`. Unlike std::barrier it has a timeout and tells everybody apart.
-/// Crosses: the same barrier at both ends, with its action.
-/// A waiting process dies: its arrival is withdrawn, the others wait for somebody else instead.
-/// A process dies in the action: the barrier is broken, as nobody knows what the action did.
+///
+/// @follows Python's Barrier: a wait that ends before all have come breaks it for everybody, until
+///   `reset()`. Unlike std::barrier it has a timeout and tells everybody apart.
+/// @crosses the same barrier at both ends, with its action. A waiting process dies: its arrival is
+///   withdrawn, the others wait for somebody else instead. A process dies in the action: the
+///   barrier is broken, as nobody knows what the action did.
 class barrier : public detail::object_handle {
  public:
   /// For one party: something to assign to, or to decode into.
@@ -26,16 +27,17 @@ class barrier : public detail::object_handle {
   /// The action, if there is one, is called once for each time all have come, before anybody goes
   /// on, in the thread that came last. If it throws, the barrier breaks, and that thread gets the
   /// exception.
-  /// Throws:  std::invalid_argument unless `parties` is positive; error{resource_exhausted}.
+  ///
+  /// @throws std::invalid_argument unless `parties` is positive; error{resource_exhausted}.
   explicit barrier(std::ptrdiff_t parties, bound_call action = {},
                    const object_options& options = {});
 
-  /// Blocks:  until all parties have come.
-  /// Returns a number from 0 to `parties() - 1`, another one for each of them.
-  /// Throws:  broken_barrier; what the action throws.
+  /// @blocks until all parties have come. Returns a number from 0 to `parties() - 1`, another one
+  ///   for each of them.
+  /// @throws broken_barrier; what the action throws.
   std::size_t arrive_and_wait() { return arrive(std::nullopt); }
-  /// Blocks:  for at most `timeout`; then it breaks the barrier and throws broken_barrier. Zero or
-  ///          less: unless all the others are there already.
+  /// @blocks for at most `timeout`; then it breaks the barrier and throws broken_barrier. Zero or
+  ///   less: unless all the others are there already.
   template <class Rep, class Period>
   std::size_t arrive_and_wait_for(const std::chrono::duration<Rep, Period>& timeout) {
     return arrive(detail::deadline_after(timeout));

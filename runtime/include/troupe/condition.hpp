@@ -15,21 +15,21 @@ namespace troupe {
 ///
 /// Copies of it are the same condition. Waits are given the mutex itself or a std::unique_lock of
 /// it, which the caller has locked: a `recursive_mutex` is released whole and gets its levels back.
-/// Follows: std::condition_variable_any, Python's Condition (`notify(n)`). `notify` reaches those
-///          who wait at that moment, the longest waiting first; nobody who comes later. Waits do
-///          not end for no reason, except for the process deaths below.
-/// Crosses: the same condition at both ends.
-/// A waiter dies: the notification it had and did not return with goes to the next one.
-/// A notifier dies: it notified as many as it said, or nobody.
-/// Throws:  std::system_error{operation_not_permitted} if the caller has not locked the mutex;
-///          error{resource_exhausted} if 1000 threads wait already.
+///
+/// @follows std::condition_variable_any, Python's Condition (`notify(n)`). `notify` reaches those
+///   who wait at that moment, the longest waiting first; nobody who comes later. Waits do not end
+///   for no reason, except for the process deaths below.
+/// @crosses the same condition at both ends. A waiter dies: the notification it had and did not
+///   return with goes to the next one. A notifier dies: it notified as many as it said, or nobody.
+/// @throws std::system_error{operation_not_permitted} if the caller has not locked the mutex;
+///   error{resource_exhausted} if 1000 threads wait already.
 class condition : public detail::object_handle {
  public:
-  /// Throws:  error{resource_exhausted}.
+  /// @throws error{resource_exhausted}.
   condition();
   explicit condition(const object_options& options);
 
-  /// Blocks:  until notified, and then until the mutex is the caller's again.
+  /// @blocks until notified, and then until the mutex is the caller's again.
   template <class Lock>
   void wait(Lock& lock) {
     static_cast<void>(wait_within(mutex_of(lock), std::nullopt));
@@ -41,8 +41,8 @@ class condition : public detail::object_handle {
       wait(lock);
     }
   }
-  /// Blocks:  for at most `timeout`, and then until the mutex is the caller's again; zero or less
-  ///          only lets others have the mutex.
+  /// @blocks for at most `timeout`, and then until the mutex is the caller's again; zero or less
+  ///   only lets others have the mutex.
   template <class Lock, class Rep, class Period>
   std::cv_status wait_for(Lock& lock, const std::chrono::duration<Rep, Period>& timeout) {
     return status(wait_within(mutex_of(lock), detail::deadline_after(timeout)));
@@ -71,7 +71,8 @@ class condition : public detail::object_handle {
 
   void notify_one() { notify(1); }
   /// Wakes `count` of those who wait now, or all if there are fewer. The mutex need not be locked.
-  /// Throws:  std::invalid_argument if `count` is negative.
+  ///
+  /// @throws std::invalid_argument if `count` is negative.
   void notify(std::ptrdiff_t count);
   void notify_all();
 

@@ -57,19 +57,17 @@ class buffer_too_short : public error {
 /// One end of a pipe, or of a connection through a socket: messages go in at one end and come out
 /// whole at the other, in order.
 ///
-/// Follows: Python's Connection; an end of the stream and a broken pipe have types of their own,
-/// and
-///          a size limit is always in force.
-/// Threads: any; one may send while another receives, and those that do the same take turns.
-///          Different processes must not use the same end for the same direction at once: their
-///          messages would mix, as nothing locks between processes. A process that only polls
-///          takes nothing away.
-/// Crosses: as itself, also through another connection (not over TCP). Copies in one process are
-///          the same end; what arrives elsewhere is another owner of it, and the other side sees
-///          the end of the stream when all owners closed it. So close yours after it was sent.
-/// Worker dies: what it sent whole arrives; then, or if a message was cut off, the other side is
-///          told. Signals have no effect, and SIGPIPE never comes.
-/// Throws:  error{closed} once closed here; std::logic_error from the wrong end of a one-way pipe.
+/// @follows Python's Connection; an end of the stream and a broken pipe have types of their own,
+///   and a size limit is always in force.
+/// @threads any; one may send while another receives, and those that do the same take turns.
+///   Different processes must not use the same end for the same direction at once: their messages
+///   would mix, as nothing locks between processes. A process that only polls takes nothing away.
+/// @crosses as itself, also through another connection (not over TCP). Copies in one process are
+///   the same end; what arrives elsewhere is another owner of it, and the other side sees the end
+///   of the stream when all owners closed it. So close yours after it was sent.
+/// @worker_dies what it sent whole arrives; then, or if a message was cut off, the other side is
+///   told. Signals have no effect, and SIGPIPE never comes.
+/// @throws error{closed} once closed here; std::logic_error from the wrong end of a one-way pipe.
 class connection {
  public:
   /// No end at all; everything but `is_open` and `close` throws error{closed}.
@@ -77,11 +75,11 @@ class connection {
 
   /// Sends one value.
   ///
-  /// Blocks:  while the other side does not read and the system's buffer (about 200 KiB) is full.
-  ///          Two sides that both send big messages first wait for each other for ever.
-  /// Throws:  broken_pipe; error{payload_too_large}, and what encoding throws, before anything was
-  ///          sent; error{argument_encode_failed} for a handle of a shared object over TCP;
-  ///          error{resource_exhausted} if the system has no room for its descriptor.
+  /// @blocks while the other side does not read and the system's buffer (about 200 KiB) is full.
+  ///   Two sides that both send big messages first wait for each other for ever.
+  /// @throws broken_pipe; error{payload_too_large}, and what encoding throws, before anything was
+  ///   sent; error{argument_encode_failed} for a handle of a shared object over TCP;
+  ///   error{resource_exhausted} if the system has no room for its descriptor.
   template <class T>
   void send(const T& value) {
     using decayed = std::decay_t<const T&>;
@@ -99,12 +97,12 @@ class connection {
 
   /// Receives one value, which must have been sent as a `T`.
   ///
-  /// Blocks:  until a whole message is there; `poll` says whether one has begun to arrive.
-  /// Throws:  end_of_stream; error{argument_decode_failed} for bytes that are no `T`, or a message
-  ///          that is no value: it is then lost, and the connection stays usable;
-  ///          error{protocol_error} for a frame that no connection sends, that is cut off or too
-  ///          large: the connection is then closed; error{resource_exhausted} if there are no
-  ///          descriptors left for what came with the value, which is then lost.
+  /// @blocks until a whole message is there; `poll` says whether one has begun to arrive.
+  /// @throws end_of_stream; error{argument_decode_failed} for bytes that are no `T`, or a message
+  ///   that is no value: it is then lost, and the connection stays usable; error{protocol_error}
+  ///   for a frame that no connection sends, that is cut off or too large: the connection is then
+  ///   closed; error{resource_exhausted} if there are no descriptors left for what came with the
+  ///   value, which is then lost.
   template <class T>
   [[nodiscard]] T recv() {
     detail::message what;
@@ -127,13 +125,15 @@ class connection {
   /// Receives what `send_bytes` sent. As `recv` otherwise.
   [[nodiscard]] std::vector<std::byte> recv_bytes();
   /// The same into `room`; returns how many there were.
-  /// Throws:  also buffer_too_short, which has the message.
+  ///
+  /// @throws also buffer_too_short, which has the message.
   std::size_t recv_bytes_into(std::span<std::byte> room);
 
   /// Sends a descriptor of any kind; the caller keeps its own.
   void send_descriptor(int number);
   /// Receives what `send_descriptor` sent: a new descriptor, close-on-exec, the caller's to close.
-  /// Throws:  as recv; error{argument_decode_failed} if the message is something else.
+  ///
+  /// @throws as recv; error{argument_decode_failed} if the message is something else.
   [[nodiscard]] int recv_descriptor();
 
   /// Is there something to receive? The end of the stream counts too.
@@ -183,8 +183,8 @@ struct pipe_options {
 
 /// Two connected ends.
 ///
-/// Follows: Python's Pipe, also in which end is which.
-/// Throws:  error{resource_exhausted}.
+/// @follows Python's Pipe, also in which end is which.
+/// @throws error{resource_exhausted}.
 [[nodiscard]] std::pair<connection, connection> pipe(pipe_options options = {});
 
 }  // namespace troupe

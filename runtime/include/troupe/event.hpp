@@ -10,14 +10,16 @@ namespace troupe {
 /// A flag that threads of any processes set, clear and wait for.
 ///
 /// Copies of it are the same flag.
-/// Follows: Python's Event, except that a `set()` ends every wait that had begun, also if `clear()`
-///          comes right after it.
-/// Crosses: the same flag at both ends.
-/// A process dies: the flag stays as it is; nobody waits longer for that.
+///
+/// @follows Python's Event, except that a `set()` ends every wait that had begun, also if `clear()`
+///   comes right after it.
+/// @crosses the same flag at both ends. A process dies: the flag stays as it is; nobody waits
+///   longer for that.
 class event : public detail::object_handle {
  public:
   /// A flag that is not set.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   event();
   explicit event(const object_options& options);
 
@@ -25,14 +27,14 @@ class event : public detail::object_handle {
   void clear();
   [[nodiscard]] bool is_set() const;
 
-  /// Blocks:  until the flag is set.
+  /// @blocks until the flag is set.
   void wait() const;
-  /// Blocks:  for at most `timeout`; zero or less looks once. False: it was not set.
+  /// @blocks for at most `timeout`; zero or less looks once. False: it was not set.
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(const std::chrono::duration<Rep, Period>& timeout) const {
     return wait_within(detail::deadline_after(timeout));
   }
-  /// Blocks:  until `when` at most, on any clock that std::chrono has. False: it was not set.
+  /// @blocks until `when` at most, on any clock that std::chrono has. False: it was not set.
   template <class Clock, class Duration>
   [[nodiscard]] bool wait_until(const std::chrono::time_point<Clock, Duration>& when) const {
     return detail::wait_on_clock(when,

@@ -39,14 +39,15 @@ struct connect_options {
 /// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
 /// encrypted: across machines this is for networks one trusts.
 ///
-/// Follows: Python's Listener, except that each side always proves itself, that a silent client
-///          holds nobody up, and that the socket file of a listener that died is replaced.
-/// Threads: any.    Crosses: no; send the address.
-/// Worker dies: its socket file stays, until the next listener of that path replaces it.
+/// @follows Python's Listener, except that each side always proves itself, that a silent client
+///   holds nobody up, and that the socket file of a listener that died is replaced.
+/// @threads any.
+/// @crosses no; send the address.
+/// @worker_dies its socket file stays, until the next listener of that path replaces it.
 class listener {
  public:
-  /// Throws:  std::invalid_argument for an address or option that cannot be;
-  ///          error{address_in_use} if somebody listens there; error{resource_exhausted}.
+  /// @throws std::invalid_argument for an address or option that cannot be; error{address_in_use}
+  ///   if somebody listens there; error{resource_exhausted}.
   explicit listener(const std::string& address, listener_options options = {});
   ~listener();
   listener(listener&&) noexcept = default;
@@ -56,9 +57,9 @@ class listener {
 
   /// Waits for the next client that has proven itself.
   ///
-  /// Throws:  authentication_error if a client has another key: the listener goes on;
-  ///          error{closed} if it is closed, also meanwhile; error{resource_exhausted} without
-  ///          descriptors: the client stays at the door.
+  /// @throws authentication_error if a client has another key: the listener goes on; error{closed}
+  ///   if it is closed, also meanwhile; error{resource_exhausted} without descriptors: the client
+  ///   stays at the door.
   [[nodiscard]] connection accept();
   /// The same for a limited time; nothing if it is over.
   template <class Rep, class Period>
@@ -82,10 +83,10 @@ class listener {
 
 /// Connects to a listener.
 ///
-/// Blocks:  until both sides have proven their keys, at most for `.timeout`.
-/// Throws:  authentication_error; error{connect_failed} if nobody listens there; timeout_error;
-///          error{protocol_error} if no listener of ours does; std::invalid_argument for an address
-///          that cannot be.
+/// @blocks until both sides have proven their keys, at most for `.timeout`.
+/// @throws authentication_error; error{connect_failed} if nobody listens there; timeout_error;
+///   error{protocol_error} if no listener of ours does; std::invalid_argument for an address that
+///   cannot be.
 [[nodiscard]] connection connect(const std::string& address, connect_options options = {});
 
 }  // namespace troupe

@@ -12,7 +12,7 @@ enum class log_level : std::uint8_t { debug, info, warning, error };
 /// Where the library's reports go; by default warnings and errors go to stderr, a line each, and
 /// the rest nowhere. The library never prints otherwise.
 ///
-/// Threads: the hook may be called from any thread, several at once. One that throws is ignored.
+/// @threads the hook may be called from any thread, several at once. One that throws is ignored.
 using log_hook = std::function<void(log_level level, std::string_view text)>;
 
 /// Replaces the hook of this process; an empty one restores the default.

@@ -20,7 +20,8 @@ class lock_handle : public object_handle {
   void recovered();
 
   /// Ends the caller's hold.
-  /// Throws:  std::system_error{operation_not_permitted} if the calling thread has not locked it.
+  ///
+  /// @throws std::system_error{operation_not_permitted} if the calling thread has not locked it.
   void unlock();
 
  protected:
@@ -36,30 +37,31 @@ class lock_handle : public object_handle {
 /// A lock between threads of any processes.
 ///
 /// Copies of it are the same lock. std::lock_guard, std::unique_lock and std::scoped_lock work.
-/// Follows: std::timed_mutex, and Python's Lock except that only the thread that locked it unlocks.
-/// Crosses: the same lock at both ends.
-/// A holder dies (its thread or process): the next one gets the lock, and `inherited()` is true
-/// until
-///          somebody calls `recovered()`. A process that merely stops keeps it.
-/// Threads: any, each with a handle of its own or the same one.
+///
+/// @follows std::timed_mutex, and Python's Lock except that only the thread that locked it unlocks.
+/// @threads any, each with a handle of its own or the same one.
+/// @crosses the same lock at both ends. A holder dies (its thread or process): the next one gets
+///   the lock, and `inherited()` is true until somebody calls `recovered()`. A process that merely
+///   stops keeps it.
 class mutex : public detail::lock_handle {
  public:
   /// A new lock that nobody holds.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   mutex();
   explicit mutex(const object_options& options);
 
-  /// Blocks:  until the lock is the caller's.
-  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has it already.
+  /// @blocks until the lock is the caller's.
+  /// @throws std::system_error{resource_deadlock_would_occur} if the thread has it already.
   void lock();
   /// False: somebody has it, maybe the caller.
   [[nodiscard]] bool try_lock();
-  /// Blocks:  for at most `timeout`; zero or less tries once.
+  /// @blocks for at most `timeout`; zero or less tries once.
   template <class Rep, class Period>
   [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) {
     return try_lock_within(detail::deadline_after(timeout));
   }
-  /// Blocks:  until `when` at most, on any clock that std::chrono has.
+  /// @blocks until `when` at most, on any clock that std::chrono has.
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
     return detail::wait_on_clock(
@@ -76,26 +78,29 @@ class mutex : public detail::lock_handle {
 
 /// A lock that its holder may take again; it is free after as many `unlock()`.
 ///
-/// Everything else is as with `mutex`. Follows: std::recursive_timed_mutex, Python's RLock.
-/// A holder dies: all its levels are gone, the next one gets the lock at level one.
+/// Everything else is as with `mutex`.
+///
+/// @follows std::recursive_timed_mutex, Python's RLock. A holder dies: all its levels are gone, the
+///   next one gets the lock at level one.
 class recursive_mutex : public detail::lock_handle {
  public:
   /// A new lock that nobody holds.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   recursive_mutex();
   explicit recursive_mutex(const object_options& options);
 
-  /// Blocks:  until the lock is the caller's, not at all if it is already.
-  /// Throws:  std::system_error{resource_unavailable_try_again} after 2^32 - 1 levels.
+  /// @blocks until the lock is the caller's, not at all if it is already.
+  /// @throws std::system_error{resource_unavailable_try_again} after 2^32 - 1 levels.
   void lock();
   /// False: another thread has it.
   [[nodiscard]] bool try_lock();
-  /// Blocks:  for at most `timeout`; zero or less tries once.
+  /// @blocks for at most `timeout`; zero or less tries once.
   template <class Rep, class Period>
   [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) {
     return try_lock_within(detail::deadline_after(timeout));
   }
-  /// Blocks:  until `when` at most, on any clock that std::chrono has.
+  /// @blocks until `when` at most, on any clock that std::chrono has.
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
     return detail::wait_on_clock(

@@ -20,9 +20,9 @@ using steady_time = std::chrono::steady_clock::time_point;
 
 /// When workers that die are not replaced any more.
 ///
-/// Follows: OTP's supervisor: more than `intensity` restarts within `period` and the supervisor
-/// gives up. Differs: the default is generous, because a pool's tasks may well be the crashing
-/// kind.
+/// @follows OTP's supervisor: more than `intensity` restarts within `period` and the supervisor
+///   gives up.
+/// @note differs: the default is generous, because a pool's tasks may well be the crashing kind.
 struct restart_policy {
   int intensity = 100;                      ///< deaths allowed within `period`
   std::chrono::milliseconds period{5'000};  ///< sliding, on the steady clock

@@ -40,16 +40,17 @@ class basic_queue {
   basic_queue() : basic_queue{0} {}
   explicit basic_queue(object_options options) : basic_queue{0, std::move(options)} {}
   /// For at most `capacity` items; 0 means without a bound.
-  /// Throws:  std::invalid_argument if negative; error{resource_exhausted}.
+  ///
+  /// @throws std::invalid_argument if negative; error{resource_exhausted}.
   template <std::integral Count>
   explicit basic_queue(Count capacity, object_options options = {})
       : core_{queue_core::create(spec(checked(capacity), std::move(options.name)))} {}
 
   /// Adds an item. Blocks while the queue is full.
   ///
-  /// Throws:  queue_closed; what encoding throws, and nothing was put; error{resource_exhausted}
-  ///          if there is no memory left, or too many different shared objects wait in queues;
-  ///          for all of them the queue is as it was.
+  /// @throws queue_closed; what encoding throws, and nothing was put; error{resource_exhausted} if
+  ///   there is no memory left, or too many different shared objects wait in queues; for all of
+  ///   them the queue is as it was.
   void put(const T& value) { static_cast<void>(put_until(value, std::nullopt)); }
   /// False if the queue is full; never waits.
   [[nodiscard]] bool try_put(const T& value) { return put_until(value, now()); }
@@ -60,7 +61,8 @@ class basic_queue {
   }
   /// Adds all of them in order, waiting for room as often as it takes; other producers' items may
   /// come between.
-  /// Throws:  as put; those before the one that failed, up to 64 less, are in the queue.
+  ///
+  /// @throws as put; those before the one that failed, up to 64 less, are in the queue.
   template <std::ranges::input_range Range>
     requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
   void put_range(Range&& values) {
@@ -77,9 +79,9 @@ class basic_queue {
 
   /// Takes the next item. Blocks while the queue is empty.
   ///
-  /// Throws:  queue_closed once it is closed and drained; error{argument_decode_failed} if the
-  ///          item's bytes are no `T`, and what its `load` throws: the item is then lost, and done;
-  ///          error{resource_exhausted} without descriptors for the item's handles: it stays.
+  /// @throws queue_closed once it is closed and drained; error{argument_decode_failed} if the
+  ///   item's bytes are no `T`, and what its `load` throws: the item is then lost, and done;
+  ///   error{resource_exhausted} without descriptors for the item's handles: it stays.
   [[nodiscard]] T get() { return std::move(*get_until(std::nullopt)); }
   /// Nothing if there is none; never waits.
   [[nodiscard]] std::optional<T> try_get() { return get_until(now()); }
@@ -97,7 +99,8 @@ class basic_queue {
     return decoded(items.front());
   }
   /// Waits for one item, and takes up to `most` that are there. None if `most` is 0.
-  /// Throws:  as get; an item that does not decode loses those taken with it.
+  ///
+  /// @throws as get; an item that does not decode loses those taken with it.
   [[nodiscard]] std::vector<T> get_some(std::size_t most) {
     std::vector<T> values;
     if (most != 0) {
@@ -121,7 +124,8 @@ class basic_queue {
   [[nodiscard]] std::size_t capacity() const { return core().capacity(); }
 
   /// Says that an item that was taken is dealt with, by whichever process took it.
-  /// Throws:  std::logic_error if all that were taken are.
+  ///
+  /// @throws std::logic_error if all that were taken are.
   void task_done() { core().task_done(); }
   /// Waits till every item that was put is dealt with. One that a process took and did not finish
   /// before it died counts as dealt with: it is lost.
@@ -274,13 +278,12 @@ bool item_is_before(std::span<const std::byte> a, std::span<const std::byte> b) 
 /// Each shared object or connection that items refer to takes one descriptor while it waits, of
 /// those that the user may have on their way (RLIMIT_NOFILE): one, however many items have it.
 ///
-/// Follows: Python's Queue, JoinableQueue and SimpleQueue, with the `shutdown` of its queue.Queue
-///          as `close`; what cannot be encoded is told by `put`, and a process may end at once.
-/// Threads: any.
-/// Crosses: as itself: as an argument or result, in another queue, through a pipe.
-/// Worker dies: before `put` returned, its item is in the queue or not, never half; what it took
-/// and
-///          did not finish is lost, and `join` does not wait for it. Everything else stays.
+/// @follows Python's Queue, JoinableQueue and SimpleQueue, with the `shutdown` of its queue.Queue
+///   as `close`; what cannot be encoded is told by `put`, and a process may end at once.
+/// @threads any.
+/// @crosses as itself: as an argument or result, in another queue, through a pipe.
+/// @worker_dies before `put` returned, its item is in the queue or not, never half; what it took
+///   and did not finish is lost, and `join` does not wait for it. Everything else stays.
 template <class T>
 class queue : public detail::basic_queue<T, object_kind::queue, nullptr> {
  public:

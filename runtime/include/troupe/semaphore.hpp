@@ -13,16 +13,16 @@ namespace detail {
 /// What both semaphores are.
 class semaphore_handle : public object_handle {
  public:
-  /// Blocks:  until there is a permit, and takes it.
+  /// @blocks until there is a permit, and takes it.
   void acquire();
   /// False: there is none.
   [[nodiscard]] bool try_acquire();
-  /// Blocks:  for at most `timeout`; zero or less tries once.
+  /// @blocks for at most `timeout`; zero or less tries once.
   template <class Rep, class Period>
   [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& timeout) {
     return acquire_within(deadline_after(timeout));
   }
-  /// Blocks:  until `when` at most, on any clock that std::chrono has.
+  /// @blocks until `when` at most, on any clock that std::chrono has.
   template <class Clock, class Duration>
   [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& when) {
     return wait_on_clock(when, [&](const deadline& until) { return acquire_within(until); });
@@ -30,9 +30,10 @@ class semaphore_handle : public object_handle {
 
   /// Gives `count` permits back: the caller's own first, then those of the processes that hold
   /// most, as somebody else may release what was acquired; those beyond all that are held are new.
-  /// Throws:  std::invalid_argument unless `count` is positive; std::logic_error if a bounded
-  ///          semaphore would have more permits than it began with, std::overflow_error if there
-  ///          would be more than can be counted. Then nothing is changed.
+  ///
+  /// @throws std::invalid_argument unless `count` is positive; std::logic_error if a bounded
+  ///   semaphore would have more permits than it began with, std::overflow_error if there would be
+  ///   more than can be counted. Then nothing is changed.
   void release(std::ptrdiff_t count = 1);
 
   /// Permits that are free, a moment ago.
@@ -54,16 +55,16 @@ class semaphore_handle : public object_handle {
 /// A number of permits that threads of any processes take and give back.
 ///
 /// Copies of it are the same semaphore.
-/// Follows: std::counting_semaphore, Python's Semaphore: `release` may go beyond the first number.
-/// Crosses: the same semaphore at both ends.
-/// A holder dies (its process): what it took and nobody gave back is given back. For permits that
-///          are signals, taken by one process and never released, that is one signal too many: use
-///          an event or a queue there.
+///
+/// @follows std::counting_semaphore, Python's Semaphore: `release` may go beyond the first number.
+/// @crosses the same semaphore at both ends. A holder dies (its process): what it took and nobody
+///   gave back is given back. For permits that are signals, taken by one process and never
+///   released, that is one signal too many: use an event or a queue there.
 class semaphore : public detail::semaphore_handle {
  public:
   /// One permit.
   semaphore();
-  /// Throws:  std::invalid_argument if `permits` is negative; error{resource_exhausted}.
+  /// @throws std::invalid_argument if `permits` is negative; error{resource_exhausted}.
   explicit semaphore(std::ptrdiff_t permits, const object_options& options = {});
 
   [[nodiscard]] bool operator==(const semaphore& other) const noexcept { return same(other); }
@@ -73,12 +74,14 @@ class semaphore : public detail::semaphore_handle {
 
 /// A semaphore whose `release` throws std::logic_error rather than to go beyond the first number.
 ///
-/// Everything else is as with `semaphore`. Follows: Python's BoundedSemaphore.
+/// Everything else is as with `semaphore`.
+///
+/// @follows Python's BoundedSemaphore.
 class bounded_semaphore : public detail::semaphore_handle {
  public:
   /// One permit.
   bounded_semaphore();
-  /// Throws:  std::invalid_argument if `permits` is negative; error{resource_exhausted}.
+  /// @throws std::invalid_argument if `permits` is negative; error{resource_exhausted}.
   explicit bounded_semaphore(std::ptrdiff_t permits, const object_options& options = {});
 
   [[nodiscard]] bool operator==(const bounded_semaphore& other) const noexcept {

@@ -23,17 +23,19 @@ class shared_memory_view;
 ///
 /// Copies of it are the same memory. It has no name unless you give it one, so nothing is left
 /// behind whoever is killed; a name is removed with the last owner of any process. What the bytes
-/// mean, and who may write them when, is the user's. Follows: Python's SharedMemory, without unlink
-/// and resource tracker. Crosses: the same memory at both ends.
+/// mean, and who may write them when, is the user's.
+///
+/// @follows Python's SharedMemory, without unlink and resource tracker.
+/// @crosses the same memory at both ends.
 class shared_memory : public detail::object_handle {
  public:
   /// No bytes: something to assign to, or to decode into.
   shared_memory();
   /// `bytes` zeros, allocated in full: memory that runs out is an error now and no signal later.
-  /// Throws:  std::invalid_argument for a negative size or a bad name: empty is no name, '/' and
-  /// NUL
-  ///          are not allowed, 254 bytes are; std::system_error{file_exists} if the name is taken;
-  ///          error{resource_exhausted}.
+  ///
+  /// @throws std::invalid_argument for a negative size or a bad name: empty is no name, '/' and NUL
+  ///   are not allowed, 254 bytes are; std::system_error{file_exists} if the name is taken;
+  ///   error{resource_exhausted}.
   template <std::integral N>
   explicit shared_memory(N bytes, const shared_memory_options& options = {})
       : shared_memory{detail::checked_bytes(std::cmp_less(bytes, 0),
@@ -41,10 +43,11 @@ class shared_memory : public detail::object_handle {
                       options, 0} {}
 
   /// The memory that somebody made with this name, as one more owner.
-  /// Throws:  std::invalid_argument for a bad name, an empty one too;
-  ///          std::system_error{no_such_file_or_directory}, {permission_denied}, also for whatever
-  ///          another user made, who could take it away under us;
-  ///          error{protocol_error} if something else has the name.
+  ///
+  /// @throws std::invalid_argument for a bad name, an empty one too;
+  ///   std::system_error{no_such_file_or_directory}, {permission_denied}, also for whatever another
+  ///   user made, who could take it away under us; error{protocol_error} if something else has the
+  ///   name.
   [[nodiscard]] static shared_memory open(const std::string& name);
 
   [[nodiscard]] std::span<std::byte> bytes() const {
@@ -67,12 +70,13 @@ class shared_memory : public detail::object_handle {
 /// The same bytes for reading only: its process cannot write them, nor what it is given to.
 ///
 /// Copies of it are the same view. Keeps the memory alive, not its name.
-/// Crosses: the same memory at both ends, still for reading only.
+///
+/// @crosses the same memory at both ends, still for reading only.
 class shared_memory_view {
  public:
   /// No bytes: something to assign to, or to decode into.
   shared_memory_view() = default;
-  /// Throws:  error{resource_exhausted}.
+  /// @throws error{resource_exhausted}.
   // NOLINTNEXTLINE(google-explicit-constructor): an owner can do all that a view can
   shared_memory_view(const shared_memory& owner);
 

@@ -15,8 +15,8 @@ namespace troupe {
 /// made anew, and is another object: hand handles over, to an initializer that assigns them, say.
 /// Connections and listeners in variables are closed in new processes in any case.
 ///
-/// Follows: Python's multiprocessing, where only fork hands over whatever the parent happened to
-/// hold.
+/// @follows Python's multiprocessing, where only fork hands over whatever the parent happened to
+///   hold.
 enum class start_method : std::uint8_t {
   forkserver,  ///< forked from a small process that was started before any thread: fast, the
                ///< default; like spawn where that process has threads (see `system`)

@@ -15,7 +15,7 @@ namespace troupe {
 /// v2, rounded up), at least 1. The environment variable TROUPE_CPUS, a number of 1 or more,
 /// overrides both.
 ///
-/// Follows: loky's cpu_count; Python's os.process_cpu_count, which ignores the quota.
+/// @follows loky's cpu_count; Python's os.process_cpu_count, which ignores the quota.
 [[nodiscard]] int usable_cpus();
 
 namespace detail {
@@ -25,7 +25,11 @@ class descriptor;
 /// The process that started this one.
 ///
 /// It is known by a pidfd, so that a number that was given to another process since deceives
-/// nobody. Threads: any.    Crosses: no.    Follows: multiprocessing.parent_process.
+/// nobody.
+///
+/// @follows multiprocessing.parent_process.
+/// @threads any.
+/// @crosses no.
 class parent_process {
  public:
   parent_process() = default;

@@ -67,11 +67,12 @@ template <class T>
 /// Copies of it are the same value. There are two ways to it, and a value should be used in one of
 /// them: under the lock (`lock()`, and all of it if T is not lock-free), or by atomic operations
 /// (`load`, `store`, `fetch_add`, ..., if T is lock-free: these do not take the lock, and are
-/// atomic against each other, not against somebody who holds a guard). Follows: Python's Value; the
-/// operations std::atomic. There is no `n += 1`, which would read as
-///          one step and be two: write `n.fetch_add(1)`, or `++*n.lock()`.
-/// Crosses: the same value at both ends.
-/// A holder dies: the next guard gets the lock and says so by `inherited()`.
+/// atomic against each other, not against somebody who holds a guard).
+///
+/// @follows Python's Value; the operations std::atomic. There is no `n += 1`, which would read as
+///   one step and be two: write `n.fetch_add(1)`, or `++*n.lock()`.
+/// @crosses the same value at both ends. A holder dies: the next guard gets the lock and says so by
+///   `inherited()`.
 template <class T>
 class value : public detail::object_handle {
   static_assert(detail::must_be_shareable<T>::value);
@@ -95,15 +96,16 @@ class value : public detail::object_handle {
   };
 
   /// A new value, `T{}`.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   value() : object_handle{detail::region::create_default(detail::value_spec<value, T>())} {}
   explicit value(const T& initial, const object_options& options = {})
       : object_handle{detail::region::create(detail::value_spec<value, T>(options))} {
     std::memcpy(static_cast<void*>(object_->payload()), &initial, sizeof initial);
   }
 
-  /// Blocks:  until the lock is the caller's.
-  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
+  /// @blocks until the lock is the caller's.
+  /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
     static_cast<void>(either());
     return guard{object_};
@@ -269,8 +271,10 @@ class value : public detail::object_handle {
 /// One value that processes share, without a lock: whoever writes it sees to it that nobody else
 /// uses it meanwhile.
 ///
-/// Copies of it are the same value. Follows: Python's RawValue.
-/// Crosses: the same value at both ends.
+/// Copies of it are the same value.
+///
+/// @follows Python's RawValue.
+/// @crosses the same value at both ends.
 template <class T>
 class raw_value : public detail::object_handle {
   static_assert(detail::must_be_shareable<T>::value);
@@ -280,7 +284,8 @@ class raw_value : public detail::object_handle {
   static constexpr bool has_lock = false;
 
   /// A new value, `T{}`.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   raw_value() : object_handle{detail::region::create_default(detail::value_spec<raw_value, T>())} {}
   explicit raw_value(const T& initial, const object_options& options = {})
       : object_handle{detail::region::create(detail::value_spec<raw_value, T>(options))} {

@@ -38,7 +38,8 @@ class waitable {
 namespace detail {
 
 /// Positions of those that are readable or at their end; empty once the time is over.
-/// Throws:  std::invalid_argument if one is no open descriptor.
+///
+/// @throws std::invalid_argument if one is no open descriptor.
 [[nodiscard]] std::vector<std::size_t> wait_for_any(std::span<const waitable> things,
                                                     const deadline& until);
 
@@ -47,10 +48,10 @@ namespace detail {
 /// Waits until at least one of `things` has something to read, or its end, and returns all that
 /// have, in their order.
 ///
-/// Follows: Python's multiprocessing.connection.wait.
-/// Blocks:  until then or for `timeout`: the result is then empty. A negative one is over at once.
-///          Nothing to wait for waits for the whole time.
-/// Throws:  std::invalid_argument if one is no open descriptor; error{closed} for a closed handle.
+/// @follows Python's multiprocessing.connection.wait.
+/// @blocks until then or for `timeout`: the result is then empty. A negative one is over at once.
+///   Nothing to wait for waits for the whole time.
+/// @throws std::invalid_argument if one is no open descriptor; error{closed} for a closed handle.
 template <class Rep, class Period>
 [[nodiscard]] std::vector<waitable> wait_readable(std::span<const waitable> things,
                                                   std::chrono::duration<Rep, Period> timeout) {

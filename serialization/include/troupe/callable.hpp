@@ -21,7 +21,7 @@ namespace troupe {
 
 /// A function with its first arguments bound; made by `partial`.
 ///
-/// Crosses: copied, if the function and what is bound can.
+/// @crosses copied, if the function and what is bound can.
 template <class F, class... Bound>
 class partial_function {
  public:
@@ -169,10 +169,9 @@ consteval bool check_partial() {
 
 /// `f` with its first arguments bound to copies of `bound`.
 ///
-/// Follows: functools.partial. Values are converted to the parameters' types here and now, if `f`
-/// has one
-///          known signature; text that is bound to a view or `const char*` is kept as a string.
-/// Crosses: as a callable and as a value, if `f` and the values can.
+/// @follows functools.partial. Values are converted to the parameters' types here and now, if `f`
+///   has one known signature; text that is bound to a view or `const char*` is kept as a string.
+/// @crosses as a callable and as a value, if `f` and the values can.
 template <class F, class... Args>
 [[nodiscard]] auto partial(F&& f, Args&&... bound) {
   if constexpr (detail::check_partial<std::decay_t<F>, Args...>()) {
@@ -184,13 +183,14 @@ template <class F, class... Args>
 class bound_call;
 
 /// `f(args...)`, encoded at once, to be run somewhere else: for options such as `.initializer`.
-/// Throws:  what encoding the arguments throws.
+///
+/// @throws what encoding the arguments throws.
 template <class F, class... Args>
 [[nodiscard]] bound_call call(F&& f, Args&&... args);
 
 /// A call of some function with its arguments, as plain bytes; empty by default.
 ///
-/// Crosses: copied.
+/// @crosses copied.
 class bound_call {
  public:
   bound_call() = default;
@@ -212,7 +212,8 @@ class bound_call {
   [[nodiscard]] const detail::cargo_list& cargo() const noexcept { return cargo_; }
 
   /// Runs it here and drops its result; does nothing if it is empty.
-  /// Throws:  whatever the function throws; error{unknown_function}.
+  ///
+  /// @throws whatever the function throws; error{unknown_function}.
   void operator()() const;
 
   void save(output_archive& ar) const;
@@ -262,9 +263,9 @@ registration register_name(std::string_view name, any_function function,
 /// Gives `function` a name that means the same in programs of other builds.
 ///
 /// Usage:   `static const auto resize_name = troupe::name("resize", resize);` at namespace scope.
-/// Threads: any.
-/// Throws:  std::logic_error if another function has the name; std::invalid_argument if it is
-/// empty.
+///
+/// @threads any.
+/// @throws std::logic_error if another function has the name; std::invalid_argument if it is empty.
 template <class R, class... Args>
 registration name(std::string_view stable_name, R (*function)(Args...)) {
   return detail::register_name(stable_name, reinterpret_cast<detail::any_function>(function),
@@ -281,7 +282,7 @@ class named_function<R(Args...)> {
   named_function() = default;
   explicit named_function(std::string_view name) : name_(name) {}
 
-  /// Throws:  error{unknown_function} if this process has no function of that name and type.
+  /// @throws error{unknown_function} if this process has no function of that name and type.
   R operator()(Args... args) const {
     const auto function =
         reinterpret_cast<R (*)(Args...)>(detail::find_function(name_, typeid(R(Args...))));

@@ -39,9 +39,8 @@ concept serializable = encodable<T> && decodable<T>;
 
 /// Appends `value` to `sink`.
 ///
-/// Throws:  error{nesting_too_deep}; what the sink throws; what the type's own `save` throws. The
-/// sink
-///          may then hold a part of the value: truncate it.
+/// @throws error{nesting_too_deep}; what the sink throws; what the type's own `save` throws. The
+///   sink may then hold a part of the value: truncate it.
 template <class T>
 void encode(detail::byte_sink& sink, const T& value) {
   if constexpr (detail::blittable<T>) {
@@ -61,9 +60,10 @@ template <class T>
 
 /// The value whose bytes are exactly `bytes`, which are not trusted.
 ///
-/// Units:   allocates at most about twice what was really read, whatever lengths the bytes claim.
-/// Throws:  error{protocol_error} with type, offset and reason; error{nesting_too_deep}; what the
-///          type's own `load` throws.
+/// @throws error{protocol_error} with type, offset and reason; error{nesting_too_deep}; what the
+///   type's own `load` throws.
+/// @note units: allocates at most about twice what was really read, whatever lengths the bytes
+///   claim.
 template <class T>
 [[nodiscard]] T decode(std::span<const std::byte> bytes) {
   static_assert(std::is_same_v<T, std::remove_cvref_t<T>>, "troupe: decode a plain value type");

@@ -233,8 +233,8 @@ struct failure_access;
 
 /// Base of everything this library throws for a reason in the world.
 ///
-/// Threads: any; copies share their text.    Crosses: as a `failure`, and arrives as the same
-/// class.
+/// @threads any; copies share their text.
+/// @crosses as a `failure`, and arrives as the same class.
 class error : public std::runtime_error {
  public:
   error(errc code, task_ran ran, const std::string& text)

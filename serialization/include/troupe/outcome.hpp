@@ -14,7 +14,7 @@ namespace troupe {
 
 /// How one task ended: the bytes of its value, or its failure. Exactly one of them.
 ///
-/// Crosses: copied. The value stays encoded until `get` is called.
+/// @crosses copied. The value stays encoded until `get` is called.
 class outcome {
  public:
   /// The value of a task that returns nothing.
@@ -23,11 +23,11 @@ class outcome {
   explicit outcome(failure why) : state_(std::move(why)) {}
 
   [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
-  /// Throws:  std::bad_variant_access if there is no value.
+  /// @throws std::bad_variant_access if there is no value.
   [[nodiscard]] std::span<const std::byte> bytes() const {
     return std::get<std::vector<std::byte>>(state_);
   }
-  /// Throws:  std::bad_variant_access if there is no failure.
+  /// @throws std::bad_variant_access if there is no failure.
   [[nodiscard]] const failure& why() const { return std::get<failure>(state_); }
 
   /// Decodes the value, or throws what the task threw.

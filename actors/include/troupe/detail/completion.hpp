@@ -13,11 +13,12 @@ namespace troupe::detail {
 
 /// Tells which of some futures end, one by one in the order they do.
 ///
-/// Threads: one at a time.
+/// @threads one at a time.
 class completions {
  public:
   /// Each state is told once, however often it stands in the list.
-  /// Throws:  error{no_state} for a null one.
+  ///
+  /// @throws error{no_state} for a null one.
   explicit completions(std::vector<std::shared_ptr<future_state>> of);
   /// What has not ended by then forgets about this.
   ~completions();

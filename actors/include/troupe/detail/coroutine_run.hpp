@@ -17,7 +17,7 @@ asio::io_context& with_own_numbers(asio::io_context& loop) noexcept;
 
 /// One run of a coroutine task: the side of the worker, for the templates that know its type.
 ///
-/// Threads: the one that runs `executor`, all members.
+/// @threads the one that runs `executor`, all members.
 class coroutine_run {
  public:
   coroutine_run() = default;

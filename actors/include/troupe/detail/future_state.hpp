@@ -54,7 +54,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
     return word_.load(std::memory_order_acquire) >= fulfilled;  // partner: fulfil
   }
   /// False: the deadline passed first.
-  /// Throws:  only without a deadline, and only what the thread's wait_helper throws.
+  ///
+  /// @throws only without a deadline, and only what the thread's wait_helper throws.
   bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const {

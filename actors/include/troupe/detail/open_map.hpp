@@ -26,7 +26,7 @@ class open_map {
 
 /// The open maps of one executor whose ranges still exist.
 ///
-/// Threads: any.
+/// @threads any.
 class open_maps {
  public:
   /// Pulled at once if the executor has ended.

@@ -112,7 +112,7 @@ class puller {
 
 /// A map on its way: pulls its input through a window, hands its results out.
 ///
-/// Threads: one at a time.
+/// @threads one at a time.
 class map_session {
  public:
   struct settings {
@@ -137,8 +137,9 @@ class map_session {
 
   /// The next item's result. Null: the input is used up and every result was handed out. May be
   /// called again after it threw.
-  /// Throws:  what pulling or submitting threw, after the results of all items before that one;
-  ///          timeout_error instead of each result that is not there when the time is over.
+  ///
+  /// @throws what pulling or submitting threw, after the results of all items before that one;
+  ///   timeout_error instead of each result that is not there when the time is over.
   struct item {
     std::span<const std::byte> value;
     const failure* failed = nullptr;

@@ -65,8 +65,9 @@ class pull_iterator {
   explicit pull_iterator(std::shared_ptr<State> state) : state_{std::move(state)} {}
   /// What the range says of its elements: they may be moved out, or throw; going on with ++
   /// afterwards is fine.
-  /// Throws:  after a ++ that threw, the same again; error{no_state} at the end, after the end of
-  ///          the range, and if default-constructed.
+  ///
+  /// @throws after a ++ that threw, the same again; error{no_state} at the end, after the end of
+  ///   the range, and if default-constructed.
   Value operator*() const { return state().take(); }
   pull_iterator& operator++() {
     state().advance();
@@ -108,7 +109,8 @@ class pulled_range {
   ~pulled_range() { finish(); }
 
   /// The next element's iterator: results are not kept, so another call goes on behind the first.
-  /// Throws:  as ++; another call goes on then.
+  ///
+  /// @throws as ++; another call goes on then.
   iterator begin() {
     if (state_ == nullptr) {
       throw_range_moved();

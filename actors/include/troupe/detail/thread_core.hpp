@@ -118,7 +118,8 @@ class thread_job : public future_state {
   /// Before it is submitted.
   void set_count(std::uint32_t count);
   /// Runs an item: calls the function, and stores the value.
-  /// Throws:  what the function threw.
+  ///
+  /// @throws what the function threw.
   virtual void run(std::uint32_t item) = 0;
   /// The function is called when `run`'s executor gets to it. At the end the value is stored, and
   /// then `run` is told that it ended.
@@ -219,7 +220,7 @@ class thread_input {
 
 /// A map on its way: pulls its input through a window, hands its results out.
 ///
-/// Threads: one at a time.
+/// @threads one at a time.
 class thread_map {
  public:
   struct settings {
@@ -248,8 +249,9 @@ class thread_map {
   };
   /// Where the next item's outcome is. Null: the input is used up, all was handed out. May be
   /// called again after it threw.
-  /// Throws:  what pulling or submitting threw, after the results of all items before that one;
-  ///          timeout_error instead of each result that is not there when the time is over.
+  ///
+  /// @throws what pulling or submitting threw, after the results of all items before that one;
+  ///   timeout_error instead of each result that is not there when the time is over.
   const place* next(thread_input& input);
   /// Begins before the first `next`.
   void prefetch(thread_input& input);

@@ -29,8 +29,10 @@ struct crash_report {
 ///
 /// The calling thread gets a stack of its own for that, so that its stack overflows are noted too.
 /// Nothing in the handler waits, and after two seconds SIGALRM ends it. Does nothing in builds with
-/// sanitizers, whose own reports are better. Threads: before the process has others. Crosses: no;
-/// a child that this process forks crashes without a note.
+/// sanitizers, whose own reports are better.
+///
+/// @threads before the process has others.
+/// @crosses no; a child that this process forks crashes without a note.
 void install_crash_handler(std::span<std::byte> record);
 
 /// Loads what the first backtrace of a process needs, so that its children need not.

@@ -24,8 +24,8 @@ inline constexpr object_rules array_rules{.kind = object_kind::array};
 /// it is in the log.
 class data_lock {
  public:
-  /// Throws:  std::system_error{resource_deadlock_would_occur} if the thread has it already;
-  ///          error{connection_lost}.
+  /// @throws std::system_error{resource_deadlock_would_occur} if the thread has it already;
+  ///   error{connection_lost}.
   explicit data_lock(std::shared_ptr<region> object);
   data_lock(data_lock&& other) noexcept;
   data_lock& operator=(data_lock&& other) noexcept {
@@ -84,7 +84,8 @@ enum class atomic_step : std::uint8_t {
 void exchange_far(const region& object, void* before, const void* desired);
 
 /// How many elements: refuses what cannot be one.
-/// Throws:  std::invalid_argument below zero, std::length_error beyond all memory.
+///
+/// @throws std::invalid_argument below zero, std::length_error beyond all memory.
 [[nodiscard]] std::size_t checked_bytes(bool negative, unsigned long long count,
                                         std::size_t element_bytes);
 /// Throws std::out_of_range.

@@ -57,7 +57,7 @@ void take_role(const program& self);
 /// else they left, and leaves. start_method::fork makes children of this process instead. A fork
 /// server that has threads all the same (of static initializers) executes its workers anew.
 ///
-/// Threads: any. Events are called on the reactor's thread.
+/// @threads any. Events are called on the reactor's thread.
 class launcher {
  public:
   struct events {

@@ -36,8 +36,9 @@ namespace troupe::detail {
 class transaction {
  public:
   /// Takes the lock; undoes what a dead holder left half done.
-  /// Throws:  error{resource_exhausted} if too many processes have the object;
-  ///          error{protocol_error} if its memory was damaged.
+  ///
+  /// @throws error{resource_exhausted} if too many processes have the object; error{protocol_error}
+  ///   if its memory was damaged.
   explicit transaction(region& object);
   ~transaction();
   transaction(const transaction&) = delete;

@@ -31,7 +31,8 @@ class object_link {
   /// Hands `message` over for the other side's `receive`: whole, in order, once, or the link is cut
   /// and both sides are told by `end()`. Called by any thread, one at a time. Neither calls back
   /// into the session nor waits for it.
-  /// Throws:  anything, if it was certainly not sent.
+  ///
+  /// @throws anything, if it was certainly not sent.
   virtual void send(std::vector<std::byte> message) = 0;
 };
 
@@ -39,10 +40,11 @@ class object_link {
 ///
 /// To each object it is one more process: it has a line of its own in the ledger. A thread there
 /// that waits or has locks is represented by a thread here, its deputy. What comes is not trusted.
-/// Threads: any.
+///
+/// @threads any.
 class home_session {
  public:
-  /// Throws:  std::system_error if there can be no more threads.
+  /// @throws std::system_error if there can be no more threads.
   explicit home_session(std::unique_ptr<object_link> to_remote);
   ~home_session();
   home_session(const home_session&) = delete;
@@ -53,17 +55,20 @@ class home_session {
 
   /// The link is cut. Does what the death of a process does: its locks are inherited, its permits
   /// and arrivals given back, what it took and did not finish is done, its waiters leave.
-  /// Blocks:  until that is so, a fraction of a second; longer only for a deputy that waits in the
-  ///          transport's `send`. Not for a deputy to call.
+  ///
+  /// @blocks until that is so, a fraction of a second; longer only for a deputy that waits in the
+  ///   transport's `send`. Not for a deputy to call.
   void end() noexcept;
 
   /// Lends the objects to the remote process, and says so in bytes for its `unpack`. They live as
   /// long as it has handles, at most as long as the session.
-  /// Throws:  error{argument_encode_failed} for what works on this machine only;
-  ///          error{connection_lost} after the end; error{resource_exhausted}.
+  ///
+  /// @throws error{argument_encode_failed} for what works on this machine only;
+  ///   error{connection_lost} after the end; error{resource_exhausted}.
   [[nodiscard]] std::vector<std::byte> pack(const cargo_list& cargo);
   /// What the remote process packed: objects that it was lent.
-  /// Throws:  error{protocol_error}.
+  ///
+  /// @throws error{protocol_error}.
   [[nodiscard]] cargo_list unpack(std::span<const std::byte> bytes);
 
  private:
@@ -75,7 +80,7 @@ class far_session;
 
 /// What handles here do with objects at home.
 ///
-/// Threads: any.
+/// @threads any.
 class remote_session {
  public:
   explicit remote_session(std::unique_ptr<object_link> to_home);
@@ -91,10 +96,12 @@ class remote_session {
   void end() noexcept;
 
   /// For objects of that home.
-  /// Throws:  error{argument_encode_failed} for others.
+  ///
+  /// @throws error{argument_encode_failed} for others.
   [[nodiscard]] std::vector<std::byte> pack(const cargo_list& cargo);
   /// What home packed.
-  /// Throws:  error{protocol_error}.
+  ///
+  /// @throws error{protocol_error}.
   [[nodiscard]] cargo_list unpack(std::span<const std::byte> bytes);
 
  private:

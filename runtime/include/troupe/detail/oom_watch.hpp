@@ -13,7 +13,9 @@ namespace troupe::detail {
 /// the control group this process and its workers are in, and of the whole machine.
 ///
 /// Each counted kill explains one death. A kill in the group that hit no worker may be taken for
-/// the next SIGKILL of one; the counters do not name anybody. Threads: one at a time.
+/// the next SIGKILL of one; the counters do not name anybody.
+///
+/// @threads one at a time.
 class oom_watch {
  public:
   /// Of this process's control group, version 1 or 2.

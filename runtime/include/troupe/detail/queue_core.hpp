@@ -66,12 +66,14 @@ enum class queue_answer : std::uint8_t { done, timed_out, closed };
 class queue_core {
  public:
   /// A new queue; while a value is being decoded one that is made at its first use.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   [[nodiscard]] static std::shared_ptr<queue_core> create(queue_spec spec);
   [[nodiscard]] static std::shared_ptr<queue_core> load(input_archive& ar, const queue_spec& spec);
   void save(output_archive& ar);
   /// From the parts that `save` names.
-  /// Throws:  error{protocol_error} if they are not of one queue.
+  ///
+  /// @throws error{protocol_error} if they are not of one queue.
   [[nodiscard]] static std::shared_ptr<queue_core> assemble(
       std::shared_ptr<region> object, const std::shared_ptr<const cargo>& storage,
       const std::shared_ptr<const cargo>& socket, const queue_spec& spec);
@@ -85,7 +87,7 @@ class queue_core {
   queue_answer put(std::span<const queue_item> items, std::size_t& stored, const deadline& until);
   /// Appends at least one and at most `most` items to `to`.
   queue_answer get(std::vector<queue_item>& to, std::size_t most, const deadline& until);
-  /// Throws:  std::logic_error if everything that was taken is done.
+  /// @throws std::logic_error if everything that was taken is done.
   void task_done();
   [[nodiscard]] bool join(const deadline& until);
   void close();
@@ -102,7 +104,8 @@ class queue_core {
     return far_ == nullptr ? cargo_way::descriptors : cargo_way::link;
   }
   /// Is `item` what an order can compare? Others would break a priority_queue for all.
-  /// Throws:  what decoding it throws.
+  ///
+  /// @throws what decoding it throws.
   void check_comparable(const queue_item& item) const;
 
  private:

@@ -18,8 +18,8 @@ namespace troupe::detail {
 
 /// One thread that waits for descriptors, times and posted functions, and calls back.
 ///
-/// Threads: any thread may call any member; callbacks run on the reactor's thread, one at a time,
-/// and must not throw. All signals are blocked there.
+/// @threads any thread may call any member; callbacks run on the reactor's thread, one at a time,
+///   and must not throw. All signals are blocked there.
 class reactor {
  public:
   using time_point = std::chrono::steady_clock::time_point;

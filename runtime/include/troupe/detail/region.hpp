@@ -109,12 +109,13 @@ struct region_spec {
 /// arrives. One that is on another machine has no memory here, and a far end instead: its
 /// operations become messages (object_link.hpp).
 ///
-/// Threads: any.
-/// Crosses: as cargo.
+/// @threads any.
+/// @crosses as cargo.
 class region final : public cargo, public std::enable_shared_from_this<region> {
  public:
   /// A new object, zeros but for what `spec.init` writes.
-  /// Throws:  error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   [[nodiscard]] static std::shared_ptr<region> create(const region_spec& spec);
 
   /// The same for default constructors: while a value is being decoded, whose handles are about to
@@ -123,20 +124,23 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   [[nodiscard]] static std::shared_ptr<region> create_default(const region_spec& spec);
 
   /// The object that arrived; the one that is here already if this process has it.
-  /// Throws:  error{protocol_error} if it is none, or one of another kind or element type;
-  ///          error{resource_exhausted}.
+  ///
+  /// @throws error{protocol_error} if it is none, or one of another kind or element type;
+  ///   error{resource_exhausted}.
   [[nodiscard]] static std::shared_ptr<region> import(const std::shared_ptr<const cargo>& from,
                                                       const object_rules& rules,
                                                       std::uint64_t type_tag = 0);
 
   /// A POSIX shared memory object with a name, mapped by `open_named` too. `name` was checked.
-  /// Throws:  std::system_error{file_exists}, {no_such_file_or_directory}.
+  ///
+  /// @throws std::system_error{file_exists}, {no_such_file_or_directory}.
   [[nodiscard]] static std::shared_ptr<region> create_named(const region_spec& spec);
   [[nodiscard]] static std::shared_ptr<region> open_named(const std::string& name,
                                                           const object_rules& rules);
 
   /// The object that a descriptor is of, whatever its kind; null if it is of something else.
-  /// Throws:  as import.
+  ///
+  /// @throws as import.
   [[nodiscard]] static std::shared_ptr<region> import_any(const std::shared_ptr<const cargo>& from);
 
   /// An object of another machine.
@@ -155,7 +159,8 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   [[nodiscard]] std::uint64_t type_tag() const noexcept { return spec_.type_tag; }
 
   /// Before anything below: maps the memory of a `create_default` that was not used before.
-  /// Throws:  error{not_on_this_machine}.
+  ///
+  /// @throws error{not_on_this_machine}.
   void ensure() {
     if (begin_.load(std::memory_order_acquire) == nullptr) [[unlikely]] {
       make();
@@ -184,7 +189,8 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   }
 
   /// The slot of this process; a forked child takes one of its own at its first call.
-  /// Throws:  error{resource_exhausted} if 240 processes have the object.
+  ///
+  /// @throws error{resource_exhausted} if 240 processes have the object.
   [[nodiscard]] process_slot& own_slot();
 
   /// Gives back what processes held that are dead, and wakes who waits for it. Returns how many

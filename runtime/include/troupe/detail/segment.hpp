@@ -38,7 +38,7 @@ class segment {
 
 /// Segments for reuse: a fresh one costs its pages, a used one nothing.
 ///
-/// Threads: any. Lives at least as long as its segments, which come back by themselves.
+/// @threads any. Lives at least as long as its segments, which come back by themselves.
 class segment_pool : public std::enable_shared_from_this<segment_pool> {
  public:
   explicit segment_pool(std::size_t max_idle_bytes) : max_idle_bytes_{max_idle_bytes} {}

@@ -21,7 +21,9 @@ namespace troupe::detail {
 ///                                     └─ tail
 ///
 /// A worker that writes faster than this process's stderr takes it waits in its write, nobody else
-/// does. Threads: any; no thread of its own, everything is read and written on the reactor's.
+/// does.
+///
+/// @threads any; no thread of its own, everything is read and written on the reactor's.
 class stderr_relay {
  public:
   explicit stderr_relay(reactor& loop) : loop_{loop} {}

@@ -125,7 +125,8 @@ class output_archive final
 ///
 /// Every length is compared with the bytes that are left before anything is allocated for it, class
 /// types nest at most 512 deep, and elements that take no bytes have a budget of 64 Ki per archive.
-/// Throws:  error{protocol_error} or error{nesting_too_deep}, with type, offset and reason.
+///
+/// @throws error{protocol_error} or error{nesting_too_deep}, with type, offset and reason.
 class input_archive final
     : public cereal::InputArchive<input_archive, cereal::AllowEmptyClassElision> {
  public:

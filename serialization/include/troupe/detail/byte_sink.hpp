@@ -64,7 +64,8 @@ class byte_sink {
   virtual ~byte_sink();
 
   /// Sets `data_` and `capacity_` and keeps the first `size_` bytes.
-  /// Throws:  error{payload_too_large} or error{resource_exhausted}; the sink is then unchanged.
+  ///
+  /// @throws error{payload_too_large} or error{resource_exhausted}; the sink is then unchanged.
   virtual void grow(std::size_t min_capacity) = 0;
 
   std::byte* data_ = nullptr;

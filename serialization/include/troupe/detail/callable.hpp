@@ -38,14 +38,16 @@ class erased_task {
 
   /// Calls it with the arguments and appends its result; sets `stage` as it goes.
   /// Views that the function takes point into `arguments`.
-  /// Throws:  whatever the user's code throws; error{protocol_error} for arguments that are none.
+  ///
+  /// @throws whatever the user's code throws; error{protocol_error} for arguments that are none.
   virtual void run(std::span<const std::byte> arguments, byte_sink& result, task_stage& stage) = 0;
 
   /// A call of it makes a coroutine: `begin` lets others run while it waits, `run` does not.
   [[nodiscard]] virtual bool is_coroutine() const noexcept;
   /// Begins such a call; how it ended is told to `run`. This object and what `arguments` points to
   /// outlive the coroutine.
-  /// Throws:  as `run`, until the coroutine is made.
+  ///
+  /// @throws as `run`, until the coroutine is made.
   virtual void begin(std::span<const std::byte> arguments,
                      const std::shared_ptr<coroutine_run>& run, task_stage& stage);
 };
@@ -449,7 +451,8 @@ void encode_task_arguments(byte_sink& sink, const Args&... args) {
 }
 
 /// The callable that `encode_task_callable` wrote, ready to run here.
-/// Throws:  error{unknown_function}; error{protocol_error}; what the callable's own `load` throws.
+///
+/// @throws error{unknown_function}; error{protocol_error}; what the callable's own `load` throws.
 [[nodiscard]] std::unique_ptr<erased_task> decode_task_callable(std::span<const std::byte> bytes);
 
 }  // namespace troupe::detail

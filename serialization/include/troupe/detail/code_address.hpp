@@ -15,16 +15,17 @@ namespace troupe::detail {
 /// Writes the address of code as (module, offset), which holds wherever a module is mapped.
 ///
 /// The main program takes 8 bytes; a shared library also sends its path and build id.
-/// Throws:  error{unknown_function} if `address` is not in an executable segment of a loaded
-/// module.
+///
+/// @throws error{unknown_function} if `address` is not in an executable segment of a loaded module.
 void encode_code_address(output_archive& ar, const void* address);
 
 /// The address here of what `encode_code_address` wrote, or null if that was null.
 ///
 /// A library that is not loaded here is loaded from its path, for good. This runs its initializers,
 /// so bytes may only come from a peer that is trusted with running code, which is what tasks are
-/// for. Throws:  error{unknown_function}: no such library, another build of it, no code at the
-/// offset.
+/// for.
+///
+/// @throws error{unknown_function}: no such library, another build of it, no code at the offset.
 [[nodiscard]] const void* decode_code_address(input_archive& ar, const std::type_info& type);
 
 /// The main program's GNU build id; without one, 20 bytes hashed from its segments.
