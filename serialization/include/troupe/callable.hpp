@@ -21,16 +21,21 @@ namespace troupe {
 
 /// A function with its first arguments bound; made by `partial`.
 ///
-/// @crosses copied, if the function and what is bound can.
+/// @crosses copied, if the function and what is bound can cross.
 template <class F, class... Bound>
 class partial_function {
  public:
+  /// Something to decode into; calling it calls `F{}` with `Bound{}...`.
   partial_function()
     requires(std::is_default_constructible_v<F> && (... && std::is_default_constructible_v<Bound>))
   = default;
+  /// Binds the values as they are; `partial` converts them to the parameters' types first.
   explicit partial_function(F f, std::tuple<Bound...> bound)
       : f_(std::move(f)), bound_(std::move(bound)) {}
 
+  /// Calls the function with what is bound, then `args`.
+  ///
+  /// @throws what the function throws.
   template <class... Args>
   decltype(auto) operator()(Args&&... args) const
     requires(std::is_invocable_v<const F&, const Bound&..., Args...>)
@@ -42,12 +47,15 @@ class partial_function {
         bound_);
   }
 
+  /// @{
+  /// How the codec writes and reads it.
   void save(output_archive& ar) const {
     detail::save_callable(ar, f_);
     std::apply([&](const auto&... bound) { (ar(bound), ...); }, bound_);
   }
   void load(input_archive& ar) { *this = load_whole(ar); }
-  /// For functions that have no default constructor to load into.
+  /// @}
+  /// Reads one whose function has no default constructor, so that there is nothing to load into.
   [[nodiscard]] static partial_function load_whole(input_archive& ar) {
     F f = detail::load_callable<F>(ar);
     return partial_function{std::move(f), std::tuple<Bound...>{load_bound<Bound>(ar)...}};
@@ -169,9 +177,13 @@ consteval bool check_partial() {
 
 /// `f` with its first arguments bound to copies of `bound`.
 ///
-/// @follows functools.partial. Values are converted to the parameters' types here and now, if `f`
-///   has one known signature; text that is bound to a view or `const char*` is kept as a string.
-/// @crosses as a callable and as a value, if `f` and the values can.
+/// If `f` has one known signature, the values are converted to its parameters' types by this call;
+/// text that is bound to a view or to `const char*` is kept as a string. More values than `f` has
+/// parameters, and values that do not convert, are compile errors.
+///
+/// @follows functools.partial.
+/// @crosses as a callable and as a value, if `f` and the values can cross.
+/// @throws std::invalid_argument for text that is a null pointer; what copying a value throws.
 template <class F, class... Args>
 [[nodiscard]] auto partial(F&& f, Args&&... bound) {
   if constexpr (detail::check_partial<std::decay_t<F>, Args...>()) {
@@ -182,7 +194,7 @@ template <class F, class... Args>
 
 class bound_call;
 
-/// `f(args...)`, encoded at once, to be run somewhere else: for options such as `.initializer`.
+/// `f(args...)`, encoded at once, to be run in another process: for options such as `.initializer`.
 ///
 /// @throws what encoding the arguments throws.
 template <class F, class... Args>
@@ -190,34 +202,42 @@ template <class F, class... Args>
 
 /// A call of some function with its arguments, as plain bytes; empty by default.
 ///
-/// @crosses copied.
+/// @crosses copied; shared objects among the arguments travel along.
 class bound_call {
  public:
+  /// A call of nothing.
   bound_call() = default;
-  /// Anything that can be called without arguments and can cross.
+  /// A call of `f`, which can be called without arguments and can cross.
+  ///
+  /// @throws what encoding `f` throws.
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, bound_call> &&
              std::is_invocable_v<std::decay_t<F>&>)
   // NOLINTNEXTLINE(google-explicit-constructor): so that `.initializer = load_model` works
   bound_call(F&& f) : bound_call(call(std::forward<F>(f))) {}
 
+  /// True: there is something to call.
   [[nodiscard]] explicit operator bool() const noexcept { return !callable_.empty(); }
+  /// The same bytes, and the same shared objects.
   bool operator==(const bound_call&) const = default;
 
-  /// For decode_task_callable.
+  /// The encoded function, for `detail::decode_task_callable`.
   [[nodiscard]] std::span<const std::byte> callable() const noexcept { return callable_; }
-  /// For erased_task::run.
+  /// The encoded arguments, for `detail::erased_task::run`.
   [[nodiscard]] std::span<const std::byte> arguments() const noexcept { return arguments_; }
-  /// What both refer to.
+  /// The shared objects that the function and the arguments refer to.
   [[nodiscard]] const detail::cargo_list& cargo() const noexcept { return cargo_; }
 
-  /// Runs it here and drops its result; does nothing if it is empty.
+  /// Runs it in this process and drops its result; does nothing if it is empty.
   ///
-  /// @throws whatever the function throws; error{unknown_function}.
+  /// @throws what the function throws; error{unknown_function}; what decoding throws.
   void operator()() const;
 
+  /// @{
+  /// How the codec writes and reads it.
   void save(output_archive& ar) const;
   void load(input_archive& ar);
+  /// @}
 
  private:
   template <class F, class... Args>
@@ -246,7 +266,9 @@ bound_call call(F&& f, Args&&... args) {
 /// Proof that a name was registered; carries nothing else.
 class registration {
  public:
+  /// Made by `troupe::name`.
   explicit registration(std::string_view name) : name_(name) {}
+  /// The name that was registered.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
  private:
@@ -262,35 +284,47 @@ registration register_name(std::string_view name, any_function function,
 
 /// Gives `function` a name that means the same in programs of other builds.
 ///
-/// Usage:   `static const auto resize_name = troupe::name("resize", resize);` at namespace scope.
+/// Written at namespace scope: `static const auto resize_name = troupe::name("resize", resize);`
 ///
 /// @threads any.
-/// @throws std::logic_error if another function has the name; std::invalid_argument if it is empty.
+/// @throws std::logic_error if another function has the name; std::invalid_argument for an empty
+///   name or a null function.
 template <class R, class... Args>
 registration name(std::string_view stable_name, R (*function)(Args...)) {
   return detail::register_name(stable_name, reinterpret_cast<detail::any_function>(function),
                                typeid(R(Args...)));
 }
 
-/// A function that is looked up by its name in the process where it is called.
+/// A function that is looked up by its name in the process where it is called; made by `named`.
+///
+/// @crosses copied, as its name.
 template <class Signature>
 class named_function;
 
+/// The only form there is: for a function type.
 template <class R, class... Args>
 class named_function<R(Args...)> {
  public:
+  /// Something to decode into; calling it throws error{unknown_function}.
   named_function() = default;
+  /// The function that will be registered as `name` where it is called; it need not be here.
   explicit named_function(std::string_view name) : name_(name) {}
 
-  /// @throws error{unknown_function} if this process has no function of that name and type.
+  /// Looks the function up and calls it.
+  ///
+  /// @throws error{unknown_function} if this process has no function of that name and type; what
+  ///   the function throws.
   R operator()(Args... args) const {
     const auto function =
         reinterpret_cast<R (*)(Args...)>(detail::find_function(name_, typeid(R(Args...))));
     return function(std::forward<Args>(args)...);
   }
+  /// The name it is looked up by.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// The same name.
   bool operator==(const named_function&) const = default;
 
+  /// How the codec writes and reads it.
   template <class Archive>
   void serialize(Archive& ar) {
     ar(name_);
@@ -300,7 +334,8 @@ class named_function<R(Args...)> {
   std::string name_;
 };
 
-/// `named<int(int)>("square")`: only the name crosses, so the peer may be another build.
+/// The function that is registered as `stable_name` where it will be called: `named<int(int)>
+/// ("square")`. Only the name crosses, so the other process may be of another build.
 template <class Signature>
 [[nodiscard]] named_function<Signature> named(std::string_view stable_name) {
   return named_function<Signature>{stable_name};

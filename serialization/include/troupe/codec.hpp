@@ -12,34 +12,35 @@
 #include <utility>
 #include <vector>
 
-/// Turns one value into bytes and back.
-///
-/// What crosses: arithmetic types, enums, `std::byte`, C arrays; string, vector, array, deque,
-/// list, forward_list, set and map in all their forms, pair, tuple, optional, variant, unique_ptr,
-/// shared_ptr, weak_ptr, chrono durations and time points, complex, bitset; functions and member
-/// functions; empty classes; and every class with a cereal `serialize`, `save`/`load` or
-/// `save_minimal`/`load_minimal`. Include `<cereal/types/NAME.hpp>` for valarray, queue, stack,
-/// atomic and polymorphic pointers (memory.hpp, polymorphic.hpp), and `troupe/filesystem.hpp` for
-/// paths: they cost compile time that most files need not pay.
-///
-/// An enum is checked when decoding if `bool is_valid(E)` is found by argument-dependent lookup.
+/// C++ functions in worker processes, and the objects that processes share.
 namespace troupe {
 
-/// Can a `T` be written, all the way down through the standard's containers?
+/// A `T` can be written, all the way down through the standard's containers.
 template <class T>
 concept encodable = std::is_void_v<detail::cannot_encode<T>>;
 
-/// Can a `T` be read? It must also be default-constructible, and so must its elements.
+/// A `T` can be read. It must also be default-constructible, and so must its elements.
 template <class T>
 concept decodable = detail::is_decodable<T>;
 
-/// Can a `T` cross to another process?
+/// A `T` can cross to another process: it can be written here and read there.
+///
+/// What crosses: arithmetic types, enums, `std::byte`, C arrays; string, vector, array, deque,
+/// list, forward_list, set and map in all their forms, pair, tuple, optional, variant,
+/// unique_ptr, shared_ptr, weak_ptr, chrono durations and time points, complex, bitset;
+/// functions and member functions; empty classes; and every class with a cereal `serialize`,
+/// `save`/`load` or `save_minimal`/`load_minimal`. Include `<cereal/types/NAME.hpp>` for
+/// valarray, queue, stack, atomic and polymorphic pointers (memory.hpp, polymorphic.hpp), and
+/// `troupe/filesystem.hpp` for paths: they cost compile time that most files need not pay.
+///
+/// An enum is checked when decoding if `bool is_valid(E)` is found by argument-dependent lookup.
 template <class T>
 concept serializable = encodable<T> && decodable<T>;
 
-/// Appends `value` to `sink`.
+/// Appends the bytes of `value` to `sink`.
 ///
-/// @throws error{nesting_too_deep}; what the sink throws; what the type's own `save` throws. The
+/// @throws error{nesting_too_deep}; error{argument_encode_failed} for handles of shared objects,
+///   which plain bytes cannot carry; what the sink throws; what the type's own `save` throws. The
 ///   sink may then hold a part of the value: truncate it.
 template <class T>
 void encode(detail::byte_sink& sink, const T& value) {
@@ -51,6 +52,8 @@ void encode(detail::byte_sink& sink, const T& value) {
 }
 
 /// The bytes of `value`.
+///
+/// @throws as the other `encode`.
 template <class T>
 [[nodiscard]] std::vector<std::byte> encode(const T& value) {
   detail::byte_buffer buffer;
@@ -60,10 +63,10 @@ template <class T>
 
 /// The value whose bytes are exactly `bytes`, which are not trusted.
 ///
+/// Allocates at most about twice as much as was really read, whatever lengths the bytes claim.
+///
 /// @throws error{protocol_error} with type, offset and reason; error{nesting_too_deep}; what the
 ///   type's own `load` throws.
-/// @note units: allocates at most about twice what was really read, whatever lengths the bytes
-///   claim.
 template <class T>
 [[nodiscard]] T decode(std::span<const std::byte> bytes) {
   static_assert(std::is_same_v<T, std::remove_cvref_t<T>>, "troupe: decode a plain value type");

@@ -8,8 +8,9 @@
 
 namespace troupe {
 
-/// Include this where a `std::filesystem::path` crosses; it is apart because <filesystem> is slow
-/// to compile and few tasks need it.
+/// @{
+/// How a `std::filesystem::path` crosses, where this header is included. It is a header of its own
+/// because the standard's header is slow to compile and few tasks need it.
 inline void save(output_archive& ar, const std::filesystem::path& path) {
   ar(path.native());
 }
@@ -18,5 +19,6 @@ inline void load(input_archive& ar, std::filesystem::path& path) {
   ar(text);
   path = std::move(text);
 }
+/// @}
 
 }  // namespace troupe

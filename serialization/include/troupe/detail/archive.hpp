@@ -19,7 +19,7 @@
 
 namespace cereal::memory_detail {
 template <class T>
-struct PtrWrapper;  // of <cereal/types/memory.hpp>, which is too heavy to include for everybody
+struct PtrWrapper;  // of <cereal/types/memory.hpp>, which is too heavy to include everywhere
 template <class Archive, class T>
 struct LoadAndConstructLoadWrapper;
 }  // namespace cereal::memory_detail
@@ -41,7 +41,7 @@ inline constexpr bool is_blittable<std::complex<T>> = is_blittable<T>;
 template <class T>
 concept blittable = is_blittable<T>;
 
-/// What cereal wraps around values on their way to an archive; not types of anybody's data.
+/// What cereal wraps around values on their way to an archive; no types of users' data.
 template <class T>
 inline constexpr bool is_wrapper = false;
 template <class T>
@@ -223,7 +223,9 @@ class input_archive final
   /// Runs `load`; an exception of cereal's own becomes a protocol_error like every other.
   void guarded(void (*load)(input_archive&, void*), void* to, const std::type_info& type);
 
-  /// Throws unless every byte was read.
+  /// Call it at the end: bytes that are left over are an error.
+  ///
+  /// @throws error{protocol_error} unless every byte was read.
   void finish(const std::type_info& type) const {
     if (at_ != end_) [[unlikely]] {
       fail_trailing(type);

@@ -10,7 +10,7 @@ namespace troupe::detail {
 
 /// Told of fresh memory that is about to be filled by one large copy; the layer that knows the
 /// operating system may prepare it (a page fault for every 4 KiB costs more than the copy). Null:
-/// nobody cares.
+/// nothing is prepared.
 inline std::atomic<void (*)(void* begin, std::size_t bytes)> large_fill_hook{nullptr};
 
 inline void about_to_fill(void* begin, std::size_t bytes) {
@@ -24,7 +24,7 @@ inline void about_to_fill(void* begin, std::size_t bytes) {
 
 /// One contiguous growing run of bytes; the subclass decides where the memory lives.
 ///
-/// Bytes are never zero-initialised: whoever calls `extend` writes all of what it got.
+/// Bytes are never zero-initialised: the caller of `extend` writes all of what it got.
 class byte_sink {
  public:
   byte_sink(const byte_sink&) = delete;
@@ -36,6 +36,9 @@ class byte_sink {
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
+  /// Adds a copy of `count` bytes.
+  ///
+  /// @throws as `grow`.
   void append(const void* from, std::size_t count) {
     if (count != 0) {
       std::memcpy(extend(count), from, count);
@@ -43,6 +46,8 @@ class byte_sink {
   }
 
   /// Makes room for `count` more bytes and returns where they begin.
+  ///
+  /// @throws as `grow`.
   [[nodiscard]] std::byte* extend(std::size_t count) {
     if (count > capacity_ - size_) [[unlikely]] {
       make_room(count);

@@ -25,7 +25,7 @@ namespace troupe::detail {
 /// What a task was doing when it threw.
 enum class task_stage : std::uint8_t { decode_callable, decode_arguments, run, encode_result };
 
-/// One run of a task that is a coroutine, as whoever runs it sees it; see troupe/task.hpp.
+/// One run of a task that is a coroutine, as the worker sees it; see troupe/task.hpp.
 class coroutine_run;
 
 /// A callable of some type, ready to be run any number of times in this process.
@@ -36,16 +36,16 @@ class erased_task {
   erased_task& operator=(const erased_task&) = delete;
   virtual ~erased_task();
 
-  /// Calls it with the arguments and appends its result; sets `stage` as it goes.
-  /// Views that the function takes point into `arguments`.
+  /// Calls it with the arguments and appends its result; sets `stage` as it goes. Views that the
+  /// function takes point into `arguments`.
   ///
-  /// @throws whatever the user's code throws; error{protocol_error} for arguments that are none.
+  /// @throws what the user's code throws; error{protocol_error} for arguments that are none.
   virtual void run(std::span<const std::byte> arguments, byte_sink& result, task_stage& stage) = 0;
 
-  /// A call of it makes a coroutine: `begin` lets others run while it waits, `run` does not.
+  /// True: a call of it makes a coroutine; `begin` lets others run while it waits, `run` does not.
   [[nodiscard]] virtual bool is_coroutine() const noexcept;
-  /// Begins such a call; how it ended is told to `run`. This object and what `arguments` points to
-  /// outlive the coroutine.
+  /// Begins a call of a coroutine, and tells `run` how it ended. This object and what `arguments`
+  /// points to outlive the coroutine.
   ///
   /// @throws as `run`, until the coroutine is made.
   virtual void begin(std::span<const std::byte> arguments,
@@ -108,7 +108,8 @@ using kept_result = std::conditional_t<is_text_pointer<std::decay_t<R>> ||
                                            std::is_same_v<std::decay_t<R>, std::string_view>,
                                        std::string, std::decay_t<R>>;
 
-/// Specialised by troupe/task.hpp for the type of its coroutines, so that nobody else needs Asio:
+/// Specialised by troupe/task.hpp for the type of its coroutines, so that no other header needs
+/// Asio:
 ///   result                  what the coroutine returns at its end
 ///   run(make)               runs the coroutine that `make()` makes to its end, returns its result
 ///   begin(run, make, keep)  begins it; `keep(result, sink)` encodes what it returns

@@ -8,11 +8,11 @@
 #include <vector>
 
 // What an encoded value has beside its bytes: kernel objects, each known by a descriptor. The bytes
-// name them by id; whoever moves the bytes to another process moves the descriptors along
-// (SCM_RIGHTS), and offers them there to whoever decodes.
+// name them by id; the transport that moves the bytes to another process moves the descriptors
+// along (SCM_RIGHTS), and offers them there to the code that decodes.
 namespace troupe::detail {
 
-/// A kernel object that a value refers to, alive as long as somebody has this.
+/// A kernel object that a value refers to, alive as long as there is a pointer to this.
 class cargo {
  public:
   explicit cargo(std::uint64_t id) noexcept : id_{id} {}
@@ -31,7 +31,7 @@ class cargo {
 
 using cargo_list = std::vector<std::shared_ptr<const cargo>>;
 
-/// An id that nobody else has: 64 random bits, never 0.
+/// An id that no other object has: 64 random bits, never 0.
 [[nodiscard]] std::uint64_t new_cargo_id();
 
 /// How cargo gets to where its bytes go.
@@ -69,12 +69,14 @@ class cargo_unloading {
 [[nodiscard]] bool cargo_is_unloading() noexcept;
 
 /// Writes the id, and adds `what` to the list of the thread's `cargo_loading`.
-/// Throws error{argument_encode_failed} if there is none: plain bytes cannot carry it; and for an
-/// object of another machine if the bytes stay on this one.
+///
+/// @throws error{argument_encode_failed} if there is none, because plain bytes cannot carry it; and
+///   for an object of another machine if the bytes stay on this one.
 void save_cargo(output_archive& ar, std::shared_ptr<const cargo> what);
 
-/// What was saved.
-/// Throws error{protocol_error} if it did not come with these bytes.
+/// What was saved, found in the list of the thread's `cargo_unloading`.
+///
+/// @throws error{protocol_error} if it did not come with these bytes.
 [[nodiscard]] std::shared_ptr<const cargo> load_cargo(input_archive& ar);
 
 }  // namespace troupe::detail

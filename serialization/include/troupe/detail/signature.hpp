@@ -206,7 +206,7 @@ using wire_of = typename argument<Received>::wire;
 template <class Received>
 using passed_as = decltype(std::declval<argument<Received>&>().pass());
 
-/// Can the caller make the wire type of what it was given, by an implicit conversion?
+/// True: what the caller gives converts implicitly to the type it is written as.
 template <class Wire, class Arg>
 inline constexpr bool can_make =
     std::is_same_v<Wire, std::decay_t<Arg>> ||
@@ -215,7 +215,9 @@ inline constexpr bool can_make =
      std::is_convertible_v<const std::remove_reference_t<Arg>&, std::string_view>);
 
 void write_text(output_archive& ar, std::string_view text);
-/// Throws std::invalid_argument for a null pointer.
+/// The text itself.
+///
+/// @throws std::invalid_argument for a null pointer.
 [[nodiscard]] std::string_view checked_text(const char* text);
 
 /// Writes one argument, without a copy where it is of the wire type already.
