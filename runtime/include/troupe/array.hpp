@@ -34,12 +34,16 @@ class array_handle : public object_handle {
   static_assert(must_be_shareable<T>::value);
 
  public:
+  /// The type of an element.
   using value_type = T;
 
-  /// Elements; never changes.
+  /// The number of elements; never changes.
   [[nodiscard]] std::size_t size() const { return either().payload_bytes() / sizeof(T); }
+  /// There are no elements.
   [[nodiscard]] bool empty() const { return size() == 0; }
 
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar) {
     load_handle(ar, array_rules, tag());
@@ -47,6 +51,7 @@ class array_handle : public object_handle {
       ar.fail("its size is no whole number of elements", typeid(Handle));
     }
   }
+  /// @}
 
  protected:
   static std::uint64_t tag() {
@@ -104,34 +109,47 @@ class array_handle : public object_handle {
 
 /// An array of a fixed size, of a trivially copyable type, that processes share, with a lock.
 ///
-/// Copies of it are the same array.
+/// Copies of it are the same array; what holds for every handle is told at object_kind.
 ///
 /// @follows Python's Array.
-/// @returns from a size, all zeros; from a list or a range, its elements.
-/// @crosses the same array at both ends. A holder dies: the next guard gets the lock and says so by
-///   `inherited()`.
+/// @threads any.
+/// @crosses the same array at both ends.
+/// @worker_dies with the lock: the next guard gets it, and its `inherited()` is true until
+///   `recovered()` is called.
 template <class T>
 class array : public detail::array_handle<array<T>, T> {
   using base = detail::array_handle<array<T>, T>;
 
  public:
+  /// It has one, unlike raw_array.
   static constexpr bool has_lock = true;
 
-  /// The lock, and through it the elements: a contiguous range.
+  /// The lock, and through it the elements: a contiguous range. The lock is released when the guard
+  /// is destroyed, which is the business of the thread that made it.
   class [[nodiscard]] guard : public detail::data_lock {
    public:
+    /// The type of an element.
     using value_type = T;
+    /// @{
+    /// The elements, valid as long as the guard.
     [[nodiscard]] T* begin() const noexcept { return elements_.data(); }
     [[nodiscard]] T* end() const noexcept { return elements_.data() + elements_.size(); }
     [[nodiscard]] T* data() const noexcept { return elements_.data(); }
+    /// @}
+    /// The number of elements.
     [[nodiscard]] std::size_t size() const noexcept { return elements_.size(); }
+    /// There are no elements.
     [[nodiscard]] bool empty() const noexcept { return elements_.empty(); }
+    /// An element; `index` is not checked.
     [[nodiscard]] T& operator[](std::size_t index) const noexcept { return elements_[index]; }
+    /// An element.
+    ///
     /// @throws std::out_of_range.
     [[nodiscard]] T& at(std::size_t index) const {
       detail::check_index(index, elements_.size());
       return elements_[index];
     }
+    /// All elements.
     [[nodiscard]] std::span<T> span() const noexcept { return elements_; }
 
    private:
@@ -143,22 +161,33 @@ class array : public detail::array_handle<array<T>, T> {
   };
 
   /// An empty array: something to assign to, or to decode into.
+  ///
+  /// @throws error{resource_exhausted}.
   array() = default;
   /// `count` elements, all bits zero.
   ///
-  /// @throws std::invalid_argument if it is negative; std::length_error; error{resource_exhausted}.
+  /// @throws std::invalid_argument if it is negative; std::length_error if it is larger than any
+  ///   memory; error{resource_exhausted}.
   template <detail::element_count N>
   explicit array(N count, const object_options& options = {})
       : base{base::bytes_of(count), options} {}
+  /// As many elements as the list has, copies of them.
+  ///
+  /// @throws error{resource_exhausted}.
   array(std::initializer_list<T> elements, const object_options& options = {})
       : base{base::bytes_of(elements.size()), options} {
     base::fill(elements);
   }
+  /// As many elements as the range has, copies of them.
+  ///
+  /// @throws error{resource_exhausted}; what reading the range throws.
   template <detail::elements_for<T> Range>
     requires(!std::same_as<std::remove_cvref_t<Range>, array>)
   explicit array(Range&& elements, const object_options& options = {})
       : array{base::sized(std::forward<Range>(elements)), options, 0} {}
 
+  /// Takes the lock, for as long as the guard lives.
+  ///
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
@@ -166,12 +195,14 @@ class array : public detail::array_handle<array<T>, T> {
     return guard{this->object_};
   }
 
-  /// Without the lock, for elements that nobody else uses at the moment: else take it, and use the
-  /// guard's.
+  /// An element without the lock: for one that no other thread or process uses at the moment.
+  /// Otherwise take the lock, and use the guard's. `index` is not checked.
   ///
   /// @throws error{not_on_this_machine} if the array is on another one: use the guard's.
   [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
-  /// The same; throws std::out_of_range.
+  /// As operator[], and checks the index.
+  ///
+  /// @throws std::out_of_range; error{not_on_this_machine}.
   [[nodiscard]] T& at(std::size_t index) const {
     const std::span<T> all = base::elements();
     detail::check_index(index, all.size());
@@ -179,6 +210,9 @@ class array : public detail::array_handle<array<T>, T> {
   }
 
   /// A copy of all elements, under the lock.
+  ///
+  /// @blocks until the lock is the caller's.
+  /// @throws as lock.
   [[nodiscard]] std::vector<T> to_vector() const {
     static_cast<void>(this->either());
     const guard held{this->object_};
@@ -186,7 +220,8 @@ class array : public detail::array_handle<array<T>, T> {
   }
   /// Overwrites all elements, under the lock.
   ///
-  /// @throws std::length_error unless there are as many, and nothing is changed.
+  /// @blocks until the lock is the caller's.
+  /// @throws std::length_error unless there are as many, and nothing is changed; as lock.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
     static_cast<void>(this->either());
@@ -194,6 +229,7 @@ class array : public detail::array_handle<array<T>, T> {
     base::copy_in(held.span(), std::forward<Range>(elements));
   }
 
+  /// The same array, not the same elements.
   [[nodiscard]] bool operator==(const array& other) const noexcept { return this->same(other); }
 
  private:
@@ -204,57 +240,81 @@ class array : public detail::array_handle<array<T>, T> {
   }
 };
 
+/// `array{range}` has elements of the range's type.
 template <std::ranges::input_range Range>
 explicit array(Range&&) -> array<std::ranges::range_value_t<Range>>;
 
-/// An array that processes share, without a lock: whoever writes an element sees to it that nobody
-/// else uses it meanwhile. A contiguous range, converts to std::span.
+/// An array that processes share, without a lock: a program that writes an element sees to it that
+/// no other thread or process uses that meanwhile. A contiguous range, converts to std::span.
 ///
-/// Copies of it are the same array.
+/// Copies of it are the same array; what holds for every handle is told at object_kind.
 ///
 /// @follows Python's RawArray.
-/// @crosses the same array at both ends.
+/// @crosses the same array at both ends; not to another machine.
+/// @worker_dies what it has written stays, whole or in part.
+/// @throws error{not_on_this_machine} from every member that reaches elements, for an array of
+///   another machine.
 template <class T>
 class raw_array : public detail::array_handle<raw_array<T>, T> {
   using base = detail::array_handle<raw_array<T>, T>;
 
  public:
+  /// It has none, unlike array.
   static constexpr bool has_lock = false;
   /// An empty array: something to assign to, or to decode into.
+  ///
+  /// @throws error{resource_exhausted}.
   raw_array() = default;
   /// `count` elements, all bits zero.
   ///
-  /// @throws std::invalid_argument if it is negative; std::length_error; error{resource_exhausted}.
+  /// @throws std::invalid_argument if it is negative; std::length_error if it is larger than any
+  ///   memory; error{resource_exhausted}.
   template <detail::element_count N>
   explicit raw_array(N count, const object_options& options = {})
       : base{base::bytes_of(count), options} {}
+  /// As many elements as the list has, copies of them.
+  ///
+  /// @throws error{resource_exhausted}.
   raw_array(std::initializer_list<T> elements, const object_options& options = {})
       : base{base::bytes_of(elements.size()), options} {
     base::fill(elements);
   }
+  /// As many elements as the range has, copies of them.
+  ///
+  /// @throws error{resource_exhausted}; what reading the range throws.
   template <detail::elements_for<T> Range>
     requires(!std::same_as<std::remove_cvref_t<Range>, raw_array>)
   explicit raw_array(Range&& elements, const object_options& options = {})
       : raw_array{base::sized(std::forward<Range>(elements)), options, 0} {}
 
+  /// @{
+  /// The elements, valid as long as there is a handle in this process.
   [[nodiscard]] T* begin() const { return base::elements().data(); }
   [[nodiscard]] T* end() const { return begin() + base::size(); }
   [[nodiscard]] T* data() const { return begin(); }
   [[nodiscard]] std::span<T> span() const { return base::elements(); }
+  /// @}
+  /// An element; `index` is not checked.
   [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
+  /// An element.
+  ///
   /// @throws std::out_of_range.
   [[nodiscard]] T& at(std::size_t index) const {
     const std::span<T> all = base::elements();
     detail::check_index(index, all.size());
     return all[index];
   }
+  /// A copy of all elements.
   [[nodiscard]] std::vector<T> to_vector() const { return std::vector<T>(begin(), end()); }
+  /// Overwrites all elements.
+  ///
   /// @throws std::length_error unless there are as many, and nothing is changed.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
     base::copy_in(base::elements(), std::forward<Range>(elements));
   }
 
+  /// The same array, not the same elements.
   [[nodiscard]] bool operator==(const raw_array& other) const noexcept { return this->same(other); }
 
  private:

@@ -13,52 +13,67 @@ namespace troupe {
 
 /// Lets a number of threads of any processes wait for each other, again and again.
 ///
-/// Copies of it are the same barrier.
+/// Copies of it are the same barrier; what holds for every handle is told at object_kind.
 ///
-/// @follows Python's Barrier: a wait that ends before all have come breaks it for everybody, until
-///   `reset()`. Unlike std::barrier it has a timeout and tells everybody apart.
-/// @crosses the same barrier at both ends, with its action. A waiting process dies: its arrival is
-///   withdrawn, the others wait for somebody else instead. A process dies in the action: the
-///   barrier is broken, as nobody knows what the action did.
+/// @follows Python's Barrier: a wait that ends before all parties have come breaks it for all of
+///   them, until `reset()`. Unlike std::barrier it has a timeout and gives each party a number.
+/// @threads any; each thread that waits is one party.
+/// @crosses the same barrier at both ends, with its action.
+/// @worker_dies while it waits: its arrival is withdrawn, and the others wait for another party
+///   instead. In the action: the barrier is broken, because it is not known what the action did.
 class barrier : public detail::object_handle {
  public:
   /// For one party: something to assign to, or to decode into.
+  ///
+  /// @throws error{resource_exhausted}.
   barrier();
-  /// The action, if there is one, is called once for each time all have come, before anybody goes
-  /// on, in the thread that came last. If it throws, the barrier breaks, and that thread gets the
-  /// exception.
+  /// For `parties` threads at a time. The action, if there is one, is called once for each time all
+  /// have come, before any of them goes on, in the thread that came last. If it throws, the barrier
+  /// breaks, and that thread gets the exception.
   ///
   /// @throws std::invalid_argument unless `parties` is positive; error{resource_exhausted}.
   explicit barrier(std::ptrdiff_t parties, bound_call action = {},
                    const object_options& options = {});
 
-  /// @blocks until all parties have come. Returns a number from 0 to `parties() - 1`, another one
-  ///   for each of them.
+  /// Comes to the barrier and waits for the others.
+  ///
+  /// @returns a number from 0 to `parties() - 1`, another one for each of them.
+  /// @blocks until all parties have come, and the action is done.
   /// @throws broken_barrier; what the action throws.
   std::size_t arrive_and_wait() { return arrive(std::nullopt); }
-  /// @blocks for at most `timeout`; then it breaks the barrier and throws broken_barrier. Zero or
-  ///   less: unless all the others are there already.
+  /// As arrive_and_wait, for a limited time: a timeout breaks the barrier for all parties.
+  ///
+  /// @returns as arrive_and_wait.
+  /// @blocks for at most `timeout`; once all have come, until the action is done. Zero or less: not
+  ///   unless this is the last party.
+  /// @throws broken_barrier, also when the time is over; what the action throws.
   template <class Rep, class Period>
   std::size_t arrive_and_wait_for(const std::chrono::duration<Rep, Period>& timeout) {
     return arrive(detail::deadline_after(timeout));
   }
 
-  /// Breaks it: those who wait, and those who come, get broken_barrier until `reset()`.
+  /// Breaks it: threads that wait, and those that come, get broken_barrier until `reset()`.
   void abort();
-  /// As new; who waits gets broken_barrier.
+  /// Makes it as new; threads that wait get broken_barrier.
   void reset();
 
+  /// How many threads wait for each other; never changes.
   [[nodiscard]] std::size_t parties() const;
-  /// How many have come and wait, a moment ago.
+  /// How many had come and were waiting, a moment ago.
   [[nodiscard]] std::size_t waiting() const;
+  /// It is broken, and throws until `reset()`.
   [[nodiscard]] bool broken() const;
 
+  /// The same barrier.
   [[nodiscard]] bool operator==(const barrier& other) const noexcept { return same(other); }
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const {
     save_handle(ar);
     ar(action_);
   }
   void load(input_archive& ar);
+  /// @}
 
  private:
   std::size_t arrive(const detail::deadline& until);

@@ -32,7 +32,9 @@ struct message {
   cargo_list cargo;
 };
 
-/// Throws error{argument_decode_failed} with the type, the size and the reason.
+/// Says that a message is no value of `type`.
+///
+/// @throws error{argument_decode_failed} with the type, the size and the reason.
 [[noreturn]] void fail_to_decode(const std::type_info& type, std::size_t bytes, const error& why);
 
 struct connection_access;
@@ -42,12 +44,14 @@ struct connection_access;
 /// The longest message that crosses unless another limit is asked for.
 inline constexpr std::uint64_t default_max_message_bytes = std::uint64_t{1} << 30;
 
-/// A message was longer than the room for it. It is not lost: here it is.
+/// A message was longer than the room for it. It is not lost: the error has it.
 class buffer_too_short : public error {
  public:
+  /// With errc::buffer_too_short.
   buffer_too_short(const std::string& text, std::vector<std::byte> message);
   ~buffer_too_short() override;
 
+  /// The message, whole.
   [[nodiscard]] const std::vector<std::byte>& message() const noexcept { return *message_; }
 
  private:
@@ -63,11 +67,12 @@ class buffer_too_short : public error {
 ///   Different processes must not use the same end for the same direction at once: their messages
 ///   would mix, as nothing locks between processes. A process that only polls takes nothing away.
 /// @crosses as itself, also through another connection (not over TCP). Copies in one process are
-///   the same end; what arrives elsewhere is another owner of it, and the other side sees the end
-///   of the stream when all owners closed it. So close yours after it was sent.
+///   the same end; what arrives in another process is another owner of it, and the other side sees
+///   the end of the stream when all owners closed it. So close yours after it was sent.
 /// @worker_dies what it sent whole arrives; then, or if a message was cut off, the other side is
 ///   told. Signals have no effect, and SIGPIPE never comes.
-/// @throws error{closed} once closed here; std::logic_error from the wrong end of a one-way pipe.
+/// @throws error{closed} once closed in this process; std::logic_error from the wrong end of a
+///   one-way pipe.
 class connection {
  public:
   /// No end at all; everything but `is_open` and `close` throws error{closed}.
@@ -76,7 +81,7 @@ class connection {
   /// Sends one value.
   ///
   /// @blocks while the other side does not read and the system's buffer (about 200 KiB) is full.
-  ///   Two sides that both send big messages first wait for each other for ever.
+  ///   Two sides that both send big messages before they read wait for each other for ever.
   /// @throws broken_pipe; error{payload_too_large}, and what encoding throws, before anything was
   ///   sent; error{argument_encode_failed} for a handle of a shared object over TCP;
   ///   error{resource_exhausted} if the system has no room for its descriptor.
@@ -118,37 +123,57 @@ class connection {
     }
   }
 
-  /// Sends bytes as they are; none are a message too. As `send` otherwise.
+  /// @{
+  /// Sends bytes as they are; a message of no bytes is a message, too.
+  ///
+  /// @blocks as send.
+  /// @throws as send.
   void send_bytes(std::span<const std::byte> bytes);
   void send_bytes(std::string_view text) { send_bytes(std::as_bytes(std::span{text})); }
+  /// @}
 
-  /// Receives what `send_bytes` sent. As `recv` otherwise.
-  [[nodiscard]] std::vector<std::byte> recv_bytes();
-  /// The same into `room`; returns how many there were.
+  /// Receives what `send_bytes` sent.
   ///
-  /// @throws also buffer_too_short, which has the message.
+  /// @blocks as recv.
+  /// @throws as recv.
+  [[nodiscard]] std::vector<std::byte> recv_bytes();
+  /// As recv_bytes, into memory of the caller's.
+  ///
+  /// @returns how many bytes the message had.
+  /// @blocks as recv.
+  /// @throws as recv; buffer_too_short, which has the message, if it does not fit.
   std::size_t recv_bytes_into(std::span<std::byte> room);
 
   /// Sends a descriptor of any kind; the caller keeps its own.
+  ///
+  /// @blocks as send.
+  /// @throws as send; error{argument_encode_failed} if `number` is no open descriptor, and over
+  ///   TCP.
   void send_descriptor(int number);
   /// Receives what `send_descriptor` sent: a new descriptor, close-on-exec, the caller's to close.
   ///
+  /// @blocks as recv.
   /// @throws as recv; error{argument_decode_failed} if the message is something else.
   [[nodiscard]] int recv_descriptor();
 
-  /// Is there something to receive? The end of the stream counts too.
+  /// Whether there is something to receive; the end of the stream counts, too. Does not wait.
   [[nodiscard]] bool poll() { return poll_until(std::chrono::steady_clock::now()); }
-  /// Waits for that; a negative time is over at once.
+  /// The same within a time.
+  ///
+  /// @returns false: the time was over first.
+  /// @blocks until there is something, at most for `timeout`; a negative time is over at once.
   template <class Rep, class Period>
   [[nodiscard]] bool poll(std::chrono::duration<Rep, Period> timeout) {
     return poll_until(detail::deadline_after(timeout));
   }
 
-  /// The number of the socket, for one's own poll; stays this connection's.
+  /// The number of the socket, for a poll of the caller's own; stays this connection's.
   [[nodiscard]] int native_handle() const;
+  /// This is an end, and it was not closed in this process.
   [[nodiscard]] bool is_open() const noexcept;
-  /// May this end receive, may it send? False for both once closed.
+  /// This end may receive: false at the sending end of a one-way pipe, and once closed.
   [[nodiscard]] bool readable() const noexcept;
+  /// This end may send: false at the receiving end of a one-way pipe, and once closed.
   [[nodiscard]] bool writable() const noexcept;
 
   /// Closes this end for all copies in this process; again is fine. What other threads are in the
@@ -160,8 +185,11 @@ class connection {
     return a.core_ == b.core_;
   }
 
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const;
   void load(input_archive& ar);
+  /// @}
 
  private:
   friend struct detail::connection_access;
@@ -176,6 +204,7 @@ class connection {
   std::shared_ptr<detail::connection_core> core_;
 };
 
+/// How to make a pipe.
 struct pipe_options {
   bool duplex = true;  ///< else the first end only receives and the second only sends
   std::uint64_t max_message_bytes = default_max_message_bytes;  ///< in either direction
@@ -184,6 +213,7 @@ struct pipe_options {
 /// Two connected ends.
 ///
 /// @follows Python's Pipe, also in which end is which.
+/// @crosses each end as itself, see connection.
 /// @throws error{resource_exhausted}.
 [[nodiscard]] std::pair<connection, connection> pipe(pipe_options options = {});
 

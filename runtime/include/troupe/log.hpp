@@ -7,15 +7,24 @@
 
 namespace troupe {
 
-enum class log_level : std::uint8_t { debug, info, warning, error };
+/// How much a report matters.
+enum class log_level : std::uint8_t {
+  debug,    ///< for those who mend the library
+  info,     ///< what happens as it should: a client that was dropped
+  warning,  ///< what the operator should look at: something is lost or done without
+  error     ///< what does not work
+};
 
 /// Where the library's reports go; by default warnings and errors go to stderr, a line each, and
 /// the rest nowhere. The library never prints otherwise.
 ///
-/// @threads the hook may be called from any thread, several at once. One that throws is ignored.
+/// @threads any, several at once. What the hook throws is ignored.
 using log_hook = std::function<void(log_level level, std::string_view text)>;
 
-/// Replaces the hook of this process; an empty one restores the default.
+/// Replaces the hook of this process; an empty one restores the default. A call of the old one may
+/// still be under way when this returns.
+///
+/// @threads any.
 void set_log_hook(log_hook hook);
 
 namespace detail {

@@ -7,10 +7,11 @@
 #include <cstdint>
 #include <deque>
 
-// Decisions as pure functions of (policy, history, now): whoever carries them out has no rule of
-// its own, and tests need no clock.
+// Decisions as pure functions of (policy, history, now): the code that carries them out has no rule
+// of its own, and tests need no clock.
 namespace troupe {
 
+/// A moment of the clock that all decisions use; it is never set back.
 using steady_time = std::chrono::steady_clock::time_point;
 
 /// `now + wait`; the far end of time for the very long durations users write for "for ever".
@@ -20,25 +21,31 @@ using steady_time = std::chrono::steady_clock::time_point;
 
 /// When workers that die are not replaced any more.
 ///
-/// @follows OTP's supervisor: more than `intensity` restarts within `period` and the supervisor
-///   gives up.
-/// @note differs: the default is generous, because a pool's tasks may well be the crashing kind.
+/// @follows OTP's supervisor: more than `intensity` restarts within `period`, and the supervisor
+///   gives up. Unlike there the default is generous, because a pool's tasks may well be such that
+///   crash.
 struct restart_policy {
-  int intensity = 100;                      ///< deaths allowed within `period`
-  std::chrono::milliseconds period{5'000};  ///< sliding, on the steady clock
-  int start_attempts = 3;                   ///< failed starts in a row before giving up
-  std::chrono::milliseconds backoff{10};    ///< after the second failed start; doubles
-  std::chrono::milliseconds max_backoff{1'000};
+  int intensity = 100;                           ///< deaths allowed within `period`
+  std::chrono::milliseconds period{5'000};       ///< sliding, on the steady clock
+  int start_attempts = 3;                        ///< failed starts in a row before giving up
+  std::chrono::milliseconds backoff{10};         ///< after the second failed start; doubles
+  std::chrono::milliseconds max_backoff{1'000};  ///< the longest that `backoff` becomes
 };
 
-/// The deaths that still count.
+/// The deaths and failed starts that still count for a restart_policy.
+///
+/// @threads one at a time.
 class restart_history {
  public:
+  /// A worker died; times do not decrease from call to call.
   void record_death(steady_time at) { deaths_.push_back(at); }
+  /// A worker did not come up.
   void record_failed_start() { ++failed_starts_; }
+  /// A worker came up: failed starts count anew.
   void record_start() { failed_starts_ = 0; }
+  /// Failed starts in a row.
   [[nodiscard]] int failed_starts() const { return failed_starts_; }
-  /// Deaths within `period` before `now`; forgets older ones.
+  /// The number of deaths within `period` before `now`; forgets older ones.
   [[nodiscard]] int recent_deaths(std::chrono::milliseconds period, steady_time now) {
     while (!deaths_.empty() && now - deaths_.front() > period) {
       deaths_.pop_front();
@@ -51,8 +58,9 @@ class restart_history {
   int failed_starts_ = 0;
 };
 
+/// What to do about a dead worker.
 struct restart_decision {
-  bool give_up = false;
+  bool give_up = false;                ///< no worker is started any more
   std::chrono::milliseconds delay{0};  ///< before the next start
 };
 

@@ -33,36 +33,50 @@ namespace detail {
 template <class T, object_kind Kind, queue_before Before>
 class basic_queue {
  public:
+  /// The type of an item.
   using value_type = T;
   class iterator;
 
-  /// Without a bound.
+  /// A queue without a bound.
+  ///
+  /// @throws error{resource_exhausted}.
   basic_queue() : basic_queue{0} {}
+  /// The same, with a name.
+  ///
+  /// @throws error{resource_exhausted}.
   explicit basic_queue(object_options options) : basic_queue{0, std::move(options)} {}
-  /// For at most `capacity` items; 0 means without a bound.
+  /// A queue for at most `capacity` items; 0 means without a bound.
   ///
   /// @throws std::invalid_argument if negative; error{resource_exhausted}.
   template <std::integral Count>
   explicit basic_queue(Count capacity, object_options options = {})
       : core_{queue_core::create(spec(checked(capacity), std::move(options.name)))} {}
 
-  /// Adds an item. Blocks while the queue is full.
+  /// Adds an item.
   ///
-  /// @throws queue_closed; what encoding throws, and nothing was put; error{resource_exhausted} if
-  ///   there is no memory left, or too many different shared objects wait in queues; for all of
-  ///   them the queue is as it was.
+  /// @blocks while the queue is full.
+  /// @throws queue_closed; what encoding throws; error{resource_exhausted} if there is no memory
+  ///   left, or too many different shared objects wait in queues. For all of them the queue is as
+  ///   it was.
   void put(const T& value) { static_cast<void>(put_until(value, std::nullopt)); }
-  /// False if the queue is full; never waits.
+  /// Adds an item if there is room. Does not wait for room.
+  ///
+  /// @returns false: the queue is full.
+  /// @throws as put.
   [[nodiscard]] bool try_put(const T& value) { return put_until(value, now()); }
-  /// False if the queue was full all the time.
+  /// As put, for a limited time.
+  ///
+  /// @returns false: the queue was full all the time.
+  /// @blocks for at most `timeout`; a negative one is over at once.
+  /// @throws as put.
   template <class Rep, class Period>
   [[nodiscard]] bool put_for(const T& value, std::chrono::duration<Rep, Period> timeout) {
     return put_until(value, deadline_after(timeout));
   }
-  /// Adds all of them in order, waiting for room as often as it takes; other producers' items may
-  /// come between.
+  /// Adds all of them in order; other producers' items may come between.
   ///
-  /// @throws as put; those before the one that failed, up to 64 less, are in the queue.
+  /// @blocks while the queue is full, as often as it takes.
+  /// @throws as put; of the items before the one that failed, all but up to 64 are in the queue.
   template <std::ranges::input_range Range>
     requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
   void put_range(Range&& values) {
@@ -77,20 +91,32 @@ class basic_queue {
     put_batch(batch, std::nullopt);
   }
 
-  /// Takes the next item. Blocks while the queue is empty.
+  /// Takes the next item.
   ///
+  /// @blocks while the queue is empty.
   /// @throws queue_closed once it is closed and drained; error{argument_decode_failed} if the
   ///   item's bytes are no `T`, and what its `load` throws: the item is then lost, and done;
   ///   error{resource_exhausted} without descriptors for the item's handles: it stays.
   [[nodiscard]] T get() { return std::move(*get_until(std::nullopt)); }
-  /// Nothing if there is none; never waits.
+  /// Takes the next item if there is one. Does not wait for one.
+  ///
+  /// @returns nothing: the queue is empty.
+  /// @throws as get.
   [[nodiscard]] std::optional<T> try_get() { return get_until(now()); }
-  /// Nothing if there was none all the time.
+  /// As get, for a limited time.
+  ///
+  /// @returns nothing: the queue was empty all the time.
+  /// @blocks for at most `timeout`; a negative one is over at once.
+  /// @throws as get.
   template <class Rep, class Period>
   [[nodiscard]] std::optional<T> get_for(std::chrono::duration<Rep, Period> timeout) {
     return get_until(deadline_after(timeout));
   }
-  /// As get, but nothing once the queue is closed and drained: for loops.
+  /// As get, for loops: the end of the queue is no error.
+  ///
+  /// @returns nothing: the queue is closed and drained.
+  /// @blocks while the queue is empty.
+  /// @throws as get, without queue_closed.
   [[nodiscard]] std::optional<T> get_optional() {
     std::vector<queue_item> items;
     if (core().get(items, 1, std::nullopt) == queue_answer::closed) {
@@ -98,9 +124,10 @@ class basic_queue {
     }
     return decoded(items.front());
   }
-  /// Waits for one item, and takes up to `most` that are there. None if `most` is 0.
+  /// Waits for one item, and takes up to `most` that are there; none if `most` is 0.
   ///
-  /// @throws as get; an item that does not decode loses those taken with it.
+  /// @blocks while the queue is empty.
+  /// @throws as get; with an item that does not decode, those that were taken with it are lost.
   [[nodiscard]] std::vector<T> get_some(std::size_t most) {
     std::vector<T> values;
     if (most != 0) {
@@ -116,42 +143,59 @@ class basic_queue {
     return values;
   }
 
-  /// What was true a moment ago.
+  /// The number of items, a moment ago.
   [[nodiscard]] std::size_t size() const { return core().size(); }
+  /// There was no item, a moment ago.
   [[nodiscard]] bool empty() const { return size() == 0; }
+  /// There was no room, a moment ago.
   [[nodiscard]] bool full() const { return capacity() != 0 && size() >= capacity(); }
-  /// 0: without a bound.
+  /// The most items it holds, 0: without a bound; never changes.
   [[nodiscard]] std::size_t capacity() const { return core().capacity(); }
 
   /// Says that an item that was taken is dealt with, by whichever process took it.
   ///
-  /// @throws std::logic_error if all that were taken are.
+  /// @throws std::logic_error if all that were taken are dealt with already.
   void task_done() { core().task_done(); }
-  /// Waits till every item that was put is dealt with. One that a process took and did not finish
-  /// before it died counts as dealt with: it is lost.
+  /// Waits until every item that was put is dealt with.
+  ///
+  /// @blocks until `task_done` was called for each of them.
+  /// @worker_dies an item that it took and did not finish counts as dealt with: it is lost.
   void join() { static_cast<void>(core().join(std::nullopt)); }
-  /// False if that was not so all the time.
+  /// As join, for a limited time.
+  ///
+  /// @returns false: the time was over first.
+  /// @blocks for at most `timeout`; a negative one only looks.
   template <class Rep, class Period>
   [[nodiscard]] bool join_for(std::chrono::duration<Rep, Period> timeout) {
     return core().join(deadline_after(timeout));
   }
 
-  /// No more items, for all processes; again is fine. Waiting puts end with queue_closed.
+  /// Takes no more items, from any process; again is fine. Puts that wait end with queue_closed,
+  /// readers get what is left.
   void close() { core().close(); }
+  /// It was closed, by any process.
   [[nodiscard]] bool is_closed() const { return core().is_closed(); }
 
-  /// The items as they are taken, till the queue is closed and drained.
+  /// The items as they are taken, until the queue is closed and drained.
+  ///
+  /// @blocks here and on ++, as get_optional.
+  /// @throws as get_optional.
   [[nodiscard]] iterator begin() { return iterator{*this}; }
+  /// The end of that: closed and drained.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
-  /// No other object has it, in any process.
+  /// A number that no other object has, in any process.
   [[nodiscard]] std::uint64_t id() const { return core().id(); }
+  /// What `.name` said, cut to 255 bytes.
   [[nodiscard]] const std::string& name() const { return core().name(); }
   /// Bytes of memory for items, used or not.
   [[nodiscard]] std::size_t storage_bytes() const { return core().storage_bytes(); }
 
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const { core().save(ar); }
   void load(input_archive& ar) { core_ = queue_core::load(ar, spec(0, {})); }
+  /// @}
 
  private:
   static constexpr std::size_t batch_items = 64;
@@ -244,17 +288,26 @@ class basic_queue {
 template <class T, object_kind Kind, queue_before Before>
 class basic_queue<T, Kind, Before>::iterator {
  public:
+  /// @{
+  /// What the standard asks of an iterator.
   using iterator_concept = std::input_iterator_tag;
   using difference_type = std::ptrdiff_t;
   using value_type = T;
+  /// @}
 
+  /// Takes the first item.
   explicit iterator(basic_queue& from) : from_{from}, item_{from_.get_optional()} {}
+  /// The item that was taken last.
   [[nodiscard]] T& operator*() const noexcept { return *item_; }
+  /// @{
+  /// Takes the next item.
   iterator& operator++() {
     item_ = from_.get_optional();
     return *this;
   }
   void operator++(int) { ++*this; }
+  /// @}
+  /// The queue is closed and drained.
   [[nodiscard]] friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept {
     return !at.item_.has_value();
   }
@@ -271,34 +324,36 @@ bool item_is_before(std::span<const std::byte> a, std::span<const std::byte> b) 
 
 }  // namespace detail
 
-/// Items go in at one end and come out at the other, each once, in whatever processes.
+/// Items go in at one end and come out at the other, each once, in any processes of the program.
 ///
 /// The items are bytes in shared memory: no thread and no message is needed for one, and once `put`
-/// has returned an item depends on its producer no more. Copies of the handle are the same queue.
-/// Each shared object or connection that items refer to takes one descriptor while it waits, of
-/// those that the user may have on their way (RLIMIT_NOFILE): one, however many items have it.
+/// has returned an item depends on its producer no more. Copies of the handle are the same queue;
+/// what holds for every handle is told at object_kind. Each shared object or connection that items
+/// refer to takes one descriptor while it waits, of those that the user may have on their way
+/// (RLIMIT_NOFILE): one, however many items have it.
 ///
 /// @follows Python's Queue, JoinableQueue and SimpleQueue, with the `shutdown` of its queue.Queue
-///   as `close`; what cannot be encoded is told by `put`, and a process may end at once.
+///   as `close`. `put` itself throws if an item cannot be encoded, and a process may end right
+///   after it.
 /// @threads any.
 /// @crosses as itself: as an argument or result, in another queue, through a pipe.
-/// @worker_dies before `put` returned, its item is in the queue or not, never half; what it took
-///   and did not finish is lost, and `join` does not wait for it. Everything else stays.
+/// @worker_dies before `put` returned: its item is in the queue or not, never half. What it took
+///   and did not finish is lost, and `join` does not wait for it. All else stays.
 template <class T>
 class queue : public detail::basic_queue<T, object_kind::queue, nullptr> {
  public:
   using detail::basic_queue<T, object_kind::queue, nullptr>::basic_queue;
 };
 
-/// The same, but the item that was put last comes out first.
+/// A queue of which the item that was put last comes out first; all else is as with `queue`.
 template <class T>
 class lifo_queue : public detail::basic_queue<T, object_kind::lifo_queue, nullptr> {
  public:
   using detail::basic_queue<T, object_kind::lifo_queue, nullptr>::basic_queue;
 };
 
-/// The same, but the least item comes out first: the one for which `Compare{}(it, other)` is true
-/// of all others. Of equal ones the first that was put.
+/// A queue of which the least item comes out first: the one for which `Compare{}(it, other)` is
+/// true of all others; of equal ones the first that was put. All else is as with `queue`.
 ///
 /// Items are decoded to be compared, about log4 of the size times for a put and four times that for
 /// a get, under the queue's lock: this is for small items. Handles of shared objects cannot be in

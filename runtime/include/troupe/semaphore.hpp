@@ -13,30 +13,45 @@ namespace detail {
 /// What both semaphores are.
 class semaphore_handle : public object_handle {
  public:
-  /// @blocks until there is a permit, and takes it.
+  /// Takes a permit.
+  ///
+  /// @blocks until there is one.
+  /// @throws error{resource_exhausted} if 240 processes have the object.
   void acquire();
-  /// False: there is none.
+  /// Takes a permit if there is one. Does not wait for one.
+  ///
+  /// @returns false: there is none.
+  /// @throws as acquire.
   [[nodiscard]] bool try_acquire();
+  /// As acquire, for a limited time.
+  ///
+  /// @returns false: the time was over first.
   /// @blocks for at most `timeout`; zero or less tries once.
+  /// @throws as acquire.
   template <class Rep, class Period>
   [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& timeout) {
     return acquire_within(deadline_after(timeout));
   }
-  /// @blocks until `when` at most, on any clock that std::chrono has.
+  /// As try_acquire_for, until `when`, on any clock that std::chrono has.
+  ///
+  /// @returns false: the time was over first.
+  /// @blocks until `when` at most.
+  /// @throws as acquire.
   template <class Clock, class Duration>
   [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& when) {
     return wait_on_clock(when, [&](const deadline& until) { return acquire_within(until); });
   }
 
-  /// Gives `count` permits back: the caller's own first, then those of the processes that hold
-  /// most, as somebody else may release what was acquired; those beyond all that are held are new.
+  /// Gives `count` permits back: the calling process's own first, then those of the processes that
+  /// hold most, as one process may release what another has acquired; those beyond all that are
+  /// held are new.
   ///
   /// @throws std::invalid_argument unless `count` is positive; std::logic_error if a bounded
   ///   semaphore would have more permits than it began with, std::overflow_error if there would be
   ///   more than can be counted. Then nothing is changed.
   void release(std::ptrdiff_t count = 1);
 
-  /// Permits that are free, a moment ago.
+  /// The number of permits that were free a moment ago.
   [[nodiscard]] std::ptrdiff_t value() const;
 
  protected:
@@ -54,41 +69,59 @@ class semaphore_handle : public object_handle {
 
 /// A number of permits that threads of any processes take and give back.
 ///
-/// Copies of it are the same semaphore.
+/// Copies of it are the same semaphore; what holds for every handle is told at object_kind.
 ///
 /// @follows std::counting_semaphore, Python's Semaphore: `release` may go beyond the first number.
-/// @crosses the same semaphore at both ends. A holder dies (its process): what it took and nobody
-///   gave back is given back. For permits that are signals, taken by one process and never
-///   released, that is one signal too many: use an event or a queue there.
+/// @threads any; permits belong to processes, not to threads.
+/// @crosses the same semaphore at both ends.
+/// @worker_dies the permits that it took and that were not released are given back. For permits
+///   that are signals, taken by one process and never released, that is one signal too many: use an
+///   event or a queue there.
 class semaphore : public detail::semaphore_handle {
  public:
   /// One permit.
+  ///
+  /// @throws error{resource_exhausted}.
   semaphore();
+  /// `permits` permits, all free.
+  ///
   /// @throws std::invalid_argument if `permits` is negative; error{resource_exhausted}.
   explicit semaphore(std::ptrdiff_t permits, const object_options& options = {});
 
+  /// The same semaphore.
   [[nodiscard]] bool operator==(const semaphore& other) const noexcept { return same(other); }
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar) { load_semaphore(ar, false); }
+  /// @}
 };
 
 /// A semaphore whose `release` throws std::logic_error rather than to go beyond the first number.
 ///
-/// Everything else is as with `semaphore`.
+/// All else is as with `semaphore`.
 ///
 /// @follows Python's BoundedSemaphore.
 class bounded_semaphore : public detail::semaphore_handle {
  public:
   /// One permit.
+  ///
+  /// @throws error{resource_exhausted}.
   bounded_semaphore();
+  /// `permits` permits, all free; there are never more.
+  ///
   /// @throws std::invalid_argument if `permits` is negative; error{resource_exhausted}.
   explicit bounded_semaphore(std::ptrdiff_t permits, const object_options& options = {});
 
+  /// The same semaphore.
   [[nodiscard]] bool operator==(const bounded_semaphore& other) const noexcept {
     return same(other);
   }
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar) { load_semaphore(ar, true); }
+  /// @}
 };
 
 }  // namespace troupe

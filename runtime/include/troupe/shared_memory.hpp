@@ -21,15 +21,21 @@ class shared_memory_view;
 
 /// Bytes that processes share: an owner, which may write.
 ///
-/// Copies of it are the same memory. It has no name unless you give it one, so nothing is left
-/// behind whoever is killed; a name is removed with the last owner of any process. What the bytes
-/// mean, and who may write them when, is the user's.
+/// Copies of it are the same memory; what holds for every handle is told at object_kind. It has no
+/// name unless it is given one, so nothing is left behind, whichever process is killed; a name is
+/// removed with the last owner of any process. What the bytes mean, and which process may write
+/// them when, is the program's to say.
 ///
 /// @follows Python's SharedMemory, without unlink and resource tracker.
-/// @crosses the same memory at both ends.
+/// @threads any.
+/// @crosses the same memory at both ends; not to another machine.
+/// @worker_dies what it has written stays, whole or in part. If all owners of a name are killed, a
+///   guardian removes it.
 class shared_memory : public detail::object_handle {
  public:
   /// No bytes: something to assign to, or to decode into.
+  ///
+  /// @throws error{resource_exhausted}.
   shared_memory();
   /// `bytes` zeros, allocated in full: memory that runs out is an error now and no signal later.
   ///
@@ -42,23 +48,29 @@ class shared_memory : public detail::object_handle {
                                             static_cast<unsigned long long>(bytes), 1),
                       options, 0} {}
 
-  /// The memory that somebody made with this name, as one more owner.
+  /// The memory that was made with this name, by any program, as one more owner.
   ///
   /// @throws std::invalid_argument for a bad name, an empty one too;
-  ///   std::system_error{no_such_file_or_directory}, {permission_denied}, also for whatever another
-  ///   user made, who could take it away under us; error{protocol_error} if something else has the
-  ///   name.
+  ///   std::system_error{no_such_file_or_directory}, {permission_denied}, also for what another
+  ///   user made, who could shrink it under this process; error{protocol_error} if something else
+  ///   has the name.
   [[nodiscard]] static shared_memory open(const std::string& name);
 
+  /// The bytes, valid as long as there is a handle in this process.
   [[nodiscard]] std::span<std::byte> bytes() const {
     detail::region& object = get();
     return {object.payload(), object.payload_bytes()};
   }
+  /// The number of bytes; never changes.
   [[nodiscard]] std::size_t size() const { return get().payload_bytes(); }
 
+  /// The same memory.
   [[nodiscard]] bool operator==(const shared_memory& other) const noexcept { return same(other); }
+  /// @{
+  /// How the codec writes and reads a handle.
   void save(output_archive& ar) const { save_handle(ar); }
   void load(input_archive& ar);
+  /// @}
 
  private:
   friend class shared_memory_view;
@@ -67,24 +79,33 @@ class shared_memory : public detail::object_handle {
       : object_handle{std::move(object)} {}
 };
 
-/// The same bytes for reading only: its process cannot write them, nor what it is given to.
+/// The bytes of a shared_memory for reading only: a process that has no more than this cannot write
+/// them, nor can processes that get it from there.
 ///
 /// Copies of it are the same view. Keeps the memory alive, not its name.
 ///
-/// @crosses the same memory at both ends, still for reading only.
+/// @threads any.
+/// @crosses the same memory at both ends, still for reading only; not to another machine.
 class shared_memory_view {
  public:
   /// No bytes: something to assign to, or to decode into.
   shared_memory_view() = default;
+  /// A view of what `owner` owns.
+  ///
   /// @throws error{resource_exhausted}.
   // NOLINTNEXTLINE(google-explicit-constructor): an owner can do all that a view can
   shared_memory_view(const shared_memory& owner);
 
+  /// The bytes, valid as long as there is a copy of this view in this process.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept;
+  /// The number of bytes.
   [[nodiscard]] std::size_t size() const noexcept { return bytes().size(); }
 
+  /// @{
+  /// How the codec writes and reads a view.
   void save(output_archive& ar) const;
   void load(input_archive& ar);
+  /// @}
 
  private:
   class mapped;

@@ -15,8 +15,7 @@ namespace troupe {
 /// made anew, and is another object: hand handles over, to an initializer that assigns them, say.
 /// Connections and listeners in variables are closed in new processes in any case.
 ///
-/// @follows Python's multiprocessing, where only fork hands over whatever the parent happened to
-///   hold.
+/// @follows Python's multiprocessing, where only fork hands over all that the parent had in memory.
 enum class start_method : std::uint8_t {
   forkserver,  ///< forked from a small process that was started before any thread: fast, the
                ///< default; like spawn where that process has threads (see `system`)
@@ -25,12 +24,17 @@ enum class start_method : std::uint8_t {
   fork,        ///< forked from this process as it is: for programs that know what that means
 };
 
-/// "forkserver", "spawn", "fork".
+/// The enumerator's name: "forkserver", "spawn", "fork".
 [[nodiscard]] std::string_view to_string(start_method method) noexcept;
 
 /// The method used where no `.start =` says otherwise; may be changed at any time. Processes and
 /// workers begin with the one of the process that started them.
+///
+/// @threads any.
 void set_start_method(start_method method) noexcept;
+/// What `set_start_method` said last; forkserver before that.
+///
+/// @threads any.
 [[nodiscard]] start_method get_start_method() noexcept;
 
 namespace detail {

@@ -11,9 +11,9 @@
 
 namespace troupe {
 
-/// CPUs this process may really use: its affinity mask, cut down to the cgroup's CPU quota (v1 and
-/// v2, rounded up), at least 1. The environment variable TROUPE_CPUS, a number of 1 or more,
-/// overrides both.
+/// The number of CPUs that this process may really use: its affinity mask, cut down to the cgroup's
+/// CPU quota (v1 and v2, rounded up), at least 1. The environment variable TROUPE_CPUS, a number of
+/// 1 or more, overrides both.
 ///
 /// @follows loky's cpu_count; Python's os.process_cpu_count, which ignores the quota.
 [[nodiscard]] int usable_cpus();
@@ -24,28 +24,36 @@ class descriptor;
 
 /// The process that started this one.
 ///
-/// It is known by a pidfd, so that a number that was given to another process since deceives
-/// nobody.
+/// It is known by a pidfd, so it is never taken for another process that was given the same number
+/// since.
 ///
 /// @follows multiprocessing.parent_process.
 /// @threads any.
 /// @crosses no.
 class parent_process {
  public:
+  /// No process: pid 0, and no sentinel.
   parent_process() = default;
+  /// Made by the library when a process begins; `sentinel` is a pidfd.
   parent_process(std::int64_t pid, std::string name,
                  std::shared_ptr<const detail::descriptor> sentinel);
 
+  /// The operating system's id of it.
   [[nodiscard]] std::int64_t pid() const noexcept { return pid_; }
+  /// Its `this_process::name()`.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// It has not ended.
   [[nodiscard]] bool is_alive() const;
-  /// True: it has ended. False: the time was over first; a negative time only looks. A process
-  /// whose parent has ended is soon ended, too.
+  /// Waits until it has ended. A process whose parent has ended is soon ended, too.
+  ///
+  /// @returns false: the time was over first.
+  /// @blocks for at most `timeout`; a negative time only looks.
   template <class Rep, class Period>
   bool join_for(std::chrono::duration<Rep, Period> timeout) const {
     return wait(detail::deadline_after(timeout));
   }
-  /// Readable once it has ended.
+  /// A descriptor that is readable once it has ended (for poll, epoll, `wait_readable`); stays this
+  /// object's. -1 for no process.
   [[nodiscard]] int sentinel() const noexcept;
 
  private:
@@ -56,6 +64,7 @@ class parent_process {
   std::shared_ptr<const detail::descriptor> sentinel_;
 };
 
+/// About the calling process.
 namespace this_process {
 
 /// The operating system's id of this process.
@@ -65,16 +74,17 @@ namespace this_process {
 /// Ids are never reused within one program, pids are.
 [[nodiscard]] std::uint64_t worker_id() noexcept;
 
-/// It is a worker of a pool.
+/// This process is a worker of a pool.
 [[nodiscard]] bool is_worker() noexcept;
 
-/// "main", "troupe-w3" in the worker with the id 3, or what the `process` was named.
+/// The name of this process for people: "main", "troupe-w3" in the worker with the id 3, or what
+/// the `process` was named.
 [[nodiscard]] std::string name();
 
-/// It was started as a `process` that is a daemon.
+/// This process was started as a `process` that is a daemon.
 [[nodiscard]] bool is_daemon() noexcept;
 
-/// Who started this `process`; nothing in other processes, workers among them.
+/// The process that started this `process`; nothing in other processes, workers among them.
 [[nodiscard]] std::optional<parent_process> parent();
 
 }  // namespace this_process

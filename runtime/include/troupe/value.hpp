@@ -64,30 +64,42 @@ template <class T>
 
 /// One value of a trivially copyable type that processes share, with a lock.
 ///
-/// Copies of it are the same value. There are two ways to it, and a value should be used in one of
-/// them: under the lock (`lock()`, and all of it if T is not lock-free), or by atomic operations
-/// (`load`, `store`, `fetch_add`, ..., if T is lock-free: these do not take the lock, and are
-/// atomic against each other, not against somebody who holds a guard).
+/// Copies of it are the same value; what holds for every handle is told at object_kind. There are
+/// two ways to it, and a value should be used in one of them: under the lock (`lock()`, and all of
+/// it if T is not lock-free), or by atomic operations (`load`, `store`, `fetch_add`, ..., if T is
+/// lock-free: these do not take the lock, and are atomic against each other, not against a thread
+/// that holds a guard).
 ///
 /// @follows Python's Value; the operations std::atomic. There is no `n += 1`, which would read as
 ///   one step and be two: write `n.fetch_add(1)`, or `++*n.lock()`.
-/// @crosses the same value at both ends. A holder dies: the next guard gets the lock and says so by
-///   `inherited()`.
+/// @blocks operations on the whole value: not if T is lock-free, else until the lock is the
+///   caller's.
+/// @threads any.
+/// @crosses the same value at both ends.
+/// @worker_dies with the lock: the next guard gets it, and its `inherited()` is true until
+///   `recovered()` is called. Atomic operations are done or not done.
+/// @throws from operations on the whole value, if T is not lock-free, as lock.
 template <class T>
 class value : public detail::object_handle {
   static_assert(detail::must_be_shareable<T>::value);
 
  public:
+  /// The type of the value.
   using value_type = T;
-  /// Operations on the whole value do without the lock.
+  /// True: operations on the whole value are atomic, and do without the lock.
   static constexpr bool is_lock_free = detail::check_lock_free<T>();
+  /// It has one, unlike raw_value.
   static constexpr bool has_lock = true;
 
-  /// The lock, and through it the value.
+  /// The lock, and through it the value. The lock is released when the guard is destroyed, which is
+  /// the business of the thread that made it.
   class [[nodiscard]] guard : public detail::data_lock {
    public:
+    /// @{
+    /// The value, valid as long as the guard.
     [[nodiscard]] T& operator*() const noexcept { return *get(); }
     [[nodiscard]] T* operator->() const noexcept { return get(); }
+    /// @}
 
    private:
     friend class value;
@@ -99,11 +111,16 @@ class value : public detail::object_handle {
   ///
   /// @throws error{resource_exhausted}.
   value() : object_handle{detail::region::create_default(detail::value_spec<value, T>())} {}
+  /// A new value, a copy of `initial`.
+  ///
+  /// @throws error{resource_exhausted}.
   explicit value(const T& initial, const object_options& options = {})
       : object_handle{detail::region::create(detail::value_spec<value, T>(options))} {
     std::memcpy(static_cast<void*>(object_->payload()), &initial, sizeof initial);
   }
 
+  /// Takes the lock, for as long as the guard lives.
+  ///
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
@@ -111,6 +128,7 @@ class value : public detail::object_handle {
     return guard{object_};
   }
 
+  /// A copy of the value.
   [[nodiscard]] T load() const {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
@@ -126,6 +144,7 @@ class value : public detail::object_handle {
       return under_lock([](T& shared) { return shared; });
     }
   }
+  /// Replaces the value.
   void store(const T& desired) {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
       if constexpr (is_lock_free) {
@@ -141,7 +160,9 @@ class value : public detail::object_handle {
       under_lock([&](T& shared) { shared = desired; });
     }
   }
-  /// Returns what it was.
+  /// Replaces the value.
+  ///
+  /// @returns what it was before.
   T exchange(const T& desired) {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
       if constexpr (is_lock_free) {
@@ -162,8 +183,10 @@ class value : public detail::object_handle {
       });
     }
   }
-  /// Stores `desired` if the value is `expected`; else `expected` becomes what it is, and the
-  /// answer is false. Compares bytes, like std::atomic, if T is lock-free or has no ==.
+  /// Replaces the value by `desired` if it is `expected`; else `expected` becomes what it is.
+  /// Compares bytes, like std::atomic, if T is lock-free or has no ==.
+  ///
+  /// @returns true: it was replaced.
   bool compare_exchange(T& expected, const T& desired) {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
@@ -184,7 +207,9 @@ class value : public detail::object_handle {
       });
     }
   }
-  /// Each returns what it was before.
+  /// Adds `count`.
+  ///
+  /// @returns what it was before.
   T fetch_add(T count)
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
@@ -201,6 +226,9 @@ class value : public detail::object_handle {
       });
     }
   }
+  /// Subtracts `count`.
+  ///
+  /// @returns what it was before.
   T fetch_sub(T count)
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
@@ -217,6 +245,9 @@ class value : public detail::object_handle {
       });
     }
   }
+  /// Keeps only the bits that are in `bits`.
+  ///
+  /// @returns what it was before.
   T fetch_and(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
@@ -225,6 +256,9 @@ class value : public detail::object_handle {
     }
     return atomic().fetch_and(bits);
   }
+  /// Sets the bits that are in `bits`.
+  ///
+  /// @returns what it was before.
   T fetch_or(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
@@ -233,6 +267,9 @@ class value : public detail::object_handle {
     }
     return atomic().fetch_or(bits);
   }
+  /// Inverts the bits that are in `bits`.
+  ///
+  /// @returns what it was before.
   T fetch_xor(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
@@ -242,8 +279,11 @@ class value : public detail::object_handle {
     return atomic().fetch_xor(bits);
   }
 
+  /// The same object, not an equal value.
   [[nodiscard]] bool operator==(const value& other) const noexcept { return same(other); }
+  /// How the codec writes a handle.
   void save(output_archive& ar) const { save_handle(ar); }
+  /// How the codec reads a handle.
   void load(input_archive& ar) {
     load_handle(ar, detail::value_rules<T>, detail::value_spec<value, T>().type_tag);
   }
@@ -268,35 +308,49 @@ class value : public detail::object_handle {
   }
 };
 
-/// One value that processes share, without a lock: whoever writes it sees to it that nobody else
-/// uses it meanwhile.
+/// One value that processes share, without a lock: a program that writes it sees to it that no
+/// other thread or process uses it meanwhile.
 ///
-/// Copies of it are the same value.
+/// Copies of it are the same value; what holds for every handle is told at object_kind.
 ///
 /// @follows Python's RawValue.
-/// @crosses the same value at both ends.
+/// @crosses the same value at both ends; not to another machine.
+/// @worker_dies what it has written stays, whole or in part.
 template <class T>
 class raw_value : public detail::object_handle {
   static_assert(detail::must_be_shareable<T>::value);
 
  public:
+  /// The type of the value.
   using value_type = T;
+  /// It has none, unlike value.
   static constexpr bool has_lock = false;
 
   /// A new value, `T{}`.
   ///
   /// @throws error{resource_exhausted}.
   raw_value() : object_handle{detail::region::create_default(detail::value_spec<raw_value, T>())} {}
+  /// A new value, a copy of `initial`.
+  ///
+  /// @throws error{resource_exhausted}.
   explicit raw_value(const T& initial, const object_options& options = {})
       : object_handle{detail::region::create(detail::value_spec<raw_value, T>(options))} {
     **this = initial;
   }
 
+  /// @{
+  /// The value, valid as long as there is a handle in this process.
+  ///
+  /// @throws error{not_on_this_machine} for a value of another machine.
   [[nodiscard]] T& operator*() const { return *reinterpret_cast<T*>(get().payload()); }
   [[nodiscard]] T* operator->() const { return &**this; }
+  /// @}
 
+  /// The same object, not an equal value.
   [[nodiscard]] bool operator==(const raw_value& other) const noexcept { return same(other); }
+  /// How the codec writes a handle.
   void save(output_archive& ar) const { save_handle(ar); }
+  /// How the codec reads a handle.
   void load(input_archive& ar) {
     load_handle(ar, detail::value_rules<T>, detail::value_spec<raw_value, T>().type_tag);
   }

@@ -13,13 +13,17 @@
 
 namespace troupe {
 
-/// Something one can wait for: a descriptor's number, or what has one, as connections, listeners
-/// and sentinels of processes. Does not keep it open.
+/// What `wait_readable` waits for: a descriptor's number, or what has one, as connections,
+/// listeners and sentinels of processes. Does not keep it open.
 class waitable {
  public:
   // Implicit, because {left, right, sentinel} is the point of it.
+  /// A descriptor, such as the sentinel of a process.
   // NOLINTNEXTLINE(google-explicit-constructor)
   waitable(int number) noexcept : number_{number} {}
+  /// The descriptor of a connection, a listener, or what else has a native_handle().
+  ///
+  /// @throws what native_handle throws: error{closed} for a closed handle.
   template <class T>
     requires requires(const T& thing) {
       { thing.native_handle() } -> std::same_as<int>;
@@ -27,8 +31,9 @@ class waitable {
   // NOLINTNEXTLINE(google-explicit-constructor)
   waitable(const T& thing) : number_{thing.native_handle()} {}
 
+  /// The descriptor's number.
   [[nodiscard]] int native_handle() const noexcept { return number_; }
-  /// Is it this one? So a result can be compared with what one asked about.
+  /// The same number: to compare a result with what was asked about.
   [[nodiscard]] friend bool operator==(const waitable&, const waitable&) = default;
 
  private:
@@ -49,9 +54,12 @@ namespace detail {
 /// have, in their order.
 ///
 /// @follows Python's multiprocessing.connection.wait.
-/// @blocks until then or for `timeout`: the result is then empty. A negative one is over at once.
-///   Nothing to wait for waits for the whole time.
-/// @throws std::invalid_argument if one is no open descriptor; error{closed} for a closed handle.
+/// @returns nothing: the time was over first.
+/// @blocks until then or for `timeout`; a negative one is over at once. Nothing to wait for waits
+///   for the whole time.
+/// @threads any.
+/// @throws std::invalid_argument if one is no open descriptor; error{closed} for a closed handle;
+///   error{resource_exhausted} if the system cannot wait for so many.
 template <class Rep, class Period>
 [[nodiscard]] std::vector<waitable> wait_readable(std::span<const waitable> things,
                                                   std::chrono::duration<Rep, Period> timeout) {
@@ -62,6 +70,7 @@ template <class Rep, class Period>
   return ready;
 }
 
+/// The same for a list: `wait_readable({left, right, sentinel}, 1s)`.
 template <class Rep, class Period>
 [[nodiscard]] std::vector<waitable> wait_readable(std::initializer_list<waitable> things,
                                                   std::chrono::duration<Rep, Period> timeout) {

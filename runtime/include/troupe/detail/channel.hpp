@@ -111,10 +111,12 @@ struct channel_ends {
 
 enum class channel_state : std::uint8_t { open, closed, broken };
 
-/// The supervisor's end. One user at a time. Nothing read from the shared memory is trusted.
+/// The supervisor's end. Nothing read from the shared memory is trusted.
+///
+/// @threads one at a time.
 class supervisor_channel {
  public:
-  /// Throws error{resource_exhausted}.
+  /// @throws error{resource_exhausted}.
   supervisor_channel();
   ~supervisor_channel();
   supervisor_channel(const supervisor_channel&) = delete;
@@ -136,13 +138,13 @@ class supervisor_channel {
   /// At most `max_cargo`. Returns what send_segment does.
   int send_cargo(std::uint64_t number, const cargo_list& what) noexcept;
 
-  /// Next published frame, empty when there is none. The payload stays in shared memory, where its
-  /// writer may still change it: read each byte once. It is gone after the next call.
-  /// Sets `state()` to broken when the worker wrote what no worker writes.
+  /// Next published frame. False: there is none. The payload stays in shared memory, where its
+  /// writer may still change it: read each byte once. It is gone after the next call. Sets
+  /// `state()` to broken when the worker wrote what no worker writes.
   bool next_frame(frame_header& header, std::span<const std::byte>& payload) noexcept;
   /// After a round of next_frame: tells the worker there is room again.
   void finish_reading() noexcept;
-  /// A frame may be there; only a look, at the cost of a load.
+  /// A frame may be there; costs no more than a load.
   [[nodiscard]] bool readable() const noexcept;
   /// From now on the worker rings for its next frame. False: frames came meanwhile, read again.
   bool arm() noexcept;
@@ -156,11 +158,14 @@ class supervisor_channel {
   void break_channel(std::string why);
   /// The worker's first message, once.
   [[nodiscard]] std::string take_hello() { return std::exchange(hello_, {}); }
-  /// Payload that the frame `number` refers to. Throws error{protocol_error}, or
-  /// resource_exhausted, after which its slot is free.
+  /// Payload that the frame `number` refers to.
+  ///
+  /// @throws error{protocol_error}, or error{resource_exhausted}, after which its slot is free.
   std::shared_ptr<const foreign_payload> open_payload(const segment_reference& where,
                                                       std::uint64_t number);
-  /// What the frame `number` refers to. Throws error{protocol_error} or resource_exhausted.
+  /// What the frame `number` refers to.
+  ///
+  /// @throws error{protocol_error} or error{resource_exhausted}.
   cargo_list take_cargo(std::uint64_t number);
   /// The frame `number` was read, and everything that came for it: what was not taken goes.
   void done_with(std::uint64_t number) noexcept;
@@ -169,8 +174,8 @@ class supervisor_channel {
 
   /// The first task number that is not yet decided: all below were claimed or revoked.
   [[nodiscard]] std::uint64_t undecided() const noexcept;
-  /// Takes back every task from the first undecided one below `end`; returns that first one.
-  /// What the worker claimed before stays with the worker. Certain, whatever the worker does.
+  /// Takes back every task from the first undecided one below `end`; returns that first one. What
+  /// the worker claimed before stays with the worker. Certain, no matter what the worker does.
   std::uint64_t revoke(std::uint64_t end) noexcept;
   /// Asks the task `number`, which was begun, to stop: its stop_token is set if it is what the main
   /// thread is running. Coroutines are asked by a frame.
@@ -202,6 +207,8 @@ class supervisor_channel {
 };
 
 /// The worker's end.
+///
+/// @threads one at a time, but for `stop_word` and `stop_requested_for`.
 class worker_channel {
  public:
   explicit worker_channel(channel_ends ends);
@@ -213,14 +220,15 @@ class worker_channel {
   std::size_t take_frames(std::string& out, std::size_t max_bytes);
   /// Sleeps until a frame may be there. False: the supervisor is gone.
   bool wait_for_frames();
-  /// For who sleeps elsewhere until `readiness` is readable: from now on the supervisor rings for
-  /// its next frame. False: there are frames already. To be called anew before each sleep: whatever
-  /// reads the socket, `push` too, may take the bell.
+  /// For a thread that sleeps elsewhere until `readiness` is readable: from now on the supervisor
+  /// rings for its next frame. False: there are frames already. To be called anew before each
+  /// sleep: all that reads the socket, `push` too, may take the bell.
   bool prepare_to_sleep() noexcept;
   /// What the socket has now, without waiting. False: the supervisor is gone.
   bool read_bells();
-  /// A descriptor that is readable while the socket is; its flags are nobody else's.
-  /// Throws error{resource_exhausted}.
+  /// A descriptor that is readable while the socket is; its flags are not shared with the socket's.
+  ///
+  /// @throws error{resource_exhausted}.
   [[nodiscard]] descriptor readiness() const;
 
   /// True: task `number` is this worker's to run, for ever. False: it was revoked.
@@ -241,9 +249,12 @@ class worker_channel {
   /// The byte that says whether the supervisor still reads the result in that slot.
   std::atomic<std::uint8_t>& result_slot(std::size_t slot) noexcept;
   /// Payload that the frame with that number refers to.
-  /// Throws error{protocol_error} or resource_exhausted.
+  ///
+  /// @throws error{protocol_error} or error{resource_exhausted}.
   std::shared_ptr<const mapping> open_payload(const segment_reference& where, std::uint64_t number);
-  /// What the frame with that number refers to. Throws error{protocol_error} or resource_exhausted.
+  /// What the frame with that number refers to.
+  ///
+  /// @throws error{protocol_error} or error{resource_exhausted}.
   cargo_list take_cargo(std::uint64_t number);
   /// No frame before `number` will be looked at again: what came for them and was not taken goes.
   void done_before(std::uint64_t number) noexcept;

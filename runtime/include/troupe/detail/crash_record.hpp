@@ -20,7 +20,7 @@ struct crash_report {
   bool complete = false;
 };
 
-/// What is in the record, if anything. Trusts nothing of it: the writer was damaged, or hostile.
+/// What is in the record, if anything. Trusts nothing of it: its writer may be damaged, or hostile.
 [[nodiscard]] std::optional<crash_report> read_crash_record(std::span<const std::byte> record);
 
 /// From now on SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT and SIGSYS end this process by themselves

@@ -16,6 +16,7 @@ using deadline = std::optional<std::chrono::steady_clock::time_point>;  ///< nul
 bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                 const deadline& until, bool shared = false) noexcept;
 
+/// Wakes all threads that sleep on `word`.
 void futex_wake_all(const std::atomic<std::uint32_t>& word, bool shared = false) noexcept;
 
 /// A thread's way to be woken by another that is about to sleep itself.

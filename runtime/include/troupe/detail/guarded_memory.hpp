@@ -24,10 +24,15 @@ inline constexpr object_rules array_rules{.kind = object_kind::array};
 /// it is in the log.
 class data_lock {
  public:
+  /// Takes the lock.
+  ///
+  /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has it already;
   ///   error{connection_lost}.
   explicit data_lock(std::shared_ptr<region> object);
+  /// Takes over the hold of `other`, which has none then.
   data_lock(data_lock&& other) noexcept;
+  /// Exchanges the holds.
   data_lock& operator=(data_lock&& other) noexcept {
     std::swap(object_, other.object_);
     std::swap(data_, other.data_);
@@ -36,12 +41,12 @@ class data_lock {
   }
   data_lock(const data_lock&) = delete;
   data_lock& operator=(const data_lock&) = delete;
+  /// Releases the lock, if this has it.
   ~data_lock();
 
-  /// Whether a holder died with the lock since somebody last called `recovered()`: the data may be
-  /// half changed.
+  /// A holder died with the lock since `recovered()` was last called: the data may be half changed.
   [[nodiscard]] bool inherited() const noexcept;
-  /// The data is in order again.
+  /// Says that the data is in order again.
   void recovered() noexcept;
 
  protected:
@@ -61,7 +66,7 @@ class data_lock {
   std::unique_ptr<far_copy, delete_copy> copy_;
 };
 
-/// What is done at once to a number of at most eight bytes.
+/// What is done in one step to a number of at most eight bytes.
 enum class atomic_step : std::uint8_t {
   load,
   store,
@@ -74,7 +79,9 @@ enum class atomic_step : std::uint8_t {
   bit_xor
 };
 
-/// Does it to a value on another machine; numbers are passed as their bytes. Returns what it was.
+/// Does it to a value on another machine; numbers are passed as their bytes.
+///
+/// @returns what the value was.
 [[nodiscard]] std::uint64_t step_far(const region& value, atomic_step what, bool floating,
                                      std::size_t bytes, std::uint64_t operand,
                                      std::uint64_t expected);
@@ -83,12 +90,12 @@ enum class atomic_step : std::uint8_t {
 /// lock. Null: not that.
 void exchange_far(const region& object, void* before, const void* desired);
 
-/// How many elements: refuses what cannot be one.
+/// The bytes of `count` elements.
 ///
 /// @throws std::invalid_argument below zero, std::length_error beyond all memory.
 [[nodiscard]] std::size_t checked_bytes(bool negative, unsigned long long count,
                                         std::size_t element_bytes);
-/// Throws std::out_of_range.
+/// @throws std::out_of_range unless `index` is less than `size`.
 void check_index(std::size_t index, std::size_t size);
 
 /// What can lie in memory that processes share.

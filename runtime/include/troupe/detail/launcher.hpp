@@ -31,7 +31,7 @@ using worker_entry = void (*)(worker_boot&&);
 struct exit_report {
   std::uint64_t worker = 0;
   std::int64_t pid = 0;
-  std::optional<exit_status> status;  ///< nullopt: whoever knew is gone, or told nobody
+  std::optional<exit_status> status;  ///< nullopt: not known; the process that knew it is gone
   std::optional<resource_usage> usage;
   bool with_server = false;  ///< it went with its fork server
 };
@@ -53,9 +53,9 @@ void take_role(const program& self);
 ///
 /// Workers are children of the fork server: a process without threads, forked before this one had
 /// any (or executed anew, where that came too late), which reaps them, relays how they ended, and
-/// is their guardian: when this process is gone, it kills every worker's process group and whatever
-/// else they left, and leaves. start_method::fork makes children of this process instead. A fork
-/// server that has threads all the same (of static initializers) executes its workers anew.
+/// is their guardian: when this process is gone, it kills every worker's process group and all that
+/// they left, and leaves. start_method::fork makes children of this process instead. A fork server
+/// that has threads all the same (of static initializers) executes its workers anew.
 ///
 /// @threads any. Events are called on the reactor's thread.
 class launcher {

@@ -48,9 +48,10 @@ class mapping {
 };
 
 /// Anonymous memory of a fixed size that exists in full: every page is allocated before this
-/// returns, so that a full memory file system is an error here and never a SIGBUS later. Sealed:
-/// nobody who gets the descriptor can shrink or grow it under another's mapping.
-/// Throws error{resource_exhausted}.
+/// returns, so that a full memory file system is an error here and never a SIGBUS later. Sealed: no
+/// process that gets the descriptor can shrink or grow it under another's mapping.
+///
+/// @throws error{resource_exhausted}.
 descriptor create_memory(const char* debug_name, std::size_t bytes);
 
 /// The same for large payloads, mapped for writing; pages are as large as the kernel allows.
@@ -61,10 +62,12 @@ descriptor read_only_view(const descriptor& memory);
 descriptor read_only_view(int number);
 
 /// Maps `bytes` of another process's memory for reading, after checking that it is sealed against
-/// shrinking and long enough. Throws error{protocol_error}: the other process broke the protocol.
+/// shrinking and long enough.
+///
+/// @throws error{protocol_error}: the other process broke the protocol.
 mapping map_foreign(const descriptor& memory, std::size_t bytes);
 
-/// Maps `bytes` for reading; whoever has the memory's descriptor from us cannot map it otherwise.
+/// Maps `bytes` for reading; `memory` may be a `read_only_view`.
 mapping map_readable(const descriptor& memory, std::size_t bytes);
 
 /// Maps [offset, offset + bytes) for reading and writing.

@@ -12,7 +12,8 @@
 namespace troupe::detail {
 
 /// A connected pair of sockets that keep messages apart and pass descriptors on.
-/// Throws error{resource_exhausted}.
+///
+/// @throws error{resource_exhausted}.
 std::pair<descriptor, descriptor> message_sockets();
 
 /// 0: sent, or dropped because the peer is gone. EAGAIN: the peer does not read at the moment.

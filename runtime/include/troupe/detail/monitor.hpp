@@ -9,8 +9,8 @@
 
 // How state that processes share is changed: under the region's lock, and all or nothing. Before a
 // word changes, what it was goes to an undo log in the region; commit is one store, that of the
-// log's length 0. Whoever gets the lock of a dead holder undoes what the log says, so a death at
-// any instruction leaves the state from before or from after. What a dead process still held
+// log's length 0. A thread that gets the lock of a dead holder undoes what the log says, so a death
+// at any instruction leaves the state from before or from after. What a dead process still held
 // (permits, arrivals, items) is in its slot, and is given back by the kind's
 // `object_rules::recover`.
 //
@@ -25,8 +25,9 @@
 //     if (!tx.wait(channel, until)) { return false; }                // the deadline passed
 //   }
 //   tx.set(state.value, tx.get(state.value) - 1);
-//   tx.add(tx.own().counters[0], 1);                                 // the ledger: mine until I
-//   die tx.wake(other_channel); tx.commit();
+//   tx.add(tx.own().counters[0], 1);                                 // the ledger: until I die
+//   tx.wake(other_channel);
+//   tx.commit();
 namespace troupe::detail {
 
 /// The state of a region, for this thread alone while it lives.
@@ -51,20 +52,21 @@ class transaction {
   [[nodiscard]] std::uint64_t get(const shared_word& word) const noexcept {
     return word.load(std::memory_order_relaxed);
   }
-  /// `word` lies in the region.
+  /// Changes a word, after noting down what it was. `word` lies in the region.
   void set(shared_word& word, std::uint64_t value);
   void add(shared_word& word, std::uint64_t count) { set(word, get(word) + count); }
   void subtract(shared_word& word, std::uint64_t count) { set(word, get(word) - count); }
 
-  /// Everybody who waits on `channel` looks again, once this is committed.
+  /// All threads that wait on `channel` look again, once this is committed.
   void wake(std::size_t channel) noexcept { woken_ |= 1U << channel; }
 
-  /// What was set is so; the lock stays.
+  /// What was set cannot be undone any more; the lock stays.
   void commit() noexcept;
 
-  /// Commits, sleeps without the lock until somebody wakes the channel or for a moment, and takes
-  /// the lock again. False, without having slept: the deadline passed. Calls may return early for
-  /// no reason, so look at the state in a loop.
+  /// Commits, sleeps without the lock until the channel is woken or for a moment, and takes the
+  /// lock again. Calls may return early for no reason, so look at the state in a loop.
+  ///
+  /// @returns false, without having slept: the deadline passed.
   [[nodiscard]] bool wait(std::size_t channel, const deadline& until);
 
   /// Calls `operation` without the lock, and takes it again, also if that throws. Nothing may be
@@ -75,15 +77,15 @@ class transaction {
     try {
       operation();
     } catch (...) {
-      // Whatever it is goes on to the caller, who may want to change the state first.
+      // Any exception goes on to the caller, who may want to change the state first.
       lock();
       throw;
     }
     lock();
   }
 
-  /// The three parts of `wait`, for whoever has to do something between them: announce yourself,
-  /// leave (end the transaction), `sleep`, begin another one and `wait_is_over`.
+  /// The three parts of `wait`, for callers that have to do something between them: `will_wait`,
+  /// end the transaction, `sleep`, begin another one and `wait_is_over`.
   [[nodiscard]] std::uint32_t will_wait(std::size_t channel);
   static void sleep(region& object, std::size_t channel, std::uint32_t seen, const deadline& until);
   void wait_is_over(std::size_t channel);

@@ -39,11 +39,14 @@ class object_link {
 /// What one process of another machine does with objects here.
 ///
 /// To each object it is one more process: it has a line of its own in the ledger. A thread there
-/// that waits or has locks is represented by a thread here, its deputy. What comes is not trusted.
+/// that waits or has locks is represented by a thread here, its deputy. What arrives is not
+/// trusted.
 ///
 /// @threads any.
 class home_session {
  public:
+  /// Begins with nothing lent.
+  ///
   /// @throws std::system_error if there can be no more threads.
   explicit home_session(std::unique_ptr<object_link> to_remote);
   ~home_session();
@@ -56,8 +59,10 @@ class home_session {
   /// The link is cut. Does what the death of a process does: its locks are inherited, its permits
   /// and arrivals given back, what it took and did not finish is done, its waiters leave.
   ///
-  /// @blocks until that is so, a fraction of a second; longer only for a deputy that waits in the
-  ///   transport's `send`. Not for a deputy to call.
+  /// A deputy must not call it.
+  ///
+  /// @blocks until that is done, a fraction of a second; longer only for a deputy that waits in the
+  ///   transport's `send`.
   void end() noexcept;
 
   /// Lends the objects to the remote process, and says so in bytes for its `unpack`. They live as
@@ -95,9 +100,9 @@ class remote_session {
   /// is not known whether they were done; later ones are not. What was held is given back at home.
   void end() noexcept;
 
-  /// For objects of that home.
+  /// Says in bytes, for home's `unpack`, which objects of that home a value refers to.
   ///
-  /// @throws error{argument_encode_failed} for others.
+  /// @throws error{argument_encode_failed} for objects of other machines.
   [[nodiscard]] std::vector<std::byte> pack(const cargo_list& cargo);
   /// What home packed.
   ///

@@ -13,17 +13,17 @@ namespace troupe::detail {
 /// the control group this process and its workers are in, and of the whole machine.
 ///
 /// Each counted kill explains one death. A kill in the group that hit no worker may be taken for
-/// the next SIGKILL of one; the counters do not name anybody.
+/// the next SIGKILL of one; the counters name no process.
 ///
 /// @threads one at a time.
 class oom_watch {
  public:
-  /// Of this process's control group, version 1 or 2.
+  /// Watches this process's control group, version 1 or 2.
   oom_watch();
-  /// Files with a line "oom_kill N". One that cannot be read is not known.
+  /// Watches files with a line "oom_kill N". One that cannot be read is not known.
   oom_watch(std::string group_file, std::string machine_file);
 
-  /// Of a process that just died of a SIGKILL that this program did not send.
+  /// Judges a process that just died of a SIGKILL that this program did not send.
   [[nodiscard]] oom_kill judge();
 
  private:

@@ -33,12 +33,12 @@ struct queue_item {
 [[nodiscard]] byte_buffer take_spare_buffer() noexcept;
 void keep_spare_buffer(byte_buffer& used) noexcept;
 
-/// Does the first item come out before the second? Both are items' bytes; null unless the kind is
-/// priority_queue.
+/// Says whether the first item comes out before the second. Both are items' bytes; null unless the
+/// kind is priority_queue.
 using queue_before = bool (*)(std::span<const std::byte> a, std::span<const std::byte> b);
 
-/// Makes an order known to who finds a priority_queue without knowing the type of its items, by its
-/// type tag. As a variable with static storage, so that none is missing once the program runs.
+/// Makes an order known to code that has a priority_queue without the type of its items, by its
+/// type tag. A variable with static storage, so that none is missing once the program runs.
 class known_order {
  public:
   known_order(std::uint64_t type_tag, queue_before before) noexcept;
@@ -87,7 +87,9 @@ class queue_core {
   queue_answer put(std::span<const queue_item> items, std::size_t& stored, const deadline& until);
   /// Appends at least one and at most `most` items to `to`.
   queue_answer get(std::vector<queue_item>& to, std::size_t most, const deadline& until);
-  /// @throws std::logic_error if everything that was taken is done.
+  /// One item that was taken is done.
+  ///
+  /// @throws std::logic_error if all that were taken are done already.
   void task_done();
   [[nodiscard]] bool join(const deadline& until);
   void close();
@@ -103,7 +105,8 @@ class queue_core {
   [[nodiscard]] cargo_way way() const noexcept {
     return far_ == nullptr ? cargo_way::descriptors : cargo_way::link;
   }
-  /// Is `item` what an order can compare? Others would break a priority_queue for all.
+  /// Checks that an order can compare `item`: others would break a priority_queue for all
+  /// processes.
   ///
   /// @throws what decoding it throws.
   void check_comparable(const queue_item& item) const;
@@ -121,7 +124,7 @@ class queue_core {
   std::array<std::uint64_t, 2> far_part_ids_{};
 };
 
-/// Throws error{argument_decode_failed} with the type and the reason.
+/// @throws error{argument_decode_failed} with the type and the reason.
 [[noreturn]] void fail_to_decode_item(const std::type_info& type, std::size_t bytes,
                                       const error& why);
 [[noreturn]] void fail_queue_closed(const queue_core& queue, bool for_reader);

@@ -24,7 +24,9 @@ class reactor {
  public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  /// Throws error{resource_exhausted}.
+  /// Starts the thread.
+  ///
+  /// @throws error{resource_exhausted}.
   reactor();
   /// Stops and joins the thread; callbacks not yet run are dropped.
   ~reactor();
@@ -38,7 +40,9 @@ class reactor {
   /// No call of that watcher begins after this returns on the reactor's thread; from another thread
   /// one may still be running.
   void forget(int fd);
+  /// Calls `function` soon, after what was posted before.
   void post(std::function<void()> function);
+  /// Calls `function` at `when` or soon after; returns the timer's number.
   std::uint64_t call_at(time_point when, std::function<void()> function);
   void cancel(std::uint64_t timer);
   [[nodiscard]] bool in_thread() const noexcept;

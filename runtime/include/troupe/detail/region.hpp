@@ -89,8 +89,8 @@ struct object_rules {
   /// The least payload that one of them has.
   std::size_t min_payload_bytes = 0;
   /// Called in a transaction with the slot of a process that is dead: gives back what it held, so
-  /// that all its counters are 0. `waiting` is dealt with already, and everybody is woken. Null:
-  /// the kind has no ledger, and uses the lock for something else.
+  /// that all its counters are 0. `waiting` is dealt with already, and all waiting threads are
+  /// woken. Null: the kind has no ledger, and uses the lock for something else.
   void (*recover)(transaction& tx, process_slot& dead) = nullptr;
 };
 
@@ -99,9 +99,9 @@ struct region_spec {
   std::string name = {};
   std::size_t payload_bytes = 0;
   std::uint64_t type_tag = 0;
-  /// Writes what the payload begins with, which is all zeros before; nobody else sees it yet.
+  /// Writes what the payload begins with, which is all zeros before; no other thread sees it yet.
   void (*init)(region& made) = nullptr;
-  /// Its users write the payload without the lock: nothing for another machine.
+  /// Its users write the payload without the lock, so it cannot be lent to another machine.
   bool unguarded = false;
 };
 
@@ -138,7 +138,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   [[nodiscard]] static std::shared_ptr<region> open_named(const std::string& name,
                                                           const object_rules& rules);
 
-  /// The object that a descriptor is of, whatever its kind; null if it is of something else.
+  /// The object that a descriptor is of, of any kind; null if it is of something else.
   ///
   /// @throws as import.
   [[nodiscard]] static std::shared_ptr<region> import_any(const std::shared_ptr<const cargo>& from);
@@ -160,7 +160,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
 
   /// Before anything below: maps the memory of a `create_default` that was not used before.
   ///
-  /// @throws error{not_on_this_machine}.
+  /// @throws error{not_on_this_machine}; error{resource_exhausted}.
   void ensure() {
     if (begin_.load(std::memory_order_acquire) == nullptr) [[unlikely]] {
       make();
@@ -193,10 +193,11 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   /// @throws error{resource_exhausted} if 240 processes have the object.
   [[nodiscard]] process_slot& own_slot();
 
-  /// Gives back what processes held that are dead, and wakes who waits for it. Returns how many
-  /// there were.
+  /// Gives back what processes held that are dead, and wakes the threads that wait for it.
+  ///
+  /// @returns how many dead processes there were.
   std::size_t recover_dead();
-  /// The same, unless somebody did a moment ago.
+  /// The same, unless any process did it a moment ago.
   void sweep();
 
   /// A session is to other machines what a process is to this one: it has a slot, with `identity`
@@ -243,13 +244,14 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
 /// Every object that this process has a handle of.
 [[nodiscard]] std::vector<object_info> live_objects();
 
-/// Replays the ledgers of processes that died, in every object this process has, and wakes who
-/// waits. For the supervisor, at each death: without it the waiting threads find out by themselves,
-/// within a fraction of a second.
+/// Replays the ledgers of processes that died, in every object this process has, and wakes the
+/// threads that wait. For the supervisor, at each death: without it the waiting threads find out by
+/// themselves, within a fraction of a second.
 void recover_objects_of_dead() noexcept;
 
-/// Removes the names of shared memory whose processes are all dead. For guardians, and whoever
-/// hears of a death: everybody who had it may have been killed. Needs nothing of who made it.
+/// Removes the names of shared memory whose processes are all dead. For guardians, and for
+/// processes that hear of a death: all that had the memory may have been killed. Needs nothing of
+/// its creator.
 void remove_abandoned_blocks() noexcept;
 
 /// A number for a type, the same in all processes of a program.
@@ -258,7 +260,7 @@ void remove_abandoned_blocks() noexcept;
 /// Base of the handles: what they have in common.
 class object_handle {
  public:
-  /// No other object has it, in any process.
+  /// A number that no other object has, in any process.
   [[nodiscard]] std::uint64_t id() const { return either().id(); }
   /// What `.name` said, cut to 255 bytes.
   [[nodiscard]] const std::string& name() const { return either().name(); }
@@ -269,8 +271,9 @@ class object_handle {
   [[nodiscard]] bool same(const object_handle& other) const noexcept {
     return object_ == other.object_;
   }
-  /// Throws error{no_state} for a handle that was moved from, error{not_on_this_machine} for one
-  /// whose operation works nowhere else.
+  /// The object, for operations that work only where it is.
+  ///
+  /// @throws error{no_state} for a handle that was moved from; error{not_on_this_machine}.
   [[nodiscard]] region& get() const {
     if (object_ == nullptr) [[unlikely]] {
       throw_moved_from();
@@ -279,13 +282,17 @@ class object_handle {
     return *object_;
   }
   /// The object if it is on another machine. Null: it is here, and `*object_` is there to be used.
+  ///
+  /// @throws error{no_state} for a handle that was moved from.
   [[nodiscard]] region* elsewhere() const {
     if (object_ == nullptr) [[unlikely]] {
       throw_moved_from();
     }
     return object_->is_elsewhere() ? object_.get() : nullptr;
   }
-  /// For what is known of both.
+  /// The object, for what is known of it here wherever it is.
+  ///
+  /// @throws error{no_state} for a handle that was moved from.
   [[nodiscard]] region& either() const {
     static_cast<void>(elsewhere());
     return *object_;

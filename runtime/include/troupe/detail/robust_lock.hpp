@@ -14,7 +14,7 @@ namespace troupe::detail {
 /// A lock in shared memory that survives its holder: a robust pthread mutex and what is told of it.
 struct lock_state {
   alignas(16) std::array<std::byte, 48> mutex;  ///< a pthread_mutex_t
-  std::atomic<std::uint32_t> owner;             ///< thread id of the holder, 0: nobody
+  std::atomic<std::uint32_t> owner;             ///< thread id of the holder, 0: none
   std::atomic<std::uint32_t> depth;             ///< of a recursive lock, beyond the first
   std::atomic<std::uint32_t> inherited;         ///< a holder died since the last `recovered()`
 };
@@ -27,7 +27,9 @@ enum class lock_result : std::uint8_t {
   own,        ///< this thread has it already
 };
 
-/// Throws error{resource_exhausted}.
+/// Makes a lock that is free.
+///
+/// @throws error{resource_exhausted}.
 void init_lock(lock_state& lock);
 
 /// Takes it if it is free.
@@ -38,7 +40,7 @@ void init_lock(lock_state& lock);
 [[nodiscard]] bool release(lock_state& lock) noexcept;
 [[nodiscard]] bool owned_by_caller(const lock_state& lock) noexcept;
 
-/// What wait loops ask: the deadline passed.
+/// The deadline passed: what wait loops ask.
 [[nodiscard]] inline bool is_over(const deadline& until) {
   return until && std::chrono::steady_clock::now() >= *until;
 }

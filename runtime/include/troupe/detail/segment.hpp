@@ -36,15 +36,17 @@ class segment {
   mapping view_;
 };
 
-/// Segments for reuse: a fresh one costs its pages, a used one nothing.
+/// Segments for reuse: a fresh one costs its pages, a used one nothing. The pool lives at least as
+/// long as its segments, which come back by themselves.
 ///
-/// @threads any. Lives at least as long as its segments, which come back by themselves.
+/// @threads any.
 class segment_pool : public std::enable_shared_from_this<segment_pool> {
  public:
   explicit segment_pool(std::size_t max_idle_bytes) : max_idle_bytes_{max_idle_bytes} {}
 
   /// A segment of at least `capacity` bytes; goes back to the pool with its last owner.
-  /// Throws error{resource_exhausted}.
+  ///
+  /// @throws error{resource_exhausted}.
   std::shared_ptr<segment> acquire(std::size_t capacity);
 
   /// Bytes kept for reuse right now.
@@ -67,7 +69,7 @@ inline constexpr std::size_t inline_limit = 16 * 1024;
 
 /// Several parts one behind the other, each a 32-bit length and its bytes; a part that outgrows
 /// `inline_limit` goes to a segment of its own, and its length is `part_in_segment`, followed by
-/// whatever the caller appends to say where.
+/// what the caller appends to say where.
 class job_sink final : public byte_sink {
  public:
   job_sink() = default;
@@ -103,8 +105,8 @@ class job_sink final : public byte_sink {
 /// A buffer that starts on the heap and moves to a segment when it outgrows `inline_limit`.
 class payload_sink final : public byte_sink {
  public:
-  /// At most `max_bytes`; beyond that writing throws error{payload_too_large} with `what` in its
-  /// text.
+  /// Takes at most `max_bytes`; beyond that writing throws error{payload_too_large} with `what` in
+  /// its text.
   payload_sink(std::shared_ptr<segment_pool> segments, std::uint64_t max_bytes, const char* what);
   ~payload_sink() override;
   payload_sink(const payload_sink&) = delete;
@@ -113,7 +115,10 @@ class payload_sink final : public byte_sink {
   /// Starts again, keeping the heap buffer.
   void clear() noexcept;
   void limit(std::uint64_t max_bytes) noexcept { max_bytes_ = max_bytes; }
-  /// Throws error{payload_too_large} if more than the limit was written: buffers have some slack.
+  /// Looks whether more than the limit was written, which is possible because buffers have some
+  /// slack.
+  ///
+  /// @throws error{payload_too_large}.
   void check_limit() const;
   /// The segment with the bytes, null when they are on the heap.
   [[nodiscard]] const std::shared_ptr<segment>& in_segment() const noexcept { return segment_; }

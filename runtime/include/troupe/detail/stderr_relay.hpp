@@ -20,10 +20,10 @@ namespace troupe::detail {
 ///   worker's descriptor 2 ══pipe══▶ its source ──▶ outgoing ──▶ descriptor 2 of this process
 ///                                     └─ tail
 ///
-/// A worker that writes faster than this process's stderr takes it waits in its write, nobody else
-/// does.
+/// A worker that writes faster than this process's stderr takes it waits in its write; no other
+/// worker or thread does. All is read and written on the reactor's thread.
 ///
-/// @threads any; no thread of its own, everything is read and written on the reactor's.
+/// @threads any.
 class stderr_relay {
  public:
   explicit stderr_relay(reactor& loop) : loop_{loop} {}
@@ -34,8 +34,8 @@ class stderr_relay {
   /// What becomes descriptor 2 of `worker`; empty when descriptors are too short for `to_come` more
   /// workers, which is logged once: then it keeps this process's.
   descriptor open(std::uint64_t worker, std::size_t to_come);
-  /// Passes on what a dead worker left in its pipe, whoever else still has that open, and returns
-  /// its last lines.
+  /// Passes on what a dead worker left in its pipe, even if another process still has that open,
+  /// and returns its last lines.
   std::string close(std::uint64_t worker);
   /// Before the reactor goes: passes on what is left, for at most a moment.
   void finish();

@@ -11,9 +11,11 @@ namespace troupe::detail {
 /// Turns SIGINT and SIGTERM into calls on the reactor's thread. One at a time in a process.
 class stop_signals {
  public:
-  /// `arrived(signal, count)`: the how manyth it is, of both together. After the second the
-  /// dispositions are as before, so that a third does what it would have done without this.
-  /// Throws error{resource_exhausted}.
+  /// Calls `arrived(signal, count)`; `count` is 1 for the first, of both signals together. After
+  /// the second the dispositions are as before, so that a third does what it would have done
+  /// without this.
+  ///
+  /// @throws error{resource_exhausted}.
   stop_signals(reactor& loop, std::function<void(int signal, int count)> arrived);
   /// The dispositions are as before. Not before the reactor is gone.
   ~stop_signals();

@@ -14,6 +14,7 @@ namespace troupe::detail {
 /// AArch64 it is a plain call.)
 void watched_call(void (*function)(void*), void* argument);
 
+/// `watched_call` of anything that is called without arguments.
 template <class F>
 void watched(F&& function) {
   watched_call([](void* f) { (*static_cast<std::remove_reference_t<F>*>(f))(); },
