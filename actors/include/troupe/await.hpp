@@ -8,7 +8,7 @@
 #include <exception>
 #include <utility>
 
-// `co_await future`, for coroutines of any library but Asio, whose coroutines take nobody else's
+// `co_await future`, for coroutines of any library but Asio, whose coroutines take no foreign
 // awaitables: for those and for tasks there is `as_awaitable` in troupe/task.hpp.
 
 namespace troupe {
@@ -64,9 +64,11 @@ class submission_awaiter {
 
 /// Waits without a thread: `T value = co_await f`, with the value or the exception of `get`.
 ///
-/// Goes on at once if the future is ready, and otherwise on the thread that runs the pool's
-/// callbacks: it holds them up until the coroutine waits for something else or ends.
+/// The coroutine goes on at once if the future is ready, and otherwise on the thread that runs the
+/// pool's callbacks: it holds them up until it waits for something else or ends.
 ///
+/// @blocks no.
+/// @worker_dies as future::get.
 /// @throws as future::get.
 template <class T>
 [[nodiscard]] auto operator co_await(future<T> f) {
@@ -74,8 +76,9 @@ template <class T>
 }
 
 /// Waits without a thread until the pool has room: `future<R> f = co_await
-/// pool.co_apply_async(...)`. Goes on as above.
+/// pool.co_apply_async(...)`. The coroutine goes on as above.
 ///
+/// @blocks no.
 /// @throws pool_closed; pool_broken.
 template <class R>
 [[nodiscard]] auto operator co_await(submission<R>&& what) {

@@ -31,14 +31,15 @@ struct executor_map_options {
   std::optional<std::chrono::milliseconds> timeout{};
 };
 
+/// How an executor ends: `ex.shutdown({.cancel_pending = true, .deadline = 5s})`.
 struct shutdown_options {
   /// Drop what has not begun: those futures throw cancelled_error.
   bool cancel_pending = false;
-  /// Until everything has ended and the workers are gone. False: return at once.
+  /// True: shutdown returns when all has ended and the workers are gone. False: at once.
   bool wait = true;
-  /// How long what is left may take. Then, step by step, with the pool's grace time for each: what
-  /// has not begun is dropped and running tasks are asked to stop (their stop_token); worker
-  /// processes get SIGTERM; they get SIGKILL. Unset: as long as it takes.
+  /// How long what is left may take; not negative. Then, step by step, with the pool's grace time
+  /// for each: what has not begun is dropped and running tasks are asked to stop (their
+  /// stop_token); worker processes get SIGTERM; they get SIGKILL. Unset: as long as it takes.
   std::optional<std::chrono::milliseconds> deadline{};
 };
 
@@ -134,18 +135,23 @@ struct executor_access {
 template <class Self>
 class executor_calls {
  public:
-  /// Runs `function(args...)` in a worker.
+  /// Runs `function(args...)` in a worker. What may be passed, and what becomes of a failure, is as
+  /// with `apply_async` of the pool below (pool, thread_pool).
   ///
-  /// @follows Python's Executor.submit. What may be passed, and what becomes of a failure: as
-  ///   `apply_async` of the pool below (pool, thread_pool).
+  /// @follows Python's Executor.submit.
+  /// @returns the task's future.
   /// @blocks only if `max_queued` tasks are waiting.
-  /// @threads any, callbacks and tasks too.
-  /// @throws pool_closed after shutdown; pool_broken; encode errors, before anything was sent.
+  /// @threads any, callbacks and tasks, too.
+  /// @worker_dies the future throws worker_lost, or it runs again if `.retries` are left.
+  /// @throws pool_closed after shutdown; pool_broken; encoding errors, before anything was sent.
   template <class F, class... Args>
   auto submit(F&& function, Args&&... args) {
     return target().apply_async(std::forward<F>(function), std::forward<Args>(args)...);
   }
-  /// As submit, but never blocks: nothing if `max_queued` tasks are waiting already.
+  /// As submit, but never blocks.
+  ///
+  /// @returns nothing: `max_queued` tasks are waiting already.
+  /// @throws as submit.
   template <class F, class... Args>
   [[nodiscard("nothing: the task was not taken")]] auto try_submit(F&& function, Args&&... args) {
     return target().try_apply_async(std::forward<F>(function), std::forward<Args>(args)...);
@@ -187,6 +193,7 @@ class executor_calls {
     return map(executor_map_options{}, std::move(function), std::forward<Range>(range),
                std::forward<More>(more)...);
   }
+  /// The same with options: `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`.
   template <class F, std::ranges::viewable_range... Ranges>
     requires(sizeof...(Ranges) > 0)
   auto map(const executor_map_options& how, F function, Ranges&&... ranges) {
@@ -235,12 +242,13 @@ class executor_with : public detail::executor_calls<executor_with<Pool>> {
 
 /// Runs functions in workers and lets its scope end only when they have ended.
 ///
+/// The options are those of the pool below, pool_options or thread_pool_options, with their
+/// defaults: usable_cpus() workers, no bound for the queue, 3 s of grace.
+///
 /// @follows Python's ProcessPoolExecutor and ThreadPoolExecutor used in a with-statement, except
 ///   that a scope left by an exception drops what has not begun instead of waiting for it, that a
-///   worker's death fails one task and not all, and that shutdown has a deadline. Options: those of
-///   the pool below, pool_options or thread_pool_options, and their defaults: usable_cpus()
-///   workers, no bound for the queue, 3 s of grace.
-/// @blocks the constructor until the workers are ready; the destructor until everything has ended.
+///   worker's death fails one task and not all, and that shutdown has a deadline.
+/// @blocks the constructor until the workers are ready; the destructor until all has ended.
 /// @threads any, all members but the destructor.
 /// @crosses no.
 /// @worker_dies as pool: exactly the task it was running fails with worker_lost.
@@ -248,17 +256,24 @@ class executor_with : public detail::executor_calls<executor_with<Pool>> {
 template <class Pool>
 class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
  public:
+  /// pool_options or thread_pool_options.
   using options = typename detail::options_of<Pool>::type;
 
+  /// An executor with the default options.
   basic_executor() : basic_executor{options{}} {}
+  /// An executor with workers as `how` says.
   explicit basic_executor(const options& how)
       : target_{how}, end_{detail::executor_access::core(target_)} {}
+  /// The other one may only be destroyed then.
   basic_executor(basic_executor&&) noexcept = default;
   basic_executor& operator=(basic_executor&&) = delete;
   /// As shutdown(), or as shutdown({.cancel_pending = true}) if an exception is leaving the scope.
   ~basic_executor() { end_.end(); }
 
-  /// The same executor, with these options for what is submitted through the result.
+  /// The same executor, with these options for what is submitted through the result. They replace
+  /// `task_defaults` as a whole.
+  ///
+  /// @throws std::invalid_argument for options out of range.
   [[nodiscard]] executor_with<Pool> with(const task_options& how) const {
     return executor_with<Pool>{target_.with(how), end_.open()};
   }
@@ -272,6 +287,7 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
   ///   maps are pulled.
   /// @throws error{would_deadlock} from a task of a thread pool that is to wait for itself.
   shutdown_report shutdown(const shutdown_options& how) { return end_.shutdown(how); }
+  /// The same with the default options: waits for all there is, as long as it takes.
   shutdown_report shutdown() { return end_.shutdown({}); }
 
   /// Drops what is queued and ends the workers now: SIGTERM, after the grace time SIGKILL. Pending
@@ -283,7 +299,9 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
   /// their task returns.
   void kill_workers() { end_.kill_workers(); }
 
+  /// As `workers` of the pool below.
   [[nodiscard]] std::vector<worker_info> workers() const { return target_.workers(); }
+  /// As `stats` of the pool below.
   [[nodiscard]] pool_stats stats() const { return target_.stats(); }
 
  private:

@@ -23,8 +23,10 @@ class future;
 
 /// Says that a running task's worker may be killed: `f.cancel(troupe::force)`.
 struct force_t {
+  /// Explicit, so that `cancel({})` is not taken for it.
   explicit force_t() = default;
 };
+/// What `future::cancel` is given to end a task by force.
 inline constexpr force_t force{};
 
 namespace detail {
@@ -83,33 +85,54 @@ decltype(auto) call_with(F& function, const Future& source) {
 
 /// The outcome of a task that is still on its way.
 ///
-/// @follows Python's Future and AsyncResult in one. Copies are the same future. `get` may be called
-///   again: the result stays encoded and every call decodes a new object (std::future gives it
-///   once). Of a thread pool: every call copies the result; one that can only be moved is given
-///   once, and the next call throws error{no_state}. There `get` in a task of the same pool runs
-///   other tasks meanwhile.
+/// Copies are the same future. `get` may be called again: the result stays encoded and every call
+/// decodes a new object (std::future gives it once). Of a thread pool every call copies the result;
+/// one that can only be moved is given once, and the next call throws error{no_state}.
+///
+/// What memory a task wrote is visible to a thread that has seen its end (by `get`, `wait`,
+/// `ready`, `exception`, in a callback, after `co_await`):
+/// - Of a task on threads: all that the task wrote before it returned or threw happens before that.
+/// - Of a task in a process: what it wrote to shared objects and shared memory before it returned
+///   or threw; all other memory is the worker's own, and only the result comes from it. Of a worker
+///   that died, what it wrote to shared memory is there in whole or in part.
+/// - Nothing is promised of a task that goes on after its future has ended: on threads after a
+///   `.timeout`, a `cancel(force)` or `terminate`.
+///
+/// @follows Python's Future and AsyncResult in one.
+/// @blocks as each member says; in a task of a thread pool, waits without a limit of time run other
+///   tasks of that pool meanwhile.
 /// @threads any, all members.
 /// @crosses no; refused at compile time.
 /// @worker_dies the future ends with worker_lost, or with the outcome of a retry if one was asked
 ///   for.
-/// @throws error{no_state} from every member but the comparisons if it was default-constructed.
+/// @throws error{no_state} from every member but `valid` and the comparisons if it was
+///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that are 64
+///   deep.
 template <class T>
 class future {
  public:
+  /// The type of the value.
   using value_type = T;
 
+  /// A future of no task.
   future() = default;
 
   /// Waits, then returns the value or rethrows what the task threw.
   ///
-  /// @throws the task's exception (see remote_error_info), worker_lost, timeout_error,
-  ///   cancelled_error, pool_closed, pool_broken, error{result_decode_failed}.
+  /// @blocks until there is an outcome. Every task gets one: none is forgotten when a worker, a
+  ///   pool or the system ends.
+  /// @throws the task's exception (see remote_error_info); worker_lost; timeout_error;
+  ///   cancelled_error; pool_closed; pool_broken; error{result_decode_failed}.
   T get() const {
     state().wait(std::nullopt);
     return take();
   }
 
-  /// The same, or nothing if it takes longer. For `future<void>`: whether it was in time.
+  /// As get, for a limited time.
+  ///
+  /// @returns nothing: the time was over first. For `future<void>`: whether it was in time.
+  /// @blocks for at most `duration`; a negative one does not wait.
+  /// @throws as get.
   template <class Rep, class Period>
   auto get_for(std::chrono::duration<Rep, Period> duration) const
       -> std::conditional_t<std::is_void_v<T>, bool,
@@ -128,8 +151,14 @@ class future {
     }
   }
 
+  /// Waits until there is an outcome, and leaves it there.
+  ///
+  /// @blocks as get.
   void wait() const { state().wait(std::nullopt); }
-  /// False: not in time. A negative duration does not wait.
+  /// As wait, for a limited time.
+  ///
+  /// @returns false: the time was over first.
+  /// @blocks for at most `duration`; a negative one does not wait.
   template <class Rep, class Period>
   bool wait_for(std::chrono::duration<Rep, Period> duration) const {
     return state().wait(detail::deadline_after(duration));
@@ -137,7 +166,7 @@ class future {
 
   /// There is an outcome: a value, a failure, or cancellation. Never blocks.
   [[nodiscard]] bool ready() const { return state().done(); }
-  /// There is a value.
+  /// There is a value. Never blocks.
   ///
   /// @throws std::logic_error before there is an outcome, as Python does.
   [[nodiscard]] bool successful() const {
@@ -146,20 +175,29 @@ class future {
     }
     return state().failed() == nullptr;
   }
+  /// It was cancelled, and `get` throws cancelled_error. Never blocks.
   [[nodiscard]] bool cancelled() const {
     return ready() && state().failed() && state().failed()->code == errc::cancelled;
   }
-  /// A worker has begun it and there is no outcome yet. Already out of date when it returns.
+  /// A worker has begun it and there is no outcome yet; may be out of date when it returns.
+  ///
+  /// @blocks for a moment, until the supervisor has looked.
   [[nodiscard]] bool running() const { return !ready() && state().running(); }
 
-  /// True: it had not begun, even if it was already sent to a worker, and never will; the future is
-  /// ready now and throws cancelled_error. False: it has an outcome, or is running: then its
-  /// `this_task::stop_token()` is set.
+  /// Cancels the task for certain if it has not begun, even if it was already sent to a worker, and
+  /// otherwise asks it to stop: its `this_task::stop_token()` is set, a coroutine is cancelled.
+  ///
+  /// @returns true: it never begins; the future is ready now and throws cancelled_error. False: it
+  ///   has an outcome, or is running.
+  /// @blocks for a moment, until the supervisor has decided.
   bool cancel() { return mutable_state().cancel(false); }
-  /// As `cancel()`; a running task's worker is killed if it does not end within the grace time.
+  /// As `cancel()`; if a running task does not end within the grace time, its worker is killed and
+  /// replaced, or, on threads, the future ends while the task goes on.
   bool cancel(force_t) { return mutable_state().cancel(true); }
 
-  /// Waits; the exception that `get` would throw, null if it would not.
+  /// The exception that `get` would throw, null if it would not.
+  ///
+  /// @blocks as get.
   [[nodiscard]] std::exception_ptr exception() const {
     state().wait(std::nullopt);
     return state().exception();
@@ -168,8 +206,11 @@ class future {
   /// Calls `function(value)` (or `function()`) once there is a value.
   ///
   /// Callbacks run in this process, one after the other on a thread of their own, in the order the
-  /// outcomes come; they may capture, and one that throws is reported and forgotten. `pool::join`
-  /// waits for them.
+  /// outcomes come; they may capture. One that throws is reported by the log hook, and the others
+  /// run. `pool::join` waits for them.
+  ///
+  /// @returns this future.
+  /// @blocks no: if there is a value already, the call is made soon.
   template <class F>
   const future& on_result(F function) const {
     mutable_state().when_done(
@@ -186,8 +227,10 @@ class future {
     return *this;
   }
 
-  /// Calls `function(const troupe::error&)` if it failed: a remote_error for whatever the task
-  /// threw.
+  /// Calls `function(const troupe::error&)` if it failed: with a remote_error for what the task
+  /// threw; otherwise as on_result.
+  ///
+  /// @returns this future.
   template <std::invocable<const error&> F>
   const future& on_error(F function) const {
     mutable_state().when_done([function = std::move(function)](detail::future_state& s) mutable {
@@ -198,7 +241,9 @@ class future {
     return *this;
   }
 
-  /// Calls `function(future)` when it is ready, however it ended.
+  /// Calls `function(future)` when there is an outcome, whichever it is; otherwise as on_result.
+  ///
+  /// @returns this future.
   template <std::invocable<future> F>
   const future& on_done(F function) const {
     mutable_state().when_done(
@@ -211,11 +256,14 @@ class future {
   /// The future of `function(value)` (or `function()`), which runs where callbacks run once there
   /// is a value. If this one fails, so does the result, with the same exception, and `function` is
   /// never called. A function that returns a future is waited for: `future<future<U>>` is never
-  /// made.
+  /// made. Cancelling the result cancels this one.
   ///
-  /// @follows Folly's thenValue. Cancelling the result cancels this one.
-  /// @throws the result does, what `function` throws. A callback that waits for the result of a
-  ///   `then` of the same pool waits for ever, because that has to run after it.
+  /// A callback that waits for the result of a `then` of the same pool waits for ever, because that
+  /// has to run after it.
+  ///
+  /// @follows Folly's thenValue.
+  /// @returns a future that throws what `function` throws.
+  /// @blocks no.
   template <class F>
   auto then(F function) const {
     using returned = decltype(detail::call_with<T>(function, *this));
@@ -242,27 +290,30 @@ class future {
   }
 
   /// What the task last said with `this_task::progress`; for a map, how many of its items have an
-  /// outcome. Nothing before the first report.
+  /// outcome. Nothing before the first report. Never blocks.
   [[nodiscard]] std::optional<task_progress> progress() const { return state().progress(); }
 
-  /// Counts of the items of a map (map_async, starmap_async), at any moment; of a call the one
+  /// What has become of the items of a map (map_async, starmap_async) so far; of a call, of its one
   /// task.
   ///
-  /// @blocks for a moment, until the supervisor has looked: the tasks go on meanwhile.
+  /// @blocks for a moment, until the supervisor has looked; the tasks go on meanwhile.
   [[nodiscard]] task_counts counts() const { return state().counts(); }
 
   /// Calls `function(const troupe::task_progress&)` for every report from now on that comes before
-  /// the outcome; as with `on_result`.
+  /// the outcome; otherwise as on_result.
+  ///
+  /// @returns this future.
   template <std::invocable<const task_progress&> F>
   const future& on_progress(F function) const {
     mutable_state().on_progress(std::move(function));
     return *this;
   }
 
-  /// It belongs to a task.
+  /// It belongs to a task: it was not default-constructed.
   [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
   /// The same future, not the same value.
   friend bool operator==(const future& a, const future& b) noexcept { return a.state_ == b.state_; }
+  /// Some order of futures, for keys of a map.
   friend std::strong_ordering operator<=>(const future& a, const future& b) noexcept {
     return std::compare_three_way{}(a.state_.get(), b.state_.get());
   }
@@ -322,9 +373,12 @@ struct future_access {
 }  // namespace detail
 }  // namespace troupe
 
+/// @cond
+// For futures as keys of unordered containers.
 template <class T>
 struct std::hash<troupe::future<T>> {
   std::size_t operator()(const troupe::future<T>& f) const noexcept {
     return std::hash<const void*>{}(f.state_.get());
   }
 };
+/// @endcond

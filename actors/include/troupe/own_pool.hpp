@@ -15,7 +15,8 @@ namespace troupe {
 
 namespace detail {
 /// A submission by the task that this worker runs, to the pool that it belongs to.
-/// Throws error{wrong_state} elsewhere.
+///
+/// @throws error{wrong_state} outside of such a task.
 job_builder nested_builder();
 std::shared_ptr<future_state> submit_nested(job_builder&& job);
 }  // namespace detail
@@ -27,14 +28,19 @@ std::shared_ptr<future_state> submit_nested(job_builder&& job);
 /// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
 /// submission from a worker that has none yet fails with error{would_deadlock}.
 ///
-/// @threads submit only on the task's own thread; the futures are as any other.
+/// @threads only the task's own may submit; the futures are as any other.
 /// @crosses no.
 /// @worker_dies what its task had submitted is cancelled if it has not begun; a retry submits
 ///   again.
 class own_pool {
  public:
-  /// As pool::apply_async with the pool's default options; never blocks. Whether the pool takes the
-  /// task is known only by its future.
+  /// As pool::apply_async with the pool's default options. Whether the pool takes the task is told
+  /// only by the future: it may throw pool_closed, pool_broken or error{would_deadlock}.
+  ///
+  /// @blocks no.
+  /// @worker_dies as pool::apply_async.
+  /// @throws error{wrong_state} on another thread than the task's; encoding errors, before anything
+  ///   was sent; pool_closed if the pool is gone.
   template <class F, class... Args>
   future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
     detail::job_builder job = detail::nested_builder();
@@ -50,14 +56,21 @@ class own_pool {
         detail::submit_nested(std::move(job)));
   }
 
+  /// Submits a task as apply_async, and waits for its result.
+  ///
+  /// @blocks until there is an outcome.
+  /// @throws as apply_async and future::get.
   template <class F, class... Args>
   detail::task_result_t<F, Args...> apply(F function, const Args&... args) const {
     return apply_async(std::move(function), args...).get();
   }
 
-  /// Submits a task for every item, and waits for the results, in input order.
+  /// Submits a task for every item, and waits for the results.
   ///
-  /// @throws the failure of the first failed item in that order; the others go on.
+  /// @returns n items give n results in input order; a void function gives void.
+  /// @blocks until every result is in.
+  /// @worker_dies only the item it was running fails, or is retried.
+  /// @throws as apply_async; the failure of the first failed item in input order; the others go on.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range) const {
     using result = detail::task_result_t<F, std::ranges::range_value_t<Range>>;
@@ -82,8 +95,10 @@ class own_pool {
 
 namespace this_task {
 
-/// The pool whose task this is.
+/// The pool whose task the caller is.
 ///
+/// @blocks no.
+/// @threads only the task's own.
 /// @throws error{wrong_state} outside of a task of a pool of processes, and on another thread than
 ///   the task's.
 [[nodiscard]] own_pool pool();

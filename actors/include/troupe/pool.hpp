@@ -39,13 +39,14 @@ class submissions {
     return apply_async(std::move(function), args...).get();
   }
 
-  /// Encodes the call in this thread and sends it to a worker.
+  /// Encodes the call in the calling thread and sends it to a worker.
   ///
   /// @follows Python's Pool.apply_async; callbacks are the future's.
+  /// @returns the task's future.
   /// @blocks only if `max_queued` tasks are waiting.
-  /// @threads any.
+  /// @threads any, callbacks too.
   /// @worker_dies the future throws worker_lost, or it runs again if `.retries` are left.
-  /// @throws error{argument_encode_failed, payload_too_large} before anything was sent;
+  /// @throws error{argument_encode_failed} or error{payload_too_large}, before anything was sent;
   ///   pool_closed; pool_broken.
   template <class F, class... Args>
   future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
@@ -53,7 +54,10 @@ class submissions {
         submit(core(), encode_call(function, args...), options()));
   }
 
-  /// As apply_async, but never blocks: nothing if `max_queued` tasks are waiting already.
+  /// As apply_async, but never blocks.
+  ///
+  /// @returns nothing: `max_queued` tasks are waiting already.
+  /// @throws as apply_async.
   template <class F, class... Args>
   [[nodiscard("nothing: the task was not taken")]]
   std::optional<future<task_result_t<F, Args...>>> try_apply_async(F function,
@@ -68,10 +72,13 @@ class submissions {
   /// As apply_async, for coroutines: `future<R> f = co_await pool.co_apply_async(function,
   /// args...)` waits without a thread while `max_queued` tasks are waiting. The call is encoded
   /// now; see submission.
+  ///
+  /// @blocks no.
+  /// @throws encoding errors; what the pool refuses is thrown by `co_await`.
   template <class F, class... Args>
   submission<task_result_t<F, Args...>> co_apply_async(F function, const Args&... args) {
     using result = task_result_t<F, Args...>;
-    // Shared, as std::function wants what can be copied; nobody copies it.
+    // Shared, as std::function wants what can be copied; it never is.
     auto encoded = std::make_shared<job_builder>(encode_call(function, args...));
     return submission_access::make<result>(
         [pool = core(), encoded = std::move(encoded), how = options()] {
@@ -103,11 +110,19 @@ class submissions {
     return run_map<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
   }
 
-  /// As map, without waiting: the whole input is pulled and encoded now, in this thread.
+  /// As map, without waiting for results: the whole input is pulled and encoded now, in the calling
+  /// thread.
+  ///
+  /// @follows Python's Pool.map_async.
+  /// @returns one future for all results: a vector, or nothing for a void function.
+  /// @blocks only if `max_queued` tasks are waiting.
+  /// @worker_dies as map.
+  /// @throws as apply_async; what the range throws.
   template <class F, std::ranges::input_range Range>
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
   }
+  /// As map_async, with each item's elements as separate arguments.
   template <class F, std::ranges::input_range Range>
   auto starmap_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
@@ -128,7 +143,7 @@ class submissions {
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(function, std::forward<Range>(range), how, true);
   }
-  /// As imap, in the order the results come.
+  /// As imap, in the order in which results come.
   template <class F, std::ranges::viewable_range Range>
   auto imap_unordered(F function, Range&& range, map_options how = {}) {
     return run_imap(function, std::forward<Range>(range), how, false);
@@ -212,7 +227,7 @@ class pool_with : public detail::submissions<pool_with> {
   detail::options_ptr options_;
 };
 
-/// Worker processes that run functions, each task with exactly one outcome whatever dies.
+/// Worker processes that run functions, each task with exactly one outcome, no matter what dies.
 ///
 /// @follows Python's Pool, and unlike it: a worker's death fails exactly the task it was running
 ///   (worker_lost) and the worker is replaced; everything pending ends at terminate.
@@ -226,11 +241,17 @@ class pool_with : public detail::submissions<pool_with> {
 ///   or the initializer's exception, and then nothing is left running.
 class pool : public detail::submissions<pool> {
  public:
+  /// A pool with the default options: usable_cpus() workers.
   pool() : pool{pool_options{}} {}
+  /// A pool with workers as `options` says.
   explicit pool(const pool_options& options) : core_{detail::make_pool(options)} {}
+  /// The other one may only be destroyed then.
   pool(pool&&) noexcept = default;
   pool& operator=(pool&&) = delete;
-  /// Without close and join before it: as terminate, then waits for the workers to be gone.
+  /// Without close and join before it: as terminate.
+  ///
+  /// @blocks until the workers are gone and all callbacks have run: about the grace time at most,
+  ///   unless a callback takes longer.
   ~pool() { detail::end_pool(core_); }
 
   /// The same pool, with these options for what is submitted through the result. They replace
@@ -241,8 +262,9 @@ class pool : public detail::submissions<pool> {
 
   /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
   void close() { detail::close(core_); }
-  /// Waits until all is done, all callbacks have run and all workers are gone.
+  /// Waits for the end that close or terminate has begun.
   ///
+  /// @blocks until all is done, all callbacks have run and all workers are gone.
   /// @throws std::logic_error before close or terminate, as Python does.
   void join() { detail::join(core_); }
   /// Drops what is queued (those futures throw cancelled_error), and ends the workers: SIGTERM,
@@ -256,7 +278,10 @@ class pool : public detail::submissions<pool> {
   void resize(int workers) { detail::resize(core_, workers); }
 
   /// Workers that are ready at this moment.
+  ///
+  /// @blocks for a moment, until the supervisor has looked.
   [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
+  /// Counts of this moment; costs the pool nothing. Never blocks.
   [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
 
  private:

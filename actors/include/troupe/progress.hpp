@@ -6,23 +6,25 @@
 
 namespace troupe {
 
-/// How far something is, in units of its own choice.
+/// How far a task is, in units that the task chooses.
 struct task_progress {
-  std::uint64_t done = 0;
-  std::uint64_t total = 0;  ///< 0: not known
-  std::string text;
+  std::uint64_t done = 0;   ///< units that are done
+  std::uint64_t total = 0;  ///< units there are; 0: not known
+  std::string text;         ///< what the task says about it, for people
+  /// Compares all members.
   bool operator==(const task_progress&) const = default;
 };
 
 /// What has become of one submission so far: of a map's items, or of the one task of a call.
 struct task_counts {
-  std::uint64_t total = 0;
-  std::uint64_t queued = 0;   ///< not with a worker: before the first attempt, or the next
-  std::uint64_t running = 0;  ///< with a worker
-  std::uint64_t succeeded = 0;
-  std::uint64_t failed = 0;  ///< threw, lost, timed out
-  std::uint64_t cancelled = 0;
-  std::uint64_t retried = 0;  ///< attempts after the first; of maps only
+  std::uint64_t total = 0;      ///< items
+  std::uint64_t queued = 0;     ///< not with a worker: before the first attempt, or the next
+  std::uint64_t running = 0;    ///< with a worker
+  std::uint64_t succeeded = 0;  ///< with a value
+  std::uint64_t failed = 0;     ///< threw, lost, timed out
+  std::uint64_t cancelled = 0;  ///< cancelled before an outcome
+  std::uint64_t retried = 0;    ///< attempts after the first; of maps only
+  /// Compares all members.
   bool operator==(const task_counts&) const = default;
 };
 

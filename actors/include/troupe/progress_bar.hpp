@@ -12,14 +12,16 @@
 
 namespace troupe {
 
+/// How a progress bar looks.
 struct progress_bar_options {
   /// Tasks that are going to be done; 0: as many as were submitted by then.
   std::uint64_t total = 0;
-  /// In front.
+  /// Stands in front of the bar.
   std::string label{};
-  /// Between two looks: on a terminal. Elsewhere a plain line is written every 50 of them.
+  /// Time between two looks at the pool's counters. On a terminal the bar is drawn each time;
+  /// elsewhere a plain line is written every 50 times.
   std::chrono::milliseconds interval{100};
-  /// Where it goes; a terminal or not is found out there.
+  /// The descriptor to write to; the bar finds out whether it is a terminal.
   int descriptor = 2;
 };
 
@@ -35,11 +37,15 @@ namespace detail {
 /// Reads only the pool's counters, from a thread of its own, so it costs the tasks nothing. What
 /// the pool did before the bar was made is not shown.
 ///
-/// @threads one. The pool must outlive it.
+/// The pool must outlive the bar.
+///
+/// @threads one.
 /// @crosses no.
 class progress_bar {
  public:
-  /// `pool`: a pool, a thread pool, or an executor.
+  /// Draws how far `pool` is: a pool, a thread pool, or an executor.
+  ///
+  /// @throws std::system_error if there can be no more threads.
   template <class Pool>
     requires requires(const Pool& pool) {
       { pool.stats() } -> std::same_as<pool_stats>;
@@ -47,8 +53,13 @@ class progress_bar {
   explicit progress_bar(const Pool& pool, progress_bar_options how = {})
       : progress_bar{std::function<pool_stats()>{[&pool] { return pool.stats(); }},
                      std::move(how)} {}
+  /// Draws what `look` says, which is called on the bar's thread.
+  ///
+  /// @throws std::system_error if there can be no more threads.
   progress_bar(std::function<pool_stats()> look, progress_bar_options how);
   /// Draws the last state and ends the line.
+  ///
+  /// @blocks until the bar's thread has ended, a moment.
   ~progress_bar();
   progress_bar(const progress_bar&) = delete;
   progress_bar& operator=(const progress_bar&) = delete;

@@ -54,10 +54,10 @@ struct truly_copyable<std::variant<T...>> : std::conjunction<enable_repeat<T>...
 
 }  // namespace detail
 
-/// Whether an argument of this type can be kept for a second attempt (`task_options::retry_if`) in
-/// a thread pool, which moves arguments otherwise. True for what is trivially copyable, for strings
-/// and shared pointers, and for standard containers of such. A class of yours that can be copied is
-/// made one of them by
+/// Says whether an argument of this type can be kept for a second attempt
+/// (`task_options::retry_if`) in a thread pool, which moves arguments otherwise. True for what is
+/// trivially copyable, for strings and shared pointers, and for standard containers of such. A
+/// program's own class that can be copied is made one of them by
 ///
 ///     template <> struct troupe::enable_repeat<my_class> : std::true_type {};
 ///

@@ -12,30 +12,32 @@ namespace detail {
 
 struct submission_access;
 
-/// A place in the line of those who wait for room in a full queue without a thread.
+/// A place in the line of submissions that wait for room in a full queue without a thread.
 class room_turn;
 /// Calls `notify` once it is worth trying: perhaps at once, on any thread; it must not block.
 void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
-/// The same on the thread of the pool's callbacks, where it may.
+/// The same on the thread of the pool's callbacks, where `notify` may block.
 void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify);
-/// It got in.
+/// The submission was let in.
 void took_turn(room_turn& turn) noexcept;
-/// It does not want in any more. As its destructor does.
+/// The submission gives its place up, as the destructor of the turn does.
 void leave_turn(room_turn& turn) noexcept;
 
 }  // namespace detail
 
 /// A task that waits to be let into its pool: what `co_apply_async` returns.
 ///
-/// To be awaited, once: `future<R> f = co_await s` in any coroutine that takes foreign awaitables
+/// It is awaited once: `future<R> f = co_await s` in any coroutine that takes foreign awaitables
 /// (troupe/await.hpp), `co_await as_awaitable(std::move(s))` in Asio's, tasks among them
-/// (troupe/task.hpp). Destroyed before that, it was never submitted.
+/// (troupe/task.hpp). If it is destroyed before that, the task is never submitted.
 ///
+/// @blocks no.
 /// @threads one at a time.
 /// @crosses no.
 template <class R>
 class [[nodiscard]] submission {
  public:
+  /// The other one may only be destroyed then.
   submission(submission&&) noexcept = default;
   submission& operator=(submission&&) = delete;
 
@@ -57,14 +59,16 @@ class [[nodiscard]] submission {
 namespace detail {
 
 struct submission_access {
-  /// `submit` gives null while the queue is full, and throws what a submission throws.
+  /// A submission of which `submit` gives null while the queue is full.
   template <class R>
   static submission<R> make(std::function<std::shared_ptr<future_state>()> submit,
                             std::function<std::shared_ptr<room_turn>()> make_turn,
                             future<R> (*take)(std::shared_ptr<future_state>)) {
     return {std::move(submit), std::move(make_turn), take};
   }
-  /// False: the queue is full, wait for `turn`. Throws what a submission throws.
+  /// False: the queue is full, wait for `turn`.
+  ///
+  /// @throws what a submission throws.
   template <class R>
   static bool try_submit(submission<R>& what) {
     what.state_ = what.attempt_();

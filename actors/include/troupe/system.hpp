@@ -10,6 +10,7 @@
 
 namespace troupe {
 
+/// How the program ends.
 struct system_options {
   /// How long the destructor waits for processes (`troupe::process`) that are no daemons; those
   /// that are left then are ended like daemons, and the log says which.
@@ -19,8 +20,8 @@ struct system_options {
 /// The first line of main: starts what all pools of the program stand on, and ends it.
 ///
 /// In a process that was started to be a worker, the constructor runs the worker and never returns,
-/// so that no child can run main again by accident. Elsewhere it starts the fork server, before the
-/// program has threads, and then the actor system.
+/// so that no child can run main again by accident. In the program it starts the fork server,
+/// before there are threads, and then what pools run on.
 ///
 /// It is a variable of main, automatic or `static`. A static one ends in exit, after the static
 /// pools that were made after it, and serves exit handlers and destructors that run before that. A
@@ -46,7 +47,13 @@ struct system_options {
 ///   error{spawn_failed} or error{resource_exhausted} if the system refuses.
 class system {
  public:
+  /// Begins the program; `argc` and `argv` are main's, by which start_method::spawn starts it anew.
   system(int argc, char** argv, const system_options& options = {});
+  /// Ends every pool that is left (as `terminate` does), then daemons, waits for other processes,
+  /// and ends those that are left.
+  ///
+  /// @blocks for the pools' and the daemons' grace times, and for other processes at most
+  ///   `join_timeout`.
   ~system();
   system(const system&) = delete;
   system& operator=(const system&) = delete;
@@ -57,15 +64,22 @@ class system {
   ///
   /// Workers ignore SIGINT in any case. Until this is called, the program's handlers are untouched.
   ///
+  /// @blocks no; the signals are handled on a thread of the library's.
   /// @throws error{resource_exhausted} if there is no descriptor left.
   void stop_on_signals();
-  /// The shared objects (mutexes, values, queues…) that this process has a handle of: what there is
-  /// in the whole program, as handles that cross pass through here.
+  /// The shared objects (mutexes, values, queues…) that this process has or had pass through:
+  /// handles that its children exchange among themselves are not seen here.
+  ///
+  /// @threads any.
   [[nodiscard]] std::vector<object_info> objects() const;
 
-  /// Set at the first signal after `stop_on_signals`.
+  /// A token that is set at the first signal after `stop_on_signals`.
+  ///
+  /// @threads any.
   [[nodiscard]] std::stop_token stop_token() const;
   /// The signal that came last, 0 before: `return system.stop_signal() ? 128 + ... : 0;`
+  ///
+  /// @threads any.
   [[nodiscard]] int stop_signal() const noexcept;
 
  private:

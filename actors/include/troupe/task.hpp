@@ -30,11 +30,14 @@ namespace troupe {
 /// work in it, on `co_await asio::this_coro::executor`, and so do coroutines that it spawns there;
 /// `this_task` speaks of its task wherever that executor runs something.
 ///
-/// @follows Python's coroutines in asyncio. A stop request (cancel, `.timeout`, `.deadline`) is an
-///   Asio cancellation: what it waits for ends with operation_aborted, and a task that ends with
-///   that was cancelled (or timed out). It may catch it, and go on; nothing asks twice, but after
-///   the grace time its worker is killed.
+/// A stop request (cancel, `.timeout`, `.deadline`) is an Asio cancellation: what the coroutine
+/// waits for ends with operation_aborted, and a task that ends with that was cancelled (or timed
+/// out). It may catch that, and go on; it is not asked twice, but after the grace time its worker
+/// is killed.
+///
+/// @follows Python's coroutines in asyncio.
 /// @blocks a coroutine that computes, or blocks, keeps the others of its worker waiting.
+/// @threads the worker's own for all of its coroutines.
 /// @worker_dies all it had begun fails with worker_lost, or runs again if `.retries` are left.
 template <class T>
 using task = asio::awaitable<T>;
@@ -138,10 +141,11 @@ task<future<R>> await_submission(submission<R> what) {
 
 }  // namespace detail
 
-/// Lets others run for that long.
+/// Waits for that long in a coroutine; its worker runs others meanwhile.
 ///
-/// @follows std::this_thread::sleep_for, asyncio.sleep; a stop request ends it with
-///   operation_aborted.
+/// @follows std::this_thread::sleep_for, asyncio.sleep.
+/// @blocks no.
+/// @throws operation_aborted when a stop request ends it.
 template <class Rep, class Period>
 [[nodiscard]] task<void> sleep_for(std::chrono::duration<Rep, Period> duration) {
   return detail::sleep_until(
@@ -155,8 +159,9 @@ template <class Rep, class Period>
 /// A coroutine that is cancelled meanwhile cancels the future (as `cancel()`), and goes on at once
 /// with operation_aborted. A future that is cancelled by others throws cancelled_error here.
 ///
-/// @worker_dies as `get`.
-/// @throws error{no_state} for a default-constructed future.
+/// @blocks no.
+/// @worker_dies as future::get.
+/// @throws error{no_state} for a default-constructed future; on `co_await` as future::get.
 template <class T>
 [[nodiscard]] task<T> as_awaitable(future<T> f) {
   if (!f.valid()) {
@@ -167,6 +172,9 @@ template <class T>
 
 /// The same for what `pool::co_apply_async` returns: `future<T> f = co_await as_awaitable(...)`. A
 /// coroutine that is cancelled meanwhile has submitted nothing.
+///
+/// @blocks no.
+/// @throws on `co_await` pool_closed; pool_broken.
 template <class R>
 [[nodiscard]] task<future<R>> as_awaitable(submission<R> what) {
   return detail::await_submission(std::move(what));

@@ -22,6 +22,7 @@
 
 namespace troupe {
 
+/// How a thread pool is made: `troupe::thread_pool threads{{.workers = 4}};`
 struct thread_pool_options {
   /// Worker threads, 1 to 4096; unless `min_workers` or `max_workers` is given.
   int workers = usable_cpus();
@@ -31,19 +32,21 @@ struct thread_pool_options {
   /// Runs once in every worker thread before its first task; may capture. If it throws, the pool's
   /// constructor throws that exception.
   std::function<void()> initializer{};
-  /// With one of these the pool is elastic, as pool_options has it: it starts with `min_workers`
-  /// (unset: 1), starts more up to `max_workers` (unset: `workers`) while tasks wait and all are
-  /// busy, and lets go of those that had nothing to do for `idle_timeout`.
+  /// With this or `max_workers` the pool is elastic, as pool_options has it: it starts with
+  /// `min_workers` (unset: 1), starts more up to `max_workers` (unset: `workers`) while tasks wait
+  /// and all are busy, and lets go of those that had nothing to do for `idle_timeout`.
   std::optional<int> min_workers{};
+  /// The most workers of an elastic pool, see `min_workers`.
   std::optional<int> max_workers{};
+  /// How long a worker of an elastic pool stays without work, see `min_workers`.
   std::chrono::milliseconds idle_timeout{10'000};
-  /// Tasks waiting in the pool before a submission blocks; 0: no bound.
+  /// Tasks that may wait in the pool before a submission blocks; 0: no bound.
   std::size_t max_queued = 0;
-  /// What `with({...})` starts from.
+  /// The options of what is submitted to the pool itself, not through `with`.
   task_options task_defaults{};
-  /// In error texts; the threads are called `name_0`, `name_1`, ...
+  /// What error texts call the pool; the threads are called `name_0`, `name_1`, ...
   std::string name = "threads";
-  /// Between asking a task to stop and giving up its outcome.
+  /// Time between asking a task to stop and giving up its outcome.
   std::chrono::milliseconds grace{3'000};
 };
 
@@ -69,16 +72,22 @@ class local_submissions {
   /// task, as for std::thread (so `std::ref` passes a reference), and may be move-only.
   ///
   /// @follows Python's ThreadPool.apply_async; callbacks are the future's.
-  /// @blocks only if `max_queued` tasks are waiting.
-  /// @threads any.
-  /// @throws pool_closed; what copying the arguments throws.
+  /// @returns the task's future.
+  /// @blocks only if `max_queued` tasks are waiting; in a task of the same pool, others run
+  ///   meanwhile.
+  /// @threads any, callbacks and tasks, too.
+  /// @throws pool_closed; std::invalid_argument if `.retry_if` needs arguments that cannot be kept;
+  ///   error{would_deadlock} in a task that waits for room 64 tasks deep; what copying the
+  ///   arguments throws.
   template <class F, class... Args>
   auto apply_async(F&& function, Args&&... args) {
     return *run_one(true, std::forward<F>(function), std::forward<Args>(args)...);
   }
 
-  /// As apply_async, but never blocks: nothing if `max_queued` tasks are waiting already. (What was
-  /// moved in is gone then.)
+  /// As apply_async, but never blocks.
+  ///
+  /// @returns nothing: `max_queued` tasks are waiting already. What was moved in is gone then.
+  /// @throws as apply_async.
   template <class F, class... Args>
   [[nodiscard("nothing: the task was not taken")]] auto try_apply_async(F&& function, Args&&... args) {
     return run_one(false, std::forward<F>(function), std::forward<Args>(args)...);
@@ -86,6 +95,9 @@ class local_submissions {
 
   /// As apply_async, for coroutines: `future<R> f = co_await threads.co_apply_async(function,
   /// args...)` waits without a thread while `max_queued` tasks are waiting; see submission.
+  ///
+  /// @blocks no.
+  /// @throws what copying the arguments throws; what the pool refuses is thrown by `co_await`.
   template <class F, class... Args>
   auto co_apply_async(F&& function, Args&&... args) {
     using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
@@ -137,6 +149,7 @@ class local_submissions {
     return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
                                                                             range, how);
   }
+  /// As map_async, with each item's elements as separate arguments.
   template <class F, std::ranges::input_range Range>
   auto starmap_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<local_starred<F, std::ranges::range_value_t<Range>>>(std::move(function),
@@ -155,7 +168,7 @@ class local_submissions {
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(std::move(function), std::forward<Range>(range), how, true);
   }
-  /// As imap, in the order the results come.
+  /// As imap, in the order in which results come.
   template <class F, std::ranges::viewable_range Range>
   auto imap_unordered(F function, Range&& range, map_options how = {}) {
     return run_imap(std::move(function), std::forward<Range>(range), how, false);
@@ -258,28 +271,40 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 ///   not wait while holding a lock that other tasks take.
 /// @blocks the constructor until the initializers are done; the destructor until running tasks are.
 /// @threads any, all members but the destructor.
-/// @crosses no. Needs: no troupe::system.
+/// @crosses no.
+/// @worker_dies a task that ends the process by a signal or by exit ends all of it, as anywhere in
+///   this process: use a pool for tasks that may crash.
 /// @throws std::invalid_argument for options out of range; error{resource_exhausted} without
 ///   threads; the initializer's exception, and then nothing is left running.
 class thread_pool : public detail::local_submissions<thread_pool> {
  public:
+  /// A pool with the default options: usable_cpus() threads.
   thread_pool() : thread_pool{thread_pool_options{}} {}
+  /// A pool with threads as `options` says.
   explicit thread_pool(const thread_pool_options& options)
       : core_{detail::make_thread_pool(options)} {}
+  /// The other one may only be destroyed then.
   thread_pool(thread_pool&&) noexcept = default;
   thread_pool& operator=(thread_pool&&) = delete;
-  /// Without close and join before it: as terminate, then waits for the running tasks.
+  /// Without close and join before it: as terminate.
+  ///
+  /// @blocks until the running tasks have returned, however long they take, and all callbacks have
+  ///   run.
   ~thread_pool() { detail::end_pool(core_); }
 
-  /// The same pool, with these options for what is submitted through the result.
+  /// The same pool, with these options for what is submitted through the result. They replace
+  /// `task_defaults` as a whole.
+  ///
+  /// @throws std::invalid_argument for options out of range.
   [[nodiscard]] thread_pool_with with(const task_options& options) const {
     return {core_, options};
   }
 
   /// No new work; what is queued or running finishes, then the workers leave. Does not wait.
   void close() { detail::close(core_); }
-  /// Waits until all is done, all callbacks have run and all workers have left.
+  /// Waits for the end that close or terminate has begun.
   ///
+  /// @blocks until all is done, all callbacks have run and all workers have left.
   /// @throws std::logic_error before close or terminate; error{would_deadlock} in a task of this
   ///   pool.
   void join() { detail::join(core_); }
@@ -293,9 +318,10 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// @throws std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
   void resize(int workers) { detail::resize(core_, workers); }
 
-  /// The worker threads; `pid` is the thread's id for the kernel.
+  /// The worker threads of this moment; `pid` is the kernel's id of the thread.
   [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
-  /// `running` counts tasks on workers, also those whose future has ended already.
+  /// Counts of this moment; `running` are tasks on workers, also those whose future has ended
+  /// already.
   [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
 
  private:

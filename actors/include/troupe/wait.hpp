@@ -62,10 +62,9 @@ std::vector<future_of<Range>> copy_futures(Range&& range) {
 
 /// When `wait` has waited enough.
 enum class return_when : std::uint8_t {
-  all_completed,
-  first_completed,
-  /// One has failed or was cancelled; all, if none does.
-  first_exception,
+  all_completed,    ///< all have an outcome
+  first_completed,  ///< one has an outcome
+  first_exception,  ///< one has failed or was cancelled; all have an outcome, if none does
 };
 
 /// What `wait` returns: `auto [done, pending] = troupe::wait(futures, 5s);`
@@ -78,12 +77,13 @@ struct wait_result {
 /// Waits for futures of any kind: of process pools, thread pools, executors, maps.
 ///
 /// @follows Python's concurrent.futures.wait: a future that is there twice counts once; cancelled
-///   ones are done, and wake waiters, however they were cancelled.
-/// @blocks until `when` holds or the time has passed. Nothing to wait for: not at all.
+///   ones are done, and wake waiters, however they were cancelled. Unlike there a cancelled one
+///   ends `first_exception`, too, because its get() throws.
+/// @returns the futures with an outcome, and the others.
+/// @blocks until `when` holds or the time has passed; not at all if there is nothing to wait for.
 /// @threads any; several may wait for the same futures.
 /// @worker_dies its task's future is done then (worker_lost).
 /// @throws error{no_state} for a default-constructed future.
-/// @note differs: a cancelled one ends `first_exception` too, because its get() throws.
 template <detail::range_of_futures Range>
 auto wait(Range&& range, detail::deadline until, return_when when = return_when::all_completed) {
   auto futures = detail::copy_futures(std::forward<Range>(range));
@@ -218,10 +218,11 @@ auto value_of(const future<T>& f) {
 
 /// One future of all: their values in the order of the input; of `void` ones a future<void>.
 ///
-/// Ends when all have ended, and then fails with the failure of the first that failed in the order
-/// of the input. Cancelling it cancels all of them.
+/// It ends when all have ended, and then fails with the failure of the first that failed in the
+/// order of the input. Cancelling it cancels all of them.
 ///
 /// @blocks no.
+/// @worker_dies its task's future fails, and so does this one, when all have ended.
 /// @throws error{no_state} for a default-constructed future.
 template <detail::range_of_futures Range>
 auto when_all(Range&& range) {
@@ -251,6 +252,8 @@ auto when_all(Range&& range) {
 }
 
 /// The same for futures of different types: a tuple of their values, std::monostate for void.
+///
+/// @throws error{no_state} for a default-constructed future.
 template <class... Ts>
 auto when_all(const future<Ts>&... futures) {
   if ((!futures.valid() || ...)) {

@@ -9,7 +9,7 @@ namespace troupe {
 
 /// How much a report matters.
 enum class log_level : std::uint8_t {
-  debug,    ///< for those who mend the library
+  debug,    ///< for the developers of the library
   info,     ///< what happens as it should: a client that was dropped
   warning,  ///< what the operator should look at: something is lost or done without
   error     ///< what does not work

@@ -63,7 +63,8 @@ template <class T>
 
 /// The value whose bytes are exactly `bytes`, which are not trusted.
 ///
-/// Allocates at most about twice as much as was really read, whatever lengths the bytes claim.
+/// Allocates at most about twice as much as was really read, no matter what lengths the bytes
+/// claim.
 ///
 /// @throws error{protocol_error} with type, offset and reason; error{nesting_too_deep}; what the
 ///   type's own `load` throws.

@@ -63,7 +63,7 @@ struct resource_usage {
 enum class oom_kill : std::uint8_t {
   unknown,  ///< it may have; the kernel's counters do not tell
   no,       ///< it did not
-  yes       ///< SIGKILL ended it, not ours, and an OOM kill was counted in its control group
+  yes  ///< SIGKILL ended it, not this program's, and an OOM kill was counted in its control group
 };
 
 /// Tells the codec which numbers are enumerators.

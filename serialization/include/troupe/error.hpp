@@ -285,7 +285,7 @@ class error : public std::runtime_error {
   std::shared_ptr<const failure> details_;
 };
 
-/// What every exception that came from another process also is, whatever else it is.
+/// What every exception that came from another process also is, next to what it is otherwise.
 ///
 /// `catch (const std::out_of_range& e)` works as if the task had run here; a `dynamic_cast` of `e`
 /// to this, or `catch (const troupe::remote_error_info&)`, tells the rest.

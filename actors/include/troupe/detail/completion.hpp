@@ -20,7 +20,7 @@ class completions {
   ///
   /// @throws error{no_state} for a null one.
   explicit completions(std::vector<std::shared_ptr<future_state>> of);
-  /// What has not ended by then forgets about this.
+  /// States that have not ended by then tell this no more.
   ~completions();
   completions(completions&&) noexcept;
   completions& operator=(completions&&) = delete;

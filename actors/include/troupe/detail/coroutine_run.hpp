@@ -25,13 +25,14 @@ class coroutine_run {
   coroutine_run& operator=(const coroutine_run&) = delete;
   virtual ~coroutine_run();
 
-  /// Whatever runs there runs as this task: `this_task` speaks of it.
+  /// All that runs there runs as this task: `this_task` speaks of it.
   [[nodiscard]] virtual asio::any_io_executor executor() = 0;
   /// Where a stop request arrives.
   [[nodiscard]] virtual asio::cancellation_slot stop_slot() = 0;
-  /// Empty; to be filled and followed by `ended` without a suspension in between.
+  /// Where the result goes: empty, to be filled and followed by `ended` without a suspension in
+  /// between.
   virtual byte_sink& result() = 0;
-  /// Once. Null: `result` has the result.
+  /// Called once, at the end. Null: `result` has the result.
   virtual void ended(task_stage stage, std::exception_ptr thrown) = 0;
 };
 

@@ -20,7 +20,8 @@ namespace troupe::detail {
 
 class future_state;
 
-/// Hears of ends at once, on the thread that fulfils: must neither block nor throw.
+/// Is told of the end of a state at once, on the thread that fulfils it: must neither block nor
+/// throw.
 class completion_listener {
  public:
   virtual ~completion_listener();
@@ -38,7 +39,7 @@ class wait_helper {
   static wait_helper*& of_this_thread() noexcept;
 };
 
-/// What a future and whoever fulfils it share: no types, bytes only. Fulfilled exactly once.
+/// What a future and the code that fulfils it share: no types, bytes only. Fulfilled exactly once.
 class future_state : public std::enable_shared_from_this<future_state> {
  public:
   using callback = std::function<void(future_state&)>;
@@ -53,8 +54,9 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] bool done() const noexcept {
     return word_.load(std::memory_order_acquire) >= fulfilled;  // partner: fulfil
   }
-  /// False: the deadline passed first.
+  /// Waits until it is done. False: the deadline passed first.
   ///
+  /// @blocks until then.
   /// @throws only without a deadline, and only what the thread's wait_helper throws.
   bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
@@ -64,7 +66,9 @@ class future_state : public std::enable_shared_from_this<future_state> {
     }
     return failure_;
   }
-  /// Throws the failure, if there is one: the original exception, or a fresh one made of it.
+  /// Does nothing if there is a value.
+  ///
+  /// @throws the failure: the original exception, or a fresh one made of it.
   void rethrow_failure() const;
   /// What `rethrow_failure` throws, null if it would not. Only when done.
   [[nodiscard]] std::exception_ptr exception() const;
@@ -82,10 +86,10 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
   /// True: `listener` hears of the end, once. False: it is done already.
   bool listen(std::shared_ptr<completion_listener> listener);
-  /// It may still be hearing of it just now.
+  /// `listener` hears no more of it, but may be hearing of it just now.
   void unlisten(const completion_listener* listener) noexcept;
 
-  /// Of one task, unless somebody knows better.
+  /// Counts of the one task; those of a map in the class that has several.
   [[nodiscard]] virtual task_counts counts() const;
 
   using progress_callback = std::function<void(const task_progress&)>;
@@ -93,7 +97,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] std::optional<task_progress> progress() const;
   /// Called for every later report, through the state's executor; dropped when done.
   void on_progress(progress_callback function);
-  /// By the fulfilling side.
+  /// Notes a report and calls the callbacks for it; for the fulfilling side.
   void report(task_progress now);
 
   /// The same on the thread that fulfils (at once if that is over): for wake-ups, never for users'
@@ -119,7 +123,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
 
  private:
   static constexpr std::uint32_t pending = 0;
-  static constexpr std::uint32_t awaited = 1;  // pending, and somebody sleeps on the word
+  static constexpr std::uint32_t awaited = 1;  // pending, and a thread sleeps on the word
   static constexpr std::uint32_t fulfilled = 2;
   static constexpr std::uint32_t undescribed = 3;  // fulfilled, with a failure still to be made
 
@@ -136,7 +140,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr int too_late = -2;
   /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
   mutable std::shared_ptr<const failure> failure_;
-  /// Most futures have nobody but the one who waits.
+  /// Most futures have none of these, only a thread that waits.
   struct followers {
     std::vector<callback> callbacks;
     std::vector<std::shared_ptr<completion_listener>> listeners;
@@ -153,11 +157,15 @@ class future_state : public std::enable_shared_from_this<future_state> {
   std::unique_ptr<followers> followers_;     // guarded by mutex_
 };
 
-/// Encodes which failure `cancel`, `get` on nothing and friends throw.
+/// What the members of a future of no task do.
+///
+/// @throws error{no_state}.
 [[noreturn]] void throw_no_state();
 /// A throwing callback is reported, never fatal.
 void report_callback(const std::exception_ptr& thrown) noexcept;
-/// Rethrows what decoding a result threw, as result_decode_failed.
+/// Says that a result could not be decoded, because of `thrown`.
+///
+/// @throws error{result_decode_failed}.
 [[noreturn]] void throw_result_decode(const std::exception_ptr& thrown);
 
 }  // namespace troupe::detail

@@ -10,7 +10,7 @@ namespace troupe::detail {
 
 [[noreturn]] void throw_value_gone();
 
-/// A result that is stored once, in this process, and read by everybody who asks.
+/// A result that is stored once, in this process, and read any number of times.
 template <class R>
 class local_value {
  public:
@@ -29,7 +29,7 @@ class local_value {
       return std::move(*value_);
     }
   }
-  /// It is not wanted after all.
+  /// Destroys a result that is not the outcome after all.
   void drop() noexcept { value_.reset(); }
   /// For its only reader.
   R take() { return std::move(*value_); }

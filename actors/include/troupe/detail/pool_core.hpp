@@ -145,8 +145,12 @@ class map_session {
     const failure* failed = nullptr;
     const cargo_list* cargo = nullptr;  ///< what the value refers to
   };
+  /// The next item's result. Null: the input is used up and every result was handed out.
+  ///
+  /// @blocks until it is in.
+  /// @throws what the puller threw, after the results of all items before that one.
   const item* next(const puller& pull);
-  /// Begins before the first `next`.
+  /// Pulls the first window of the input now, and not at the first `next`.
   void prefetch(const puller& pull);
   /// Pulls all that is left and submits it: on any thread, also while another is in `next`. Without
   /// patience not if that is pulling. Errors come out of `next`, as when it pulls.

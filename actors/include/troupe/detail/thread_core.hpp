@@ -77,9 +77,9 @@ class thread_group {
 ///   item:  waiting ──claimed by a worker──▶ running ──decided──▶ has its outcome
 ///             └────claimed by who cancels──────────────┘
 ///
-/// Items are claimed in order by raising `next_`; whoever raises it owns what it passed over. An
-/// outcome is decided once, by whoever comes first: the worker, or the timekeeper whose patience is
-/// at its end.
+/// Items are claimed in order by raising `next_`; the thread that raises it owns what it passed
+/// over. An outcome is decided once, by the worker or by the timekeeper whose limit has passed,
+/// whichever comes first.
 class thread_job : public future_state {
  public:
   thread_job(thread_core_ptr owner, const options_ptr& how);
@@ -253,7 +253,7 @@ class thread_map {
   /// @throws what pulling or submitting threw, after the results of all items before that one;
   ///   timeout_error instead of each result that is not there when the time is over.
   const place* next(thread_input& input);
-  /// Begins before the first `next`.
+  /// Pulls the first window of the input now, and not at the first `next`.
   void prefetch(thread_input& input);
   /// Pulls all that is left and submits it: on any thread, also while another is in `next`. Without
   /// patience not if that is pulling. Errors come out of `next`, as when it pulls.
