@@ -89,14 +89,14 @@ decltype(auto) call_with(F& function, const Future& source) {
 /// decodes a new object (std::future gives it once). Of a thread pool every call copies the result;
 /// one that can only be moved is given once, and the next call throws error{no_state}.
 ///
-/// What memory a task wrote is visible to a thread that has seen its end (by `get`, `wait`,
-/// `ready`, `exception`, in a callback, after `co_await`):
-/// - Of a task on threads: all that the task wrote before it returned or threw happens before that.
-/// - Of a task in a process: what it wrote to shared objects and shared memory before it returned
-///   or threw; all other memory is the worker's own, and only the result comes from it. Of a worker
-///   that died, what it wrote to shared memory is there in whole or in part.
+/// A thread that has seen the end of a task (by `get`, `wait`, `ready`, `exception`, in a callback,
+/// after `co_await`) also sees what the task wrote to memory:
+/// - On threads: all that the task wrote before it returned or threw happens before `get` returns.
+/// - In a worker process: what it wrote to shared objects and shared memory before it returned or
+///   threw. All other memory is the worker's own, and only the result comes from it. What a worker
+///   that died wrote to shared memory is there in whole or in part.
 /// - Nothing is promised of a task that goes on after its future has ended: on threads after a
-///   `.timeout`, a `cancel(force)` or `terminate`.
+///   `.timeout`, a `.deadline`, a `cancel(force)` or `terminate`.
 ///
 /// @follows Python's Future and AsyncResult in one.
 /// @blocks as each member says; in a task of a thread pool, waits without a limit of time run other

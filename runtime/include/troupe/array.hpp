@@ -42,16 +42,15 @@ class array_handle : public object_handle {
   /// There are no elements.
   [[nodiscard]] bool empty() const { return size() == 0; }
 
-  /// @{
-  /// How the codec writes and reads a handle.
+  /// How the codec writes a handle.
   void save(output_archive& ar) const { save_handle(ar); }
+  /// How the codec reads a handle.
   void load(input_archive& ar) {
     load_handle(ar, array_rules, tag());
     if (object_->payload_bytes() % sizeof(T) != 0) {
       ar.fail("its size is no whole number of elements", typeid(Handle));
     }
   }
-  /// @}
 
  protected:
   static std::uint64_t tag() {

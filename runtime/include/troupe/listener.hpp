@@ -14,7 +14,7 @@ namespace troupe {
 
 namespace detail {
 class listener_core;
-}
+}  // namespace detail
 
 /// How to listen.
 struct listener_options {

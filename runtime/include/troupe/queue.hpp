@@ -191,11 +191,10 @@ class basic_queue {
   /// Bytes of memory for items, used or not.
   [[nodiscard]] std::size_t storage_bytes() const { return core().storage_bytes(); }
 
-  /// @{
-  /// How the codec writes and reads a handle.
+  /// How the codec writes a handle.
   void save(output_archive& ar) const { core().save(ar); }
+  /// How the codec reads a handle.
   void load(input_archive& ar) { core_ = queue_core::load(ar, spec(0, {})); }
-  /// @}
 
  private:
   static constexpr std::size_t batch_items = 64;
