@@ -27,7 +27,7 @@ struct executor_map_options {
   /// Not 0: lazy. Items that may be taken from the input before their results were read; what was
   /// not taken when the executor ends never runs. 0: all items run, see map.
   std::size_t window = 0;
-  /// From the call of map until the last result is given out. Unset: no limit.
+  /// Time from the call of map until the last result is given out. Unset: no limit.
   std::optional<std::chrono::milliseconds> timeout{};
 };
 
@@ -50,7 +50,8 @@ struct shutdown_report {
   std::uint64_t cancelled = 0;           ///< dropped, or given up while they ran
   std::uint64_t terminated_workers = 0;  ///< processes that got SIGTERM
   std::uint64_t killed_workers = 0;      ///< processes that got SIGKILL
-  /// Nothing is left. False: without `.wait`, or there are threads that did not stop.
+  /// True: no task and no worker is left. False: without `.wait`, or there are threads that did not
+  /// stop.
   bool complete = false;
 };
 

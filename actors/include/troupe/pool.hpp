@@ -271,8 +271,9 @@ class pool : public detail::submissions<pool> {
   /// after the grace time SIGKILL. Does not wait.
   void terminate() { detail::terminate(core_); }
 
-  /// From now on `workers` worker processes, no more elastic: starts what is missing, or lets
-  /// those that have the least to do finish their task and go. Does not wait.
+  /// Sets the number of worker processes, also of an elastic pool, which is elastic no more: starts
+  /// what is missing, or lets those that have the least to do finish their task and go. Does not
+  /// wait.
   ///
   /// @throws std::invalid_argument unless 1 to 4096; pool_closed; pool_broken.
   void resize(int workers) { detail::resize(core_, workers); }

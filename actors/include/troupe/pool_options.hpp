@@ -78,7 +78,7 @@ struct pool_options {
   std::chrono::milliseconds idle_timeout{10'000};
   /// How workers are started. Unset: get_start_method() when the pool is made.
   std::optional<start_method> start{};
-  /// When deaths are too many; then the pool ends with pool_broken.
+  /// How many deaths of workers are too many; then the pool ends with pool_broken.
   restart_policy restart{};
   /// Time between SIGTERM and SIGKILL, and between asking a task to stop and killing its worker.
   std::chrono::milliseconds grace{3'000};

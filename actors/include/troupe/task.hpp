@@ -55,7 +55,8 @@ struct coroutine_traits<asio::awaitable<T>> {
   static constexpr bool is_coroutine = true;
   using result = T;
 
-  /// In a loop of its own, for where nothing else runs: a pool's initializer.
+  /// Runs the coroutine to its end in a loop of its own; for a pool's initializer, where nothing
+  /// else runs.
   template <class Make>
   static T run(const Make& make) {
     asio::io_context loop{1};
@@ -152,9 +153,9 @@ template <class Rep, class Period>
       detail::deadline_after(duration).value_or(std::chrono::steady_clock::time_point::max()));
 }
 
-/// For Asio coroutines, tasks of a pool among them: `T value = co_await as_awaitable(f)`. They go
-/// on on their own executor once the future is ready; the value, or the exception, is that of
-/// `get`.
+/// What Asio coroutines, tasks of a pool among them, wait for a future by: `T value = co_await
+/// as_awaitable(f)`. They go on on their own executor once the future is ready; the value, or the
+/// exception, is that of `get`.
 ///
 /// A coroutine that is cancelled meanwhile cancels the future (as `cancel()`), and goes on at once
 /// with operation_aborted. A future that is cancelled by others throws cancelled_error here.

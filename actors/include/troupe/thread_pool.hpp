@@ -312,8 +312,9 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// the grace time the futures of what still runs end with cancelled_error too. Does not wait.
   void terminate() { detail::terminate(core_); }
 
-  /// From now on `workers` worker threads, no longer elastic: starts what is missing, or lets some
-  /// finish their task and go. Does not wait. A new worker whose initializer throws goes again.
+  /// Sets the number of worker threads, also of an elastic pool, which is elastic no more: starts
+  /// what is missing, or lets some finish their task and go. Does not wait. A new worker whose
+  /// initializer throws goes again.
   ///
   /// @throws std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
   void resize(int workers) { detail::resize(core_, workers); }

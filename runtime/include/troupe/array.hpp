@@ -120,7 +120,7 @@ class array : public detail::array_handle<array<T>, T> {
   using base = detail::array_handle<array<T>, T>;
 
  public:
-  /// It has one, unlike raw_array.
+  /// True: an array has a lock, unlike raw_array.
   static constexpr bool has_lock = true;
 
   /// The lock, and through it the elements: a contiguous range. The lock is released when the guard
@@ -258,7 +258,7 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   using base = detail::array_handle<raw_array<T>, T>;
 
  public:
-  /// It has none, unlike array.
+  /// False: a raw_array has no lock, unlike array.
   static constexpr bool has_lock = false;
   /// An empty array: something to assign to, or to decode into.
   ///

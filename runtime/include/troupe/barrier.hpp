@@ -23,11 +23,11 @@ namespace troupe {
 ///   instead. In the action: the barrier is broken, because it is not known what the action did.
 class barrier : public detail::object_handle {
  public:
-  /// For one party: something to assign to, or to decode into.
+  /// A barrier for one party: something to assign to, or to decode into.
   ///
   /// @throws error{resource_exhausted}.
   barrier();
-  /// For `parties` threads at a time. The action, if there is one, is called once for each time all
+  /// A barrier for `parties` threads. The action, if there is one, is called once for each time all
   /// have come, before any of them goes on, in the thread that came last. If it throws, the barrier
   /// breaks, and that thread gets the exception.
   ///

@@ -68,7 +68,7 @@ class buffer_too_short : public error {
 ///   would mix, as nothing locks between processes. A process that only polls takes nothing away.
 /// @crosses as itself, also through another connection (not over TCP). Copies in one process are
 ///   the same end; what arrives in another process is another owner of it, and the other side sees
-///   the end of the stream when all owners closed it. So close yours after it was sent.
+///   the end of the stream when all owners closed it. So the sender closes its own afterwards.
 /// @worker_dies what it sent whole arrives; then, or if a message was cut off, the other side is
 ///   told. Signals have no effect, and SIGPIPE never comes.
 /// @throws error{closed} once closed in this process; std::logic_error from the wrong end of a

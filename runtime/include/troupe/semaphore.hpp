@@ -67,7 +67,8 @@ class semaphore_handle : public object_handle {
 
 }  // namespace detail
 
-/// A number of permits that threads of any processes take and give back.
+/// Limits how many threads of any processes do something at once, by permits that they take and
+/// give back.
 ///
 /// Copies of it are the same semaphore; what holds for every handle is told at object_kind.
 ///
@@ -79,11 +80,11 @@ class semaphore_handle : public object_handle {
 ///   event or a queue there.
 class semaphore : public detail::semaphore_handle {
  public:
-  /// One permit.
+  /// A semaphore with one permit.
   ///
   /// @throws error{resource_exhausted}.
   semaphore();
-  /// `permits` permits, all free.
+  /// A semaphore with `permits` permits, all free.
   ///
   /// @throws std::invalid_argument if `permits` is negative; error{resource_exhausted}.
   explicit semaphore(std::ptrdiff_t permits, const object_options& options = {});
@@ -104,11 +105,11 @@ class semaphore : public detail::semaphore_handle {
 /// @follows Python's BoundedSemaphore.
 class bounded_semaphore : public detail::semaphore_handle {
  public:
-  /// One permit.
+  /// A semaphore with one permit.
   ///
   /// @throws error{resource_exhausted}.
   bounded_semaphore();
-  /// `permits` permits, all free; there are never more.
+  /// A semaphore with `permits` permits, all free; there are never more.
   ///
   /// @throws std::invalid_argument if `permits` is negative; error{resource_exhausted}.
   explicit bounded_semaphore(std::ptrdiff_t permits, const object_options& options = {});

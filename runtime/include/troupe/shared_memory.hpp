@@ -12,8 +12,8 @@ namespace troupe {
 
 /// How to make shared memory.
 struct shared_memory_options {
-  /// With a name, programs that are not related find it (`shared_memory::open`): a name of POSIX
-  /// shared memory, without a slash. It goes with the last handle.
+  /// A name of POSIX shared memory, without a slash, by which programs that are not related find it
+  /// (`shared_memory::open`). The name is removed with the last handle. Empty: no name.
   std::string name = {};
 };
 

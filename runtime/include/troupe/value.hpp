@@ -88,7 +88,7 @@ class value : public detail::object_handle {
   using value_type = T;
   /// True: operations on the whole value are atomic, and do without the lock.
   static constexpr bool is_lock_free = detail::check_lock_free<T>();
-  /// It has one, unlike raw_value.
+  /// True: a value has a lock, unlike raw_value.
   static constexpr bool has_lock = true;
 
   /// The lock, and through it the value. The lock is released when the guard is destroyed, which is
@@ -289,7 +289,7 @@ class value : public detail::object_handle {
   }
 
  private:
-  /// Once it is known to be here.
+  /// The value as an atomic one; only once it is known to be on this machine.
   [[nodiscard]] std::atomic_ref<T> atomic() const {
     return std::atomic_ref<T>{*reinterpret_cast<T*>(object_->payload())};
   }
@@ -323,7 +323,7 @@ class raw_value : public detail::object_handle {
  public:
   /// The type of the value.
   using value_type = T;
-  /// It has none, unlike value.
+  /// False: a raw_value has no lock, unlike value.
   static constexpr bool has_lock = false;
 
   /// A new value, `T{}`.

@@ -388,7 +388,7 @@ class worker_lost : public error {
   /// The last lines it wrote to stderr, its earlier tasks' included, as they are: at most 20 and
   /// 8 KiB. Empty without `pool_options::capture_stderr`.
   [[nodiscard]] const std::string& stderr_tail() const noexcept;
-  /// Where it crashed, innermost call first.
+  /// The calls that led to the crash, innermost first; empty if they are not known.
   [[nodiscard]] const std::vector<code_location>& frames() const noexcept;
   /// The same in words, a line per frame: function, file and line as far as the symbols tell.
   /// Reads the program's debug information: milliseconds at least.

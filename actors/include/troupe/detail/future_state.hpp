@@ -108,8 +108,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// The exception itself, of a task that ran in this process. Only when done, if there is a
   /// failure.
   [[nodiscard]] virtual std::exception_ptr original() const { return nullptr; }
-  /// Before a thread goes to sleep: true if it was worth trying to get the outcome some other way,
-  /// and that worked.
+  /// Called before a thread goes to sleep: looks for a moment whether the outcome comes, where that
+  /// is worth it. True: it is there.
   [[nodiscard]] virtual bool hurry() const { return false; }
   /// Where callbacks run; the fulfilling side sets it before the state is shared.
   [[nodiscard]] virtual executor callbacks() const = 0;

@@ -31,7 +31,7 @@ class local_value {
   }
   /// Destroys a result that is not the outcome after all.
   void drop() noexcept { value_.reset(); }
-  /// For its only reader.
+  /// The result itself, for its only reader.
   R take() { return std::move(*value_); }
 
  private:

@@ -87,7 +87,7 @@ std::shared_ptr<room_turn> make_turn(const pool_ptr& pool);
 void close(const pool_ptr& pool);
 void join(const pool_ptr& pool);
 void terminate(const pool_ptr& pool);
-/// For destructors: terminate unless closed and joined; bounded in time, never throws.
+/// Terminates the pool unless it was closed and joined; for destructors: bounded in time.
 void end_pool(const pool_ptr& pool) noexcept;
 void resize(const pool_ptr& pool, int workers);
 const options_ptr& defaults_of(const pool_ptr& pool);
@@ -123,7 +123,7 @@ class map_session {
     bool all_or_nothing = true;
     /// Results are wanted one by one as they come, so chunks stay short.
     bool streamed = false;
-    /// When results must be there; then timeout_error.
+    /// The time by which results must be there; then timeout_error.
     deadline until{};
     /// All items run, even if nobody reads any result.
     bool run_unread = false;

@@ -26,8 +26,8 @@ class executor_end {
   shutdown_report shutdown(const shutdown_options& how);
   void terminate_workers();
   void kill_workers();
-  /// For the destructor: waits for all; drops what has not begun if an exception unwinds that the
-  /// executor was made before.
+  /// Closes and waits for all; drops what has not begun if an exception leaves the executor's
+  /// scope. For the destructor.
   void end() noexcept;
 
   /// Maps whose input it pulls before it ends.

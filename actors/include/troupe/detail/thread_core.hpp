@@ -40,7 +40,7 @@ class thread_group {
   thread_group(const thread_group&) = delete;
   thread_group& operator=(const thread_group&) = delete;
   virtual ~thread_group();
-  /// Once for each job, on the thread that ended it.
+  /// Called once for each job, on the thread that ended it.
   virtual void job_done(thread_job& finished) = 0;
 
   /// Nothing behind this item of the map begins any more. True: it did not say so before.
@@ -115,7 +115,7 @@ class thread_job : public future_state {
   [[nodiscard]] executor callbacks() const final;
   [[nodiscard]] std::exception_ptr original() const final;
 
-  /// Before it is submitted.
+  /// Says how many items it has; before it is submitted.
   void set_count(std::uint32_t count);
   /// Runs an item: calls the function, and stores the value.
   ///
@@ -196,7 +196,8 @@ void close(const thread_core_ptr& pool);
 void join(const thread_core_ptr& pool);
 void terminate(const thread_core_ptr& pool);
 void resize(const thread_core_ptr& pool, int workers);
-/// For destructors: terminate unless closed and joined; waits for the running tasks.
+/// Terminates the pool unless it was closed and joined, and waits for the running tasks; for
+/// destructors.
 void end_pool(const thread_core_ptr& pool) noexcept;
 const options_ptr& defaults_of(const thread_core_ptr& pool);
 std::vector<worker_info> workers_of(const thread_core_ptr& pool);
@@ -231,7 +232,7 @@ class thread_map {
     bool all_or_nothing = true;
     /// Results are wanted one by one as they come, so jobs stay short.
     bool streamed = false;
-    /// When results must be there; then timeout_error.
+    /// The time by which results must be there; then timeout_error.
     deadline until{};
     /// All items run, even if nobody reads any result.
     bool run_unread = false;

@@ -43,7 +43,7 @@ std::string first_unrepeatable() {
   return found.empty() ? type_name(typeid(F)) : found;
 }
 
-/// One call.
+/// The task of one call: the function, its arguments, and the result.
 template <class R, class F, class... Args>
 class thread_call final : public thread_job {
   struct nothing {};
@@ -238,7 +238,7 @@ class thread_block final : public thread_job {
     set_count(static_cast<std::uint32_t>(items_.size()));
     return items_.size();
   }
-  /// For the only reader.
+  /// The result itself, for its only reader.
   result take(std::uint32_t item) {
     if constexpr (!std::is_void_v<result>) {
       return values_[item].take();

@@ -129,7 +129,7 @@ class supervisor_channel {
   /// `publish`.
   std::byte* begin_frame(std::size_t bytes) noexcept;
   void publish(const frame_header& header) noexcept;
-  /// One system call if the worker sleeps, none otherwise.
+  /// Wakes the worker if it sleeps, by one system call; none otherwise.
   void ring_bell() noexcept;
   /// Hands a segment's descriptor over, before the frame with that number, which refers to it.
   /// 0: done, or nobody will read it; EAGAIN: not now; another errno: it cannot be sent.
@@ -237,7 +237,7 @@ class worker_channel {
   /// Publishes one frame; waits while the ring is full. False: the supervisor is gone.
   bool push(frame_kind kind, std::uint16_t flags, std::uint64_t number,
             std::span<const std::byte> head, std::span<const std::byte> body);
-  /// One system call if the supervisor sleeps, none otherwise.
+  /// Wakes the supervisor if it sleeps, by one system call; none otherwise.
   void ring_bell() noexcept;
   /// The same right after a successful `claim`, without a fence of its own.
   void ring_bell_after_claim() noexcept;

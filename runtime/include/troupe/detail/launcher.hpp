@@ -45,8 +45,8 @@ struct program {
 /// What this process was started as; for a worker that starts workers of its own.
 const program& this_program();
 
-/// In a process that was started to be a worker or a fork server: becomes that and does not return.
-/// Elsewhere it does nothing. Call first in the constructor of troupe::system.
+/// Becomes a worker or a fork server in a process that was started to be one, and does not return
+/// there. In other processes it does nothing. Called first in the constructor of troupe::system.
 void take_role(const program& self);
 
 /// Starts, kills and reaps workers.
@@ -75,7 +75,7 @@ class launcher {
   launcher& operator=(const launcher&) = delete;
 
   void attach(reactor& loop, events callbacks);
-  /// Before the reactor goes.
+  /// Stops calling back; before the reactor goes.
   void detach();
 
   /// Asks for a worker; `launched` or `failed` follows, then one `exited` for each launched.

@@ -27,7 +27,9 @@ struct received_message {
   bool some_lost = false;  ///< this process had no free numbers for some of them
 };
 
-/// Waits for one; nothing: the peer is gone.
+/// Waits for a message. Nothing: the peer is gone.
+///
+/// @blocks until there is one.
 std::optional<received_message> receive_message(int socket, std::span<std::byte> buffer);
 
 }  // namespace troupe::detail

@@ -42,7 +42,7 @@ using queue_before = bool (*)(std::span<const std::byte> a, std::span<const std:
 class known_order {
  public:
   known_order(std::uint64_t type_tag, queue_before before) noexcept;
-  /// Null if no type of the program has it.
+  /// The order of a type of items. Null if no type of the program has that tag.
   [[nodiscard]] static queue_before find(std::uint64_t type_tag) noexcept;
 
  private:
@@ -71,7 +71,7 @@ class queue_core {
   [[nodiscard]] static std::shared_ptr<queue_core> create(queue_spec spec);
   [[nodiscard]] static std::shared_ptr<queue_core> load(input_archive& ar, const queue_spec& spec);
   void save(output_archive& ar);
-  /// From the parts that `save` names.
+  /// Makes a queue of the parts that `save` names.
   ///
   /// @throws error{protocol_error} if they are not of one queue.
   [[nodiscard]] static std::shared_ptr<queue_core> assemble(

@@ -158,7 +158,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   [[nodiscard]] std::size_t payload_bytes() const noexcept { return spec_.payload_bytes; }
   [[nodiscard]] std::uint64_t type_tag() const noexcept { return spec_.type_tag; }
 
-  /// Before anything below: maps the memory of a `create_default` that was not used before.
+  /// Maps the memory of a `create_default` that was not used before. Called before all below.
   ///
   /// @throws error{not_on_this_machine}; error{resource_exhausted}.
   void ensure() {

@@ -5,10 +5,10 @@
 
 namespace troupe::detail {
 
-/// More than one CPU may be used: what is waited for can happen meanwhile.
+/// This process may use more than one CPU: what is waited for can happen meanwhile.
 [[nodiscard]] bool spinning_helps() noexcept;
 
-/// For looking again and again, for a moment, before a thread goes to sleep: being woken costs 5 to
+/// Bounds how long a thread looks again and again before it goes to sleep: being woken costs 5 to
 /// 15 microseconds, more than many answers take.
 class spin_watch {
  public:

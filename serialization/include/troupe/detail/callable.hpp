@@ -265,7 +265,7 @@ struct task_of<F, type_list<Received...>> {
 
 void write_factory(output_archive& ar, task_factory factory);
 
-// refusals: one type for each, whose name and text are what the compiler prints first
+// Refusals: one type for each, whose name and text are what the compiler prints first.
 
 template <class F>
 consteval bool is_closure_type() {

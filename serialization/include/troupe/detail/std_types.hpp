@@ -22,7 +22,7 @@
 #include <variant>
 #include <vector>
 
-// How the types of the standard library are written and read. The readers never believe a length:
+// How the types of the standard library are written and read. The readers never trust a length:
 // where the bytes of the elements can be computed they must be there, otherwise the container grows
 // as its elements are really read.
 
