@@ -19,6 +19,8 @@ namespace troupe::this_task {
 [[nodiscard]] std::stop_token stop_token();
 
 /// The task's number, as in error texts; 0 outside of a task.
+///
+/// @threads the task's own.
 [[nodiscard]] std::uint64_t id() noexcept;
 
 /// Tells the holders of the task's future how far it is: `future::progress`, `on_progress`.
@@ -32,6 +34,8 @@ namespace troupe::this_task {
 void progress(std::uint64_t done, std::uint64_t total = 0, std::string_view text = {});
 
 /// Which attempt at the task this is: 1 for the first, more for retries; 0 outside of a task.
+///
+/// @threads the task's own.
 [[nodiscard]] std::uint32_t attempt() noexcept;
 
 }  // namespace troupe::this_task

@@ -135,6 +135,7 @@ class array : public detail::array_handle<array<T>, T> {
     [[nodiscard]] T* end() const noexcept { return elements_.data() + elements_.size(); }
     [[nodiscard]] T* data() const noexcept { return elements_.data(); }
     /// @}
+
     /// The number of elements.
     [[nodiscard]] std::size_t size() const noexcept { return elements_.size(); }
     /// There are no elements.
@@ -293,6 +294,7 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   [[nodiscard]] T* data() const { return begin(); }
   [[nodiscard]] std::span<T> span() const { return base::elements(); }
   /// @}
+
   /// An element; `index` is not checked.
   [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
   /// An element.

@@ -306,6 +306,7 @@ class basic_queue<T, Kind, Before>::iterator {
   }
   void operator++(int) { ++*this; }
   /// @}
+
   /// The queue is closed and drained.
   [[nodiscard]] friend bool operator==(const iterator& at, std::default_sentinel_t) noexcept {
     return !at.item_.has_value();

@@ -55,6 +55,7 @@ class partial_function {
   }
   void load(input_archive& ar) { *this = load_whole(ar); }
   /// @}
+
   /// Reads one whose function has no default constructor, so that there is nothing to load into.
   [[nodiscard]] static partial_function load_whole(input_archive& ar) {
     F f = detail::load_callable<F>(ar);
