@@ -66,10 +66,10 @@ received receive(int socket, std::span<std::byte> buffer, bool block) {
     for (std::size_t i = 0; i < n; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      result.descriptors.emplace_back(number);
+      result.some_lost |= !result.descriptors.emplace_back(number);
     }
   }
-  result.some_lost = (header.msg_flags & MSG_CTRUNC) != 0;
+  result.some_lost |= (header.msg_flags & MSG_CTRUNC) != 0;
   // Nobody sends empty messages on our sockets, so zero bytes is the end of the stream.
   result.status = count == 0 ? receive_status::closed : receive_status::message;
   result.bytes = static_cast<std::size_t>(count);
