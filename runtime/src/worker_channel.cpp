@@ -115,8 +115,8 @@ bool worker_channel::wait_for_frames() {
       break;
     }
     if (!arrived_.empty()) {
-      // Something came for a frame that was not there yet. It is by the time the next message is:
-      // then that is for another frame.
+      // Something came for a frame that was not there yet. Where that was all for it, the frame is
+      // there by the time of the next message, which then is for another one.
       wait_for_message();
       if (anything()) {
         break;
@@ -274,10 +274,7 @@ cargo_list worker_channel::take_cargo(std::uint64_t number) {
 
 std::shared_ptr<const mapping> worker_channel::open_payload(const segment_reference& where,
                                                             std::uint64_t number) {
-  frame_arrivals none;
-  if (auto known = find_view(views_, none, where.id, where.bytes)) {
-    return known;
-  }
+  // Its descriptor is taken even if the mapping is known: it could be the last one that is free.
   frame_arrivals& came = wait_for_arrivals(number, [&](const frame_arrivals& those) {
     return std::any_of(those.segments.begin(), those.segments.end(),
                        [&](const auto& one) { return one.first == where.id; });

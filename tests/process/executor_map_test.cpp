@@ -82,6 +82,13 @@ class ExecutorMap : public pool_test {
     return std::vector<std::string>(static_cast<std::size_t>(count), file("ran"));
   }
   [[nodiscard]] std::size_t ran() { return marks(file("ran")); }
+  /// Keeps the only worker busy until `release`: how far a map pulls ahead depends on how long tasks
+  /// take, and none has ended.
+  void hold(Executor& ex) {
+    static_cast<void>(ex.submit(wait_at, file("held"), file("gate")));
+    ASSERT_TRUE(eventually([&] { return marks(file("held")) > 0; }));
+  }
+  void release() { mark(file("gate")); }
 };
 using both = testing::Types<process_pool_executor, thread_pool_executor>;
 struct both_names {
@@ -326,7 +333,8 @@ TYPED_TEST(ExecutorMap, WaitsForRoomInTheQueueWhileItPulls) {
 }
 
 TYPED_TEST(ExecutorMap, ShutdownPullsTheRestOnTheThreadThatCallsIt) {
-  TypeParam ex{this->options()};
+  TypeParam ex{this->options(1)};
+  this->hold(ex);
   std::set<std::thread::id> pullers;
   int pulled = 0;
   auto results =
@@ -338,6 +346,7 @@ TYPED_TEST(ExecutorMap, ShutdownPullsTheRestOnTheThreadThatCallsIt) {
   EXPECT_LT(pulled, 400);
   EXPECT_GT(pulled, 0);
   pullers.clear();
+  this->release();
   std::thread::id ended_by;
   std::jthread{[&] {
     ended_by = std::this_thread::get_id();
@@ -353,7 +362,8 @@ TYPED_TEST(ExecutorMap, ShutdownPullsTheRestOnTheThreadThatCallsIt) {
 }
 
 TYPED_TEST(ExecutorMap, ShutdownThatCancelsDoesNotPull) {
-  TypeParam ex{this->options()};
+  TypeParam ex{this->options(1)};
+  this->hold(ex);
   int pulled = 0;
   auto results = ex.map(square, even_numbers(400) | std::views::transform([&](int i) {
                                   ++pulled;
@@ -361,6 +371,7 @@ TYPED_TEST(ExecutorMap, ShutdownThatCancelsDoesNotPull) {
                                 }));
   const int before = pulled;
   EXPECT_LT(before, 400);
+  this->release();
   ex.shutdown({.cancel_pending = true});
   EXPECT_EQ(pulled, before);
 }
@@ -368,12 +379,14 @@ TYPED_TEST(ExecutorMap, ShutdownThatCancelsDoesNotPull) {
 TYPED_TEST(ExecutorMap, AScopeThatAnExceptionLeavesDoesNotPull) {
   int pulled = 0;
   try {
-    TypeParam ex{this->options()};
+    TypeParam ex{this->options(1)};
+    this->hold(ex);
     const auto results = ex.map(square, even_numbers(400) | std::views::transform([&](int i) {
                                           ++pulled;
                                           return i;
                                         }));
     EXPECT_LT(pulled, 400);
+    this->release();
     throw input_failed{"of the scope"};
   } catch (const input_failed&) {
   }

@@ -120,11 +120,6 @@ TEST_P(FaultOfDescriptors, ItsLastOneServesOneTaskAfterTheOther) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     EXPECT_EQ(all[i].get(), large + i);
   }
-  std::vector<std::vector<char>> items;
-  for (std::size_t i = 0; i < 20; ++i) {
-    items.emplace_back(large + i, 'x');
-  }
-  EXPECT_EQ(p.map(size_of, items).size(), items.size());
   EXPECT_EQ(p.stats().deaths, 0U);
 }
 

@@ -18,6 +18,7 @@
 
 #include "pool_fixture.hpp"
 #include "support/program.hpp"
+#include "thread_fixture.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -72,7 +73,7 @@ std::map<int, std::string> open_files() {
 
 struct InheritedHandles : every_start_method {
   InheritedHandles() {
-    // What stays once it was used: a queue's mapped memory, the actor system of thread pools.
+    // What stays once it was used: a queue's mapped memory.
     global_queue.put(std::string(400'000, 'x'));
     static_cast<void>(global_queue.get());
     global_stack.put("s");
@@ -81,9 +82,6 @@ struct InheritedHandles : every_start_method {
     static_cast<void>(global_priorities.get());
     queue_of_handles.put(value<int>{1});
     static_cast<void>(queue_of_handles.get());
-    {
-      const thread_pool threads{{.workers = 1}};
-    }
     take_baseline();
   }
   /// Handles of before main are those of the program.
