@@ -161,34 +161,42 @@ class executor_calls {
   /// A range of `function(x, y, ...)` for the items of all ranges side by side, up to the end of
   /// the shortest: results in input order. All items run, whether the results are read or not.
   ///
-  /// @follows Python's Executor.map: ranges whose sizes are known (std::ranges::sized_range, all of
-  ///   them) are pulled and submitted before map returns. Others are pulled through a window: some
-  ///   items now, more as results are read, and the rest when `shutdown` is called (without
-  ///   `.cancel_pending`), when the scope of the executor ends, or when a range of which nothing
-  ///   was read is destroyed, on the thread that does it. Lazy: with `.window` (Python's
-  ///   buffersize), and if no range has an end (its sentinel is std::unreachable_sentinel_t), items
-  ///   are pulled as results are read only. Those that were not pulled when the executor ends are
-  ///   dropped: pool_closed behind the results of the others. Give a `.window` where a range never
-  ///   ends and its type does not tell. Results: may be read after the executor has ended, and
-  ///   after the system has. They wait in memory, and so do the arguments of items that have not
-  ///   begun: with `.window` both are bounded. Single pass: each begin() goes on where the last
-  ///   ended. Failures: an item's exception is thrown by `*` at its position. What pulling or
-  ///   submitting throws comes from begin() or ++ behind the results of all items before it; `*`
-  ///   then throws the same again, and ++ goes on. `*` at the end throws error{no_state}. Lifetime:
-  ///   inputs that are lvalues, and what views refer to, must live until they are pulled to the
-  ///   end, or else until the result is destroyed; rvalues are moved in. What the function refers
-  ///   to must live until the items have run: the end of the executor waits for them.
-  /// @returns a void function gives void, and is waited for here; what follows a failure is
-  ///   cancelled.
-  /// @blocks while `max_queued` tasks are waiting, in map and wherever the rest is pulled; on begin
-  ///   and ++ until the next result is in.
-  /// @throws pool_closed, pool_broken and encode errors of the function from map itself;
+  /// Ranges whose sizes are known (std::ranges::sized_range, all of them) are pulled and submitted
+  /// before map returns. Others are pulled through a window: some items now, more as results are
+  /// read, and the rest when `shutdown` is called (without `.cancel_pending`), when the scope of the
+  /// executor ends, or when a range of which nothing was read is destroyed, on the thread that does
+  /// it.
+  ///
+  /// With `.window` (Python's buffersize), and if no range has an end (its sentinel is
+  /// std::unreachable_sentinel_t), map is lazy: items are pulled only as results are read. Those
+  /// that were not pulled when the executor ends are dropped: pool_closed comes behind the results
+  /// of the others. Give a `.window` where a range never ends and its type does not tell.
+  ///
+  /// Results may be read after the executor has ended, and after the system has. They wait in
+  /// memory, and so do the arguments of items that have not begun: `.window` bounds both. The range
+  /// is single pass: each begin() goes on where the last ended. An item's exception is thrown by `*`
+  /// at its position. What pulling or submitting throws comes from begin() or ++ behind the results
+  /// of all items before it; `*` then throws the same again, and ++ goes on.
+  ///
+  /// Inputs that are lvalues, and what views refer to, must live until they are pulled to the end,
+  /// or else until the result is destroyed; rvalues are moved in. What the function refers to must
+  /// live until the items have run: the end of the executor waits for them.
+  ///
+  /// If the range is destroyed early, after begin() or by an exception, what has not begun is
+  /// cancelled. On threads what runs is asked to stop, and waited for, as by thread_pool::imap.
+  ///
+  /// @follows Python's Executor.map, except that it pulls ranges whose sizes are not known through a
+  ///   window.
+  /// @returns the range; a void function gives void, and is waited for here: what follows a failure
+  ///   is cancelled.
+  /// @blocks while `max_queued` tasks are waiting, in map and where the rest is pulled; on begin and
+  ///   ++ until the next result is in.
+  /// @threads any for map; one at a time for the range.
+  /// @worker_dies only the item it was running fails, or is retried.
+  /// @throws pool_closed, pool_broken and encoding errors of the function from map itself;
   ///   timeout_error instead of each result that is not there once `.timeout` has passed: what has
   ///   not begun is cancelled then; on threads what runs is asked to stop, in processes it goes on;
-  ///   and results that are there can still be read with ++. Destroyed early, after begin() or by
-  ///   an exception: what has not begun is cancelled. On threads what runs is asked to stop, and
-  ///   waited for, as by thread_pool::imap.
-  /// @note units: `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`; see executor_map_options.
+  ///   and results that are there can still be read with ++. error{no_state} from `*` at the end.
   template <class F, std::ranges::viewable_range Range, std::ranges::viewable_range... More>
   auto map(F function, Range&& range, More&&... more) {
     return map(executor_map_options{}, std::move(function), std::forward<Range>(range),
@@ -286,7 +294,8 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
   /// @follows Python's shutdown(wait, cancel_futures), with a deadline and a report.
   /// @blocks with `.wait` until all is done and all callbacks have run; without it while inputs of
   ///   maps are pulled.
-  /// @throws error{would_deadlock} from a task of a thread pool that is to wait for itself.
+  /// @throws error{would_deadlock} from a task of a thread pool that would wait for itself;
+  ///   std::invalid_argument for a negative deadline; pool_closed in a forked child.
   shutdown_report shutdown(const shutdown_options& how) { return end_.shutdown(how); }
   /// The same with the default options: waits for all there is, as long as it takes.
   shutdown_report shutdown() { return end_.shutdown({}); }

@@ -131,14 +131,18 @@ class submissions {
   /// A range of results in input order, computed ahead of the iteration within a bounded window:
   /// begin() starts it, and what is not read is not computed.
   ///
-  /// @follows Python's Pool.imap with buffersize. Single pass: each begin() goes on where the last
-  ///   ended. An lvalue input must outlive the result, as with views. Failures: an item's exception
-  ///   is thrown by `*` at its position, and ++ goes on. What pulling or submitting throws comes
-  ///   from begin() or ++ behind the results of all items before it; `*` then throws the same
-  ///   again, and ++ goes on, here to the end. `*` at the end throws error{no_state}. Iterators
-  ///   that outlive the range are at the end.
+  /// The range is single pass: each begin() goes on where the last ended. An lvalue input must
+  /// outlive it, as with views. An item's exception is thrown by `*` at its position, and ++ goes
+  /// on. What pulling or submitting throws comes from begin() or ++ behind the results of all items
+  /// before it; `*` then throws the same again, and ++ goes on, here to the end. Iterators that
+  /// outlive the range are at the end. If it is destroyed early, what has not begun is cancelled.
+  ///
+  /// @follows Python's Pool.imap with buffersize.
   /// @blocks on begin and ++ until the next result is in.
-  /// @note destroyed early: what has not begun is cancelled.
+  /// @threads one at a time for the range.
+  /// @worker_dies only the item it was running fails, or is retried.
+  /// @throws as apply_async, on begin and on ++, too; what the input throws; error{no_state} from
+  ///   `*` at the end.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(function, std::forward<Range>(range), how, true);

@@ -37,14 +37,15 @@ struct system_options {
 /// Standard streams that the program has closed stay so, and free for its own use: nothing of the
 /// library has one of their numbers. In workers /dev/null stands there.
 ///
-/// @blocks the destructor ends every pool that is left (as `terminate` does), then daemons, waits
-///   for other processes at most `join_timeout`, and ends what is left.
-/// @threads construct and destroy it in main's thread. If exit is called elsewhere, a static one
-///   ends there: in a callback as ever; in a log hook on the library's thread for sockets without
-///   waiting for workers, which the fork server then kills.
+/// @blocks the destructor, see there.
+/// @threads construct and destroy it in main's thread; the other members any. If exit is called
+///   elsewhere, a static one ends there: in a callback as ever; in a log hook on the library's
+///   thread for sockets without waiting for workers, which the fork server then kills.
 /// @crosses no.
+/// @worker_dies if the fork server dies, its workers die with it, and the next one that is needed
+///   starts another.
 /// @throws error{already_bootstrapped} if there is one; not_bootstrapped if it is a global object;
-///   error{spawn_failed} or error{resource_exhausted} if the system refuses.
+///   error{spawn_failed} or error{resource_exhausted} if the operating system refuses.
 class system {
  public:
   /// Begins the program; `argc` and `argv` are main's, by which start_method::spawn starts it anew.

@@ -136,14 +136,17 @@ class local_submissions {
                                                                         how);
   }
 
-  /// As map, without waiting: the whole input is pulled now, in this thread.
+  /// As map, without waiting for results: the whole input is pulled now, in the calling thread.
   ///
   /// Nothing waits for the items but the future: what `function` refers to must outlive them. They
   /// may run on after the future was dropped, and after it has ended by `.timeout` or
   /// `cancel(force)`; pass what they need by value or by std::shared_ptr. A failure stops nothing
   /// that runs.
   ///
-  /// @throws what the range throws, pool_closed; then nothing of it runs any more.
+  /// @returns one future for all results: a vector, or nothing for a void function.
+  /// @blocks only if `max_queued` tasks are waiting; before it throws, until nothing of it runs any
+  ///   more.
+  /// @throws as apply_async; what the range throws.
   template <class F, std::ranges::input_range Range>
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
@@ -159,11 +162,16 @@ class local_submissions {
   /// A range of results in input order, computed ahead of the iteration within a bounded window:
   /// begin() starts it, and what is not read is not computed. `*` moves the result out.
   ///
+  /// If it is destroyed early, what has not begun is cancelled, and what runs is asked to stop and
+  /// waited for, so `function` may refer to the frame that the range is in. In a task of this pool
+  /// other tasks run meanwhile. Items on the destroying thread's own stack are not waited for.
+  ///
   /// @follows pool::imap, also in what becomes of failures and of iterators.
-  /// @blocks on begin and ++ until the next result is in. The destructor, until nothing of it runs
-  ///   any more (in a task of this pool other tasks run meanwhile), so `function` may refer to the
-  ///   frame that the range is in. What is on the destroying thread's own stack is left.
-  /// @note destroyed early: what has not begun is cancelled, and what runs is asked to stop.
+  /// @blocks on begin and ++ until the next result is in; the destructor until nothing of it runs
+  ///   any more.
+  /// @threads one at a time for the range.
+  /// @throws as apply_async, on begin and on ++, too; what the input throws; error{no_state} from
+  ///   `*` at the end.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(std::move(function), std::forward<Range>(range), how, true);
@@ -258,17 +266,23 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 /// Nothing is serialized: functions may capture, arguments and results may be anything that moves,
 /// exceptions arrive as the objects that were thrown. The futures are the same `future<T>`.
 ///
-/// @follows Python's ThreadPool. Each worker is an actor with a thread of its own. Limits: a thread
-///   cannot be killed. `cancel()`, `.timeout` and `terminate` ask by `this_task::stop_token()`;
-///   after the grace time a `.timeout` or `cancel(force)` ends the future (timeout_error,
-///   cancelled_error) while the task goes on, keeps its worker busy, and its outcome is dropped.
-///   `.retries`: no worker dies, so they need a `.retry_if`; arguments are then kept for the next
-///   attempt, and if one cannot be (troupe/repeatable.hpp) the submission throws
-///   std::invalid_argument. What does not stop in time is not tried again. Waiting in a task for a
-///   future (get, wait without a time), or for the end of a map that threw or was left early, runs
-///   other tasks of the task's own pool meanwhile, the awaited one first, so tasks may submit to
-///   their own pool and wait. 64 tasks deep in one thread that ends with error{would_deadlock}. Do
-///   not wait while holding a lock that other tasks take.
+/// A thread cannot be killed. `cancel()`, `.timeout` and `terminate` ask by
+/// `this_task::stop_token()`; after the grace time a `.timeout` or `cancel(force)` ends the future
+/// (timeout_error, cancelled_error) while the task goes on, keeps its worker busy, and its outcome
+/// is dropped.
+///
+/// No worker dies, so `.retries` need a `.retry_if`; arguments are then kept for the next attempt,
+/// and if one cannot be (troupe/repeatable.hpp) the submission throws std::invalid_argument. What
+/// does not stop in time is not tried again.
+///
+/// Waiting in a task for a future (get, wait without a time), or for the end of a map that threw or
+/// was left early, runs other tasks of the task's own pool meanwhile, the awaited one first, so
+/// tasks may submit to their own pool and wait. 64 tasks deep in one thread that ends with
+/// error{would_deadlock}. Do not wait while holding a lock that other tasks take.
+///
+/// It needs no troupe::system.
+///
+/// @follows Python's ThreadPool. Each worker is an actor with a thread of its own.
 /// @blocks the constructor until the initializers are done; the destructor until running tasks are.
 /// @threads any, all members but the destructor.
 /// @crosses no.

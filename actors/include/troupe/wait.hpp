@@ -148,17 +148,22 @@ class completed_futures {
 
 }  // namespace detail
 
-/// What `as_completed` returns: futures in the order they end, once. It keeps no reference to what
-/// it gave: when the caller drops it, its result is freed.
+/// What `as_completed` returns: futures in the order in which they end, each once. It keeps no
+/// reference to what it gave: when the caller drops it, its result is freed.
+///
+/// @blocks on begin and ++ until the next future has ended.
+/// @threads one at a time.
+/// @throws timeout_error on begin and ++, if the time is over first.
 template <class T>
 class completed_range : public detail::pulled_range<detail::completed_futures<T>, future<T>> {
  public:
+  /// Made by `as_completed`.
   completed_range(std::vector<future<T>> futures, detail::deadline until)
       : detail::pulled_range<detail::completed_futures<T>, future<T>>{
             std::make_shared<detail::completed_futures<T>>(std::move(futures), until)} {}
 };
 
-/// The futures in the order they end: `for (auto f : troupe::as_completed(futures))`.
+/// The futures in the order in which they end: `for (auto f : troupe::as_completed(futures))`.
 ///
 /// @follows Python's as_completed: what has ended already comes first, a future that is there twice
 ///   comes once, and each is let go of before the next.

@@ -125,7 +125,7 @@ class map_session {
     bool streamed = false;
     /// The time by which results must be there; then timeout_error.
     deadline until{};
-    /// All items run, even if nobody reads any result.
+    /// All items run, even if no result is ever read.
     bool run_unread = false;
   };
 
@@ -135,32 +135,35 @@ class map_session {
   map_session(const map_session&) = delete;
   map_session& operator=(const map_session&) = delete;
 
-  /// The next item's result. Null: the input is used up and every result was handed out. May be
-  /// called again after it threw.
-  ///
-  /// @throws what pulling or submitting threw, after the results of all items before that one;
-  ///   timeout_error instead of each result that is not there when the time is over.
+  /// One item's outcome: an encoded value, or why there is none.
   struct item {
     std::span<const std::byte> value;
     const failure* failed = nullptr;
     const cargo_list* cargo = nullptr;  ///< what the value refers to
   };
-  /// The next item's result. Null: the input is used up and every result was handed out.
+  /// The next item's result. Null: the input is used up and every result was handed out. May be
+  /// called again after it threw.
   ///
   /// @blocks until it is in.
-  /// @throws what the puller threw, after the results of all items before that one.
+  /// @throws what pulling or submitting threw, after the results of all items before that one;
+  ///   timeout_error instead of each result that is not there when the time is over.
   const item* next(const puller& pull);
   /// Pulls the first window of the input now, and not at the first `next`.
   void prefetch(const puller& pull);
-  /// Pulls all that is left and submits it: on any thread, also while another is in `next`. Without
-  /// patience not if that is pulling. Errors come out of `next`, as when it pulls.
+  /// Pulls all that is left and submits it, on any thread, also while another one is in `next`.
+  /// Without patience it does nothing while that one is pulling. Errors come out of `next`, as when
+  /// that pulls.
+  ///
+  /// @blocks while the queue is full.
   void pull_rest(const puller& pull, const deadline& until, bool patient) noexcept;
-  /// Throws why the first submission was refused, if it was.
+  /// Does nothing if anything was submitted.
+  ///
+  /// @throws why the first submission was refused.
   void throw_if_refused() const;
-  /// Nobody reads results any more. Cancels what has not begun, if somebody ever did.
+  /// No results are read any more. Cancels what has not begun, if `next` was ever called.
   void abandon() noexcept;
-  /// The same; with `run_unread`, if nobody read any result and no exception unwinds the caller, the
-  /// rest is pulled first.
+  /// As abandon, but with `run_unread`, if `next` was never called and no exception unwinds the
+  /// caller, the rest is pulled first.
   void finish(const puller& pull) noexcept;
 
   /// Pulls the whole input now and makes one future of it.

@@ -234,7 +234,7 @@ class thread_map {
     bool streamed = false;
     /// The time by which results must be there; then timeout_error.
     deadline until{};
-    /// All items run, even if nobody reads any result.
+    /// All items run, even if no result is ever read.
     bool run_unread = false;
   };
 
@@ -251,15 +251,21 @@ class thread_map {
   /// Where the next item's outcome is. Null: the input is used up, all was handed out. May be
   /// called again after it threw.
   ///
+  /// @blocks until there is an outcome.
   /// @throws what pulling or submitting threw, after the results of all items before that one;
   ///   timeout_error instead of each result that is not there when the time is over.
   const place* next(thread_input& input);
   /// Pulls the first window of the input now, and not at the first `next`.
   void prefetch(thread_input& input);
-  /// Pulls all that is left and submits it: on any thread, also while another is in `next`. Without
-  /// patience not if that is pulling. Errors come out of `next`, as when it pulls.
+  /// Pulls all that is left and submits it, on any thread, also while another one is in `next`.
+  /// Without patience it does nothing while that one is pulling. Errors come out of `next`, as when
+  /// that pulls.
+  ///
+  /// @blocks while the queue is full.
   void pull_rest(thread_input& input, const deadline& until, bool patient) noexcept;
-  /// Throws why the first submission was refused, if it was.
+  /// Does nothing if anything was submitted.
+  ///
+  /// @throws why the first submission was refused.
   void throw_if_refused() const;
   /// No results are read any more. Cancels what has not begun, asks what runs to stop, and waits
   /// until nothing of the map runs: its function may refer to the frame that ends now. Items that
@@ -267,8 +273,8 @@ class thread_map {
   /// meanwhile, as in every wait. With `run_unread`, if `next` was never called and no exception
   /// unwinds the caller, the items go on instead.
   void abandon() noexcept;
-  /// The same; with `run_unread`, if nobody read any result and no exception unwinds the caller, the
-  /// rest is pulled first.
+  /// As abandon, but with `run_unread`, if `next` was never called and no exception unwinds the
+  /// caller, the rest is pulled first.
   void finish(thread_input& input) noexcept;
 
   struct part {

@@ -13,7 +13,8 @@ namespace troupe::detail {
 /// A range of mapped pages, unmapped at the end.
 ///
 /// A process forked from this one must not be able to scribble over others' channels: it does not
-/// have the pages, unless `share_with_children` was called. The object is there all the same, and leaves alone what may be at these addresses by then.
+/// have the pages, unless `share_with_children` was called. The object is there all the same, and
+/// leaves alone what may be at these addresses by then.
 class mapping {
  public:
   mapping() noexcept = default;
