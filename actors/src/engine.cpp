@@ -50,8 +50,8 @@ process_place& place() {
 
 std::atomic<std::uint64_t> next_worker{1};
 
-/// Static initializers run in the order of the linker's inputs, and whoever uses a library stands
-/// before it there: this one comes after those of the program.
+/// Static initializers run in the order of the linker's inputs, where the users of a library stand
+/// before it: this one comes after those of the program.
 constinit bool before_main = true;
 [[gnu::constructor]] void program_is_initialized() {
   before_main = false;

@@ -102,7 +102,8 @@ class engine {
   void worker_exited(const exit_report& report);
 
   const std::int64_t process_;
-  std::unique_ptr<launcher> launcher_;  // first of these: its fork server is forked before there are threads
+  // The first of these: its fork server is forked before there are threads.
+  std::unique_ptr<launcher> launcher_;
   std::shared_ptr<segment_pool> segments_;
   std::unique_ptr<caf::actor_system_config> config_;
   std::unique_ptr<caf::actor_system> actors_;

@@ -177,7 +177,7 @@ struct map_session::state {
   std::shared_ptr<session_group> group = std::make_shared<session_group>();
   int exceptions_before = std::uncaught_exceptions();
 
-  // Of whoever has the turn.
+  // For the thread that has the turn.
   pull_turn turn;
   std::deque<std::shared_ptr<job>> waiting;  // in input order
   std::size_t in_flight = 0;                 // items pulled, and their job not handed out

@@ -60,7 +60,7 @@ void supervisor::on_submit(worker_record& worker, const frame_header& header,
       return;
     }
     if (!worker.outcomes) {
-      worker.channel->abandon(header.number | ticket_bit);  // nobody would hear of it
+      worker.channel->abandon(header.number | ticket_bit);  // its outcome could not be sent
       return;
     }
     auto child = decode_nested(worker, header, payload);

@@ -139,8 +139,8 @@ void thread_core::resize(int workers) {
 namespace {
 
 /// One of each worker's thread, and the last that it does: its other thread_locals, which may be
-/// the user's, were made later and so are gone. Whoever joins the pool has waited for their
-/// destructors too.
+/// the user's, were made later and so are gone. The thread that joins the pool has waited for
+/// their destructors too.
 struct departure {
   std::shared_ptr<thread_core> from;
   ~departure() {

@@ -207,7 +207,7 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   };
   /// After it ran: what becomes of the item, another attempt or an outcome (unless it has one).
   void conclude(worker& self, thread_job& job, attempt_end how);
-  /// What somebody wants of an item that runs.
+  /// What limits and cancellation say of an item that runs.
   struct limits_of_item {
     bool overdue = false;
     bool timed_out = false;

@@ -226,7 +226,7 @@ struct thread_map::state {
   std::shared_ptr<session_group> group;
   int exceptions_before = std::uncaught_exceptions();
 
-  // Of whoever has the turn.
+  // For the thread that has the turn.
   pull_turn turn;
   std::deque<std::shared_ptr<thread_job>> waiting;  // in input order
   std::size_t in_flight = 0;                        // items pulled, and their job not handed out

@@ -15,7 +15,7 @@ namespace troupe::detail {
 
 /// Those who wait for room in a full queue without a thread, first come first served.
 ///
-/// @threads any, all members. Nothing is locked while somebody is notified.
+/// @threads any, all members. Nothing is locked while one of them is notified.
 class waiting_line {
  public:
   waiting_line() = default;

@@ -73,7 +73,7 @@ void close_inherited(std::initializer_list<descriptor*> keep) {
   }
   std::sort(stay.begin(), stay.end());
   close_all_between(stay);
-  // From here on other descriptors that were inherited are nobody's: their numbers may come again.
+  // From here on other descriptors that were inherited have no owner: their numbers may come again.
   ++descriptor_table;
   for (std::size_t i = 0; descriptor* const one : keep) {
     one->reset(numbers[i++]);
@@ -139,7 +139,7 @@ pid_t fork_to_execute() {
 #endif
 }
 
-/// The first steps of every worker, in a fresh copy. Allocates nothing and waits for nobody.
+/// The first steps of every worker, in a fresh copy. Allocates nothing, and waits for nothing.
 void settle(worker_boot& boot, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);

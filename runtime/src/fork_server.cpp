@@ -258,7 +258,7 @@ class server {
       }
       at = next;
     }
-    // What dead workers had left behind. Whoever else is a child has somebody who waits for it.
+    // What dead workers had left behind. The initializers of the program wait for other children.
     std::erase_if(killed_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
   }
 
@@ -282,7 +282,7 @@ class server {
     } else if (errno != ECHILD) {
       return false;
     }
-    // A thread that waits for any child was quicker. Nobody else can tell the status.
+    // A thread that waits for any child was quicker, and it alone knows the status.
     sys::signal_group(pid, SIGKILL);
     answer({op::vanished, 0, worker.id, pid, {}});
     return true;
@@ -383,7 +383,8 @@ void serve(descriptor control, const program& self, pid_t supervisor) {
   reset_signals(true);
   plug_standard_streams();
   if (!has_threads()) {
-    close_inherited({&control});  // else its threads have descriptors, whose numbers must not become ours
+    // Else its threads have descriptors, whose numbers must not become ours.
+    close_inherited({&control});
   }
   prepare_backtraces();  // once, for all who are forked from here
   if (::getppid() != supervisor) {

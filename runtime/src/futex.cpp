@@ -77,7 +77,7 @@ bool handover::wait() noexcept {
   if (bytes == 1) {
     return true;
   }
-  // Not closed here: whoever closed one of them may have done so by mistake, and made new ones.
+  // Not closed here: the code that closed one of them may own what has these numbers now.
   read_ = write_ = -1;
   return false;
 }

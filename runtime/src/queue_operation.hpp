@@ -123,7 +123,7 @@ class queue_operation {
   using id_list = queue_socket::id_list;
   [[nodiscard]] id_list read_ids(const span_of_area& in, std::uint64_t position,
                                  const item_record& header);
-  /// Makes the table anew if whoever changed it has died.
+  /// Makes the table anew if a process died while it changed it.
   void finish_counting() {
     if (get(state.objects_changing) != 0) [[unlikely]] {
       count_objects();

@@ -237,7 +237,7 @@ void signal_group(pid_t leader, int signal) noexcept {
       ::kill(leader, signal);
     }
   } else if (leader > 0 && ::kill(leader, 0) != 0 && errno == ESRCH) {
-    // Somebody else has waited for it. Nobody has its number since, so whoever is left in its group
+    // Another thread has waited for it. Its number was not used since, so what is left in its group
     // has been there before.
     ::kill(-leader, signal);
   }

@@ -78,12 +78,12 @@ int thread_count() noexcept;
 /// Direct children of this process, zombies included.
 std::vector<pid_t> children_of(pid_t parent);
 
-/// Whether `pid` is a child of this process that nobody has waited for: as long as that is so, its
+/// Whether `pid` is a child of this process that was not waited for: as long as that is so, its
 /// number is its own. Threads of the program may wait for any child, and take ours.
 bool is_own_child(pid_t pid) noexcept;
 
 /// Sends a signal to the process group that the child `leader` leads or led; to none if its number
-/// may be somebody else's by now.
+/// may be another process's by now.
 void signal_group(pid_t leader, int signal) noexcept;
 
 /// Nanoseconds of CLOCK_MONOTONIC.

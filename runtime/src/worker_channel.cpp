@@ -73,7 +73,7 @@ worker_channel::heard worker_channel::read_message(bool wait) {
     return message.status == sys::receive_status::empty ? heard::nothing : heard::the_end;
   }
   if (message.bytes > 1 && keep_arrival(arrived_, buffer.data(), message)) {
-    // Of frames that were taken back there may be some that nobody took out.
+    // Of frames that were taken back there may be some that were never taken out.
     arrived_.erase(arrived_.begin(), arrived_.lower_bound(first_frame_));
   }
   return heard::something;

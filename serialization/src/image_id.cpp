@@ -14,7 +14,7 @@ namespace {
 using program_header = ElfW(Phdr);
 
 constexpr std::size_t most_headers = 64;
-/// A longer note segment holds other things first; nobody makes such.
+/// A longer note segment would hold other things first; linkers make none such.
 constexpr std::uint64_t most_note_bytes = 16 * 1024;
 /// Of each segment that is hashed. The table of functions for the unwinder is one of them, and
 /// tells builds apart whose code differs further on.

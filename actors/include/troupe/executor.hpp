@@ -163,9 +163,9 @@ class executor_calls {
   ///
   /// Ranges whose sizes are known (std::ranges::sized_range, all of them) are pulled and submitted
   /// before map returns. Others are pulled through a window: some items now, more as results are
-  /// read, and the rest when `shutdown` is called (without `.cancel_pending`), when the scope of the
-  /// executor ends, or when a range of which nothing was read is destroyed, on the thread that does
-  /// it.
+  /// read, and the rest when `shutdown` is called (without `.cancel_pending`), when the scope of
+  /// the executor ends, or when a range of which nothing was read is destroyed, on the thread that
+  /// does it.
   ///
   /// With `.window` (Python's buffersize), and if no range has an end (its sentinel is
   /// std::unreachable_sentinel_t), map is lazy: items are pulled only as results are read. Those
@@ -174,9 +174,9 @@ class executor_calls {
   ///
   /// Results may be read after the executor has ended, and after the system has. They wait in
   /// memory, and so do the arguments of items that have not begun: `.window` bounds both. The range
-  /// is single pass: each begin() goes on where the last ended. An item's exception is thrown by `*`
-  /// at its position. What pulling or submitting throws comes from begin() or ++ behind the results
-  /// of all items before it; `*` then throws the same again, and ++ goes on.
+  /// is single pass: each begin() goes on where the last ended. An item's exception is thrown by
+  /// `*` at its position. What pulling or submitting throws comes from begin() or ++ behind the
+  /// results of all items before it; `*` then throws the same again, and ++ goes on.
   ///
   /// Inputs that are lvalues, and what views refer to, must live until they are pulled to the end,
   /// or else until the result is destroyed; rvalues are moved in. What the function refers to must
@@ -185,12 +185,12 @@ class executor_calls {
   /// If the range is destroyed early, after begin() or by an exception, what has not begun is
   /// cancelled. On threads what runs is asked to stop, and waited for, as by thread_pool::imap.
   ///
-  /// @follows Python's Executor.map, except that it pulls ranges whose sizes are not known through a
-  ///   window.
+  /// @follows Python's Executor.map, except that it pulls ranges whose sizes are not known through
+  ///   a window.
   /// @returns the range; a void function gives void, and is waited for here: what follows a failure
   ///   is cancelled.
-  /// @blocks while `max_queued` tasks are waiting, in map and where the rest is pulled; on begin and
-  ///   ++ until the next result is in.
+  /// @blocks while `max_queued` tasks are waiting, in map and where the rest is pulled; on begin
+  ///   and ++ until the next result is in.
   /// @threads any for map; one at a time for the range.
   /// @worker_dies only the item it was running fails, or is retried.
   /// @throws pool_closed, pool_broken and encoding errors of the function from map itself;

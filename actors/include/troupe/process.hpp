@@ -128,8 +128,8 @@ class process {
   ///
   /// @throws error{wrong_state} after close, or in another process than the one that made it.
   [[nodiscard]] bool is_alive() const;
-  /// How it ended; nothing before that, and nothing if nobody can tell, as a thread of its parent
-  /// had waited for any child and taken the status (`wait()`, or SIGCHLD ignored).
+  /// How it ended; nothing before that, and nothing if it is not known, because a thread of its
+  /// parent had waited for any child and taken the status (`wait()`, or SIGCHLD ignored).
   [[nodiscard]] std::optional<troupe::exit_status> exit_status() const;
   /// The operating system's id of it; 0 before the start.
   [[nodiscard]] std::int64_t pid() const;

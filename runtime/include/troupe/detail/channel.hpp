@@ -132,7 +132,7 @@ class supervisor_channel {
   /// Wakes the worker if it sleeps, by one system call; none otherwise.
   void ring_bell() noexcept;
   /// Hands a segment's descriptor over, before the frame with that number, which refers to it.
-  /// 0: done, or nobody will read it; EAGAIN: not now; another errno: it cannot be sent.
+  /// 0: done, or the worker is gone; EAGAIN: not now; another errno: it cannot be sent.
   int send_segment(std::uint64_t id, const descriptor& reader, std::uint64_t number) noexcept;
   /// Hands over what the frame with that number, which comes next, refers to; 0: the configuration.
   /// At most `max_cargo`. Returns what send_segment does.
