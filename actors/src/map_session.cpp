@@ -171,6 +171,8 @@ class group_future final : public future_state, public job_group {
 }  // namespace
 
 struct map_session::state {
+  enum class step : std::uint8_t { sent, no_room, over };
+
   pool_ptr pool;
   job_builder callable;
   settings how;
@@ -180,6 +182,7 @@ struct map_session::state {
   // For the thread that has the turn.
   pull_turn turn;
   std::deque<std::shared_ptr<job>> waiting;  // in input order
+  std::optional<job_builder> unsent;         // pulled, and there was no room for it yet
   std::size_t in_flight = 0;                 // items pulled, and their job not handed out
   std::size_t job_items = 1;
   std::uint64_t pulled = 0;
@@ -214,7 +217,7 @@ struct map_session::state {
 
   /// No more is to be pulled.
   [[nodiscard]] bool at_end() const {
-    return exhausted || group->cancelled || given_up.load(std::memory_order_relaxed);
+    return (exhausted && !unsent) || group->cancelled || given_up.load(std::memory_order_relaxed);
   }
 
   /// Pulls up to `most` items into one job; an empty one means the input is used up.
@@ -261,31 +264,34 @@ struct map_session::state {
     throw_result_late();
   }
 
-  /// False: there will be no more.
-  bool submit_next(const puller& pull, std::size_t most, const deadline& until) {
-    job_builder built = pull_job(pull, most);
-    const std::size_t count = built.count();
+  /// Pulls and submits the next job; waits for room until then.
+  step submit_next(const puller& pull, std::size_t most, const deadline& until) {
+    if (!unsent) {
+      unsent.emplace(pull_job(pull, most));
+    }
+    const std::size_t count = unsent->count();
     if (count == 0) {
-      return false;
+      unsent.reset();
+      return step::over;
     }
     try {
-      auto sent = pool->submit(std::move(built), how.task, group,
+      auto sent = pool->submit(std::move(*unsent), how.task, group,
                                static_cast<std::uint32_t>(how.map.chunk), true, until);
       if (sent == nullptr) {
-        exhausted = true;
-        stopped_by = not_submitted_in_time();
-        return false;
+        return step::no_room;  // and nothing was moved
       }
+      unsent.reset();
       waiting.push_back(std::move(sent));
     } catch (...) {
       // What was submitted before is computed and handed out; then this comes.
+      unsent.reset();
       exhausted = true;
       refused = true;
       stopped_by = std::current_exception();
-      return false;
+      return step::over;
     }
     in_flight += count;
-    return true;
+    return step::sent;
   }
 
   void fill(const puller& pull) {
@@ -296,33 +302,35 @@ struct map_session::state {
       const bool enough = how.map.window == 0 && in_flight > limit / 2 &&
                           limit - std::min(limit, in_flight) < job_items;
       if (in_flight >= limit || enough ||
-          !submit_next(pull, std::min(job_items, limit - in_flight), std::nullopt)) {
+          submit_next(pull, std::min(job_items, limit - in_flight), std::nullopt) != step::sent) {
         return;
       }
     }
   }
 
-  void pull_rest(const puller& pull, const deadline& until) {
-    const std::size_t bound = pool->options().max_queued;
-    while (!at_end()) {
-      if (until && *until <= std::chrono::steady_clock::now()) {
-        exhausted = true;
-        stopped_by = not_submitted_in_time();
-        return;
-      }
-      // How long the items take is hardly known when most are pulled. The first results are wanted
-      // early, and a million must not be a million jobs: a job is small next to what is before it.
-      std::size_t most = job_items;
-      if (!slow_input) {
-        most = std::max(most, std::min<std::size_t>(max_job_items, pulled / 64));
-      }
-      if (how.map.chunk > 1) {
-        most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
-      }
-      if (!submit_next(pull, bound == 0 ? most : std::min(most, bound), until)) {
-        return;
-      }
+  /// One turn of pulling the rest. False: there is no more, or the time is over.
+  bool pull_more(const puller& pull, const deadline& until) {
+    if (at_end()) {
+      return false;
     }
+    if (until && *until <= std::chrono::steady_clock::now()) {
+      exhausted = true;
+      unsent.reset();
+      stopped_by = not_submitted_in_time();
+      return false;
+    }
+    // How long the items take is hardly known when most are pulled. The first results are wanted
+    // early, and a million must not be a million jobs: a job is small next to what is before it.
+    std::size_t most = job_items;
+    if (!slow_input) {
+      most = std::max(most, std::min<std::size_t>(max_job_items, pulled / 64));
+    }
+    if (how.map.chunk > 1) {
+      most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
+    }
+    const std::size_t bound = pool->options().max_queued;
+    return submit_next(pull, bound == 0 ? most : std::min(most, bound), end_of_turn(until)) !=
+           step::over;
   }
 
   /// Makes the next job current. False: there is none.
@@ -374,17 +382,25 @@ void map_session::pull_rest(const puller& pull, const deadline& until, bool pati
   if (s.turn.is_mine()) {
     return;  // the input itself asks for it
   }
-  std::unique_lock lock{s.turn, std::defer_lock};
-  if (patient) {
-    lock.lock();
-  } else if (!lock.try_lock()) {
-    return;
-  }
-  try {
-    s.pull_rest(pull, until);
-  } catch (...) {
-    s.exhausted = true;
-    s.stopped_by = std::current_exception();
+  for (;;) {
+    {
+      std::unique_lock lock{s.turn, std::defer_lock};
+      if (patient) {
+        lock.lock();
+      } else if (!lock.try_lock()) {
+        return;
+      }
+      try {
+        if (!s.pull_more(pull, until)) {
+          return;
+        }
+      } catch (...) {
+        s.exhausted = true;
+        s.stopped_by = std::current_exception();
+        return;
+      }
+    }
+    s.turn.let_others();
   }
 }
 
@@ -398,7 +414,8 @@ void map_session::throw_if_refused() const {
 void map_session::abandon() noexcept {
   state& s = *state_;
   std::deque<std::shared_ptr<job>> dropped;
-  s.given_up = s.given_up || s.begun;  // so that another thread that is pulling stops
+  const bool ends = s.begun || std::uncaught_exceptions() > s.exceptions_before;
+  s.given_up = s.given_up || ends;  // so that another thread that is pulling stops
   {
     std::unique_lock lock{s.turn, std::defer_lock};
     if (!s.turn.is_mine()) {
@@ -406,10 +423,11 @@ void map_session::abandon() noexcept {
     }
     s.exhausted = true;
     s.stopped_by = nullptr;
+    s.unsent.reset();
     dropped.swap(s.waiting);
   }
   s.current.reset();
-  if (s.begun && !dropped.empty()) {
+  if (ends && !dropped.empty()) {
     s.pool->cancel_group(s.group);
   }
 }

@@ -19,6 +19,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -144,8 +145,20 @@ void nested_calls::open_socket() {
   sigset_t old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  std::thread{[this, socket = socket_.number()] { read_outcomes(socket); }}.detach();
+  int code = 0;
+  try {
+    std::thread{[this, socket = socket_.number()] { read_outcomes(socket); }}.detach();
+  } catch (const std::system_error& problem) {
+    code = problem.code().value();
+  }
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  if (code != 0) {
+    {
+      const std::lock_guard lock{mutex_};
+      open_ = false;  // without a reader no outcome would come: the next submission tries again
+    }
+    fail_submission(code);
+  }
 }
 
 void nested_calls::fail_submission(int code) {

@@ -265,10 +265,6 @@ bool supervisor::send(worker_record& worker, slice& what) {
   std::byte* room = worker.channel->begin_frame(head + (end - begin));
   int code = room == nullptr ? EAGAIN : 0;
   bool handed_over = false;
-  if (code == 0 && !work.cargo().empty()) {
-    code = worker.channel->send_cargo(worker.next_number, work.cargo());
-    handed_over = true;
-  }
   if (code == 0 && !work.segments().empty()) {
     handed_over = true;
     const char* const bytes = work.bytes.data();
@@ -284,6 +280,12 @@ bool supervisor::send(worker_record& worker, slice& what) {
       }
       from = to;
     }
+  }
+  // Last: what came for a frame that was not sent is taken for the next one's, which has the same
+  // number. Segments have ids of their own.
+  if (code == 0 && !work.cargo().empty()) {
+    code = worker.channel->send_cargo(worker.next_number, work.cargo());
+    handed_over = true;
   }
   if (code == 0 && handed_over) {
     short_since_.reset();

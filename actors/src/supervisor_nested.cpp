@@ -205,17 +205,19 @@ void supervisor::send_outcomes(worker_record& worker) {
       if (numbers.empty()) {
         log(log_level::error,
             "an outcome could not be sent to a task that waits for it: " + shortage_text(code));
-      } else {
-        outcome_header lost;
-        std::memcpy(&lost, next.text.data(), sizeof lost);
-        next = make_outcome(
-            lost.ticket, *plain_failure(errc::resource_exhausted, task_ran::yes,
-                                        "the result of a task could not be sent to the task that "
-                                        "waits for it: " +
-                                            shortage_text(code)));
-        continue;
+        worker.outcomes.reset();  // its end tells that worker that no more will come
+        return;
       }
-    } else if (code != 0) {
+      outcome_header lost;
+      std::memcpy(&lost, next.text.data(), sizeof lost);
+      next = make_outcome(
+          lost.ticket, *plain_failure(errc::resource_exhausted, task_ran::yes,
+                                      "the result of a task could not be sent to the task that "
+                                      "waits for it: " +
+                                          shortage_text(code)));
+      continue;
+    }
+    if (code != 0) {
       if (!worker.unblock_timer) {
         worker.unblock_timer = true;
         set_timer(later(std::chrono::steady_clock::now(), std::chrono::milliseconds{1}),

@@ -221,6 +221,8 @@ const std::vector<std::shared_ptr<thread_job>>& jobs_of(const future_state& all)
 }
 
 struct thread_map::state {
+  enum class step : std::uint8_t { sent, no_room, over };
+
   thread_core_ptr pool;
   settings how;
   std::shared_ptr<session_group> group;
@@ -229,6 +231,7 @@ struct thread_map::state {
   // For the thread that has the turn.
   pull_turn turn;
   std::deque<std::shared_ptr<thread_job>> waiting;  // in input order
+  std::shared_ptr<thread_job> unsent;               // pulled, and there was no room for it yet
   std::size_t in_flight = 0;                        // items pulled, and their job not handed out
   std::size_t job_items = 1;
   std::uint64_t pulled = 0;
@@ -264,7 +267,7 @@ struct thread_map::state {
 
   /// No more is to be pulled.
   [[nodiscard]] bool at_end() const {
-    return exhausted || group->was_cut() || given_up.load(std::memory_order_relaxed);
+    return (exhausted && !unsent) || group->was_cut() || given_up.load(std::memory_order_relaxed);
   }
 
   /// Pulls up to `most` items into one job; null means the input is used up.
@@ -312,23 +315,26 @@ struct thread_map::state {
     return built;
   }
 
-  /// False: there will be no more.
-  bool submit_next(thread_input& input, std::size_t most, const deadline& until) {
-    std::shared_ptr<thread_job> built = pull_job(input, most);
+  /// Pulls and submits the next job; waits for room until then.
+  step submit_next(thread_input& input, std::size_t most, const deadline& until) {
+    std::shared_ptr<thread_job> built = unsent ? std::move(unsent) : pull_job(input, most);
     if (!built) {
-      return false;
+      return step::over;
     }
     built->group = group;
     const std::size_t count = built->count();
     // Known before it is submitted: it may be done at once.
     waiting.push_back(built);
-    submitted = true;
     try {
-      if (submit(pool, std::move(built), true, until)) {
+      const bool submitted_before = std::exchange(submitted, true);
+      if (submit(pool, built, true, until)) {
         in_flight += count;
-        return true;
+        return step::sent;
       }
-      stopped_by = not_submitted_in_time();
+      submitted = submitted_before;
+      unsent = std::move(built);
+      waiting.pop_back();
+      return step::no_room;
     } catch (...) {
       refused = true;
       stopped_by = std::current_exception();
@@ -336,7 +342,7 @@ struct thread_map::state {
     // What was submitted before is computed and handed out; then this comes.
     exhausted = true;
     waiting.pop_back();
-    return false;
+    return step::over;
   }
 
   void fill(thread_input& input) {
@@ -347,33 +353,35 @@ struct thread_map::state {
       const bool enough = how.map.window == 0 && in_flight > limit / 2 &&
                           limit - std::min(limit, in_flight) < job_items;
       if (in_flight >= limit || enough ||
-          !submit_next(input, std::min(job_items, limit - in_flight), std::nullopt)) {
+          submit_next(input, std::min(job_items, limit - in_flight), std::nullopt) != step::sent) {
         return;
       }
     }
   }
 
-  void pull_rest(thread_input& input, const deadline& until) {
-    const std::size_t bound = pool->options().max_queued;
-    while (!at_end()) {
-      if (until && *until <= std::chrono::steady_clock::now()) {
-        exhausted = true;
-        stopped_by = not_submitted_in_time();
-        return;
-      }
-      // How long the items take is hardly known when most are pulled. The first results are wanted
-      // early, and a million must not be a million jobs: a job is small next to what is before it.
-      std::size_t most = job_items;
-      if (!slow_input) {
-        most = std::max(most, std::min<std::size_t>(max_job_items, pulled / 64));
-      }
-      if (how.map.chunk > 1) {
-        most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
-      }
-      if (!submit_next(input, bound == 0 ? most : std::min(most, bound), until)) {
-        return;
-      }
+  /// One turn of pulling the rest. False: there is no more, or the time is over.
+  bool pull_more(thread_input& input, const deadline& until) {
+    if (at_end()) {
+      return false;
     }
+    if (until && *until <= std::chrono::steady_clock::now()) {
+      exhausted = true;
+      unsent.reset();
+      stopped_by = not_submitted_in_time();
+      return false;
+    }
+    // How long the items take is hardly known when most are pulled. The first results are wanted
+    // early, and a million must not be a million jobs: a job is small next to what is before it.
+    std::size_t most = job_items;
+    if (!slow_input) {
+      most = std::max(most, std::min<std::size_t>(max_job_items, pulled / 64));
+    }
+    if (how.map.chunk > 1) {
+      most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
+    }
+    const std::size_t bound = pool->options().max_queued;
+    return submit_next(input, bound == 0 ? most : std::min(most, bound),
+                       end_of_turn(until)) != step::over;
   }
 
   /// Makes the next job current. False: there is none.
@@ -447,13 +455,17 @@ struct thread_map::state {
     if (current) {
       all.push_front(current);
     }
+    cancel_rest_of(all);
+    pool->stop_what_is_cut(*group);
+  }
+
+  void cancel_rest_of(const std::deque<std::shared_ptr<thread_job>>& jobs) {
     // From the end, so that nothing begins meanwhile.
-    for (auto one = all.rbegin(); one != all.rend(); ++one) {
+    for (auto one = jobs.rbegin(); one != jobs.rend(); ++one) {
       pool->cancel_rest(**one,
                         "cancelled before it began: another item of its map failed, or the map "
                         "was given up");
     }
-    pool->stop_what_is_cut(*group);
   }
 };
 
@@ -474,17 +486,25 @@ void thread_map::pull_rest(thread_input& input, const deadline& until, bool pati
   if (s.turn.is_mine()) {
     return;  // the input itself asks for it
   }
-  std::unique_lock lock{s.turn, std::defer_lock};
-  if (patient) {
-    lock.lock();
-  } else if (!lock.try_lock()) {
-    return;
-  }
-  try {
-    s.pull_rest(input, until);
-  } catch (...) {
-    s.exhausted = true;
-    s.stopped_by = std::current_exception();
+  for (;;) {
+    {
+      std::unique_lock lock{s.turn, std::defer_lock};
+      if (patient) {
+        lock.lock();
+      } else if (!lock.try_lock()) {
+        return;
+      }
+      try {
+        if (!s.pull_more(input, until)) {
+          return;
+        }
+      } catch (...) {
+        s.exhausted = true;
+        s.stopped_by = std::current_exception();
+        return;
+      }
+    }
+    s.turn.let_others();
   }
 }
 
@@ -499,8 +519,7 @@ void thread_map::abandon() noexcept {
   state& s = *state_;
   // What nobody has begun to read of a map that runs unread goes on, unless an exception leaves the
   // frame that the function may refer to.
-  const bool ends =
-      s.begun || !s.how.run_unread || std::uncaught_exceptions() > s.exceptions_before;
+  const bool ends = s.begun || std::uncaught_exceptions() > s.exceptions_before;
   // An item that has a value was left by its own thread; one that failed may have been given up.
   const bool all_have_values = s.read_to_end && !s.group->was_cut() &&
                                s.group->failed_items.load() == 0 &&
@@ -519,7 +538,12 @@ void thread_map::abandon() noexcept {
     may_run = s.submitted;
     s.exhausted = true;
     s.stopped_by = nullptr;
+    s.unsent.reset();
     dropped.swap(s.waiting);
+  }
+  if (ends && !all_have_values) {
+    // Those that another thread pulled meanwhile, and what is between two attempts.
+    s.cancel_rest_of(dropped);
   }
   s.current.reset();
   if (ends && may_run && !all_have_values) {

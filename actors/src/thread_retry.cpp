@@ -72,7 +72,8 @@ void thread_core::ask_whether_again(const std::shared_ptr<thread_job>& job, std:
     }
   }
   bool again = false;
-  if (attempt != 0) {
+  const bool is_cut = job->group && job->group->cuts(job->first_item + item);
+  if (attempt != 0 && !is_cut) {  // what the predicate refers to may be gone after a map
     try {
       again = job->options_->retry_if(*to_error(*what));
     } catch (...) {

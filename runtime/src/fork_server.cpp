@@ -53,7 +53,8 @@ bool has_threads() {
 #else
   constexpr int own = 1;
 #endif
-  return sys::thread_count() > own;
+  const int all = sys::thread_count();
+  return all == 0 || all > own;
 }
 
 class server {
@@ -276,6 +277,7 @@ class server {
       int status = 0;
       rusage usage{};
       if (::wait4(pid, &status, WNOHANG, &usage) == pid) {
+        worker.pidfd.reset();  // before the end is told: nothing of the worker is left then
         answer({op::exited, status, worker.id, pid, to_resource_usage(usage)});
         return true;
       }
@@ -284,6 +286,7 @@ class server {
     }
     // A thread that waits for any child was quicker, and it alone knows the status.
     sys::signal_group(pid, SIGKILL);
+    worker.pidfd.reset();
     answer({op::vanished, 0, worker.id, pid, {}});
     return true;
   }

@@ -66,7 +66,11 @@ received receive(int socket, std::span<std::byte> buffer, bool block) {
     for (std::size_t i = 0; i < n; ++i) {
       int number = -1;
       std::memcpy(&number, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      result.some_lost |= !result.descriptors.emplace_back(number);
+      if (descriptor one{number}) {
+        result.descriptors.push_back(std::move(one));
+      } else {
+        result.some_lost = true;
+      }
     }
   }
   result.some_lost |= (header.msg_flags & MSG_CTRUNC) != 0;
@@ -197,7 +201,10 @@ bool listed_children(pid_t parent, std::vector<pid_t>& found) {
 
 int thread_count() noexcept {
   int count = 0;
-  return for_each_number("/proc/self/task", [&](long) { ++count; }) ? count : 1;
+  if (for_each_number("/proc/self/task", [&](long) { ++count; })) {
+    return count;
+  }
+  return errno == EMFILE || errno == ENFILE ? 0 : 1;
 }
 
 std::vector<pid_t> children_of(pid_t parent) {

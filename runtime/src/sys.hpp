@@ -72,7 +72,8 @@ class blocked_signals {
   alignas(8) unsigned char old_[128];
 };
 
-/// Threads of this process, by the kernel's count.
+/// Threads of this process, by the kernel's count. 0: there is no descriptor left to ask it. 1
+/// where there is no /proc, and a program cannot be executed anew either.
 int thread_count() noexcept;
 
 /// Direct children of this process, zombies included.
