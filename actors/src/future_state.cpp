@@ -247,6 +247,12 @@ void report_callback(const std::exception_ptr& thrown) noexcept {
 }
 
 void throw_result_decode(const std::exception_ptr& thrown) {
+  failure why = capture_failure(thrown);
+  if (why.code == errc::resource_exhausted) {
+    why.text.insert(0, "the result cannot be decoded: ");
+    why.ran = task_ran::yes;
+    rethrow(why);
+  }
   rethrow(capture_failure(errc::result_decode_failed, thrown));
 }
 

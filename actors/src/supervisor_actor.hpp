@@ -234,6 +234,8 @@ class supervisor {
   void send_outcome(worker_record& worker, outcome_message message);
   void send_outcomes(worker_record& worker);
   void compensate();
+  /// Tasks of tasks that wait for a worker fail if only tasks that wait for them could make room.
+  void fail_stranded(const failure& why);
 
   // supervisor_dispatch.cpp: tasks find workers
   void enqueue(slice what);
@@ -302,6 +304,7 @@ class supervisor {
   steady_time due_timer_ = steady_time::max();
   std::size_t purge_dues_at_ = 1024;
   int starts_refused_ = 0;  // in a row, because the system was short of something
+  std::shared_ptr<const failure> stranded_for_;  // why no worker could be started for children
   std::optional<steady_time> relaunch_at_;
   std::map<int, std::deque<slice>, std::greater<>> queue_;
   int lowest_priority_ = INT_MAX;  // of all that came

@@ -336,6 +336,9 @@ void supervisor::dispatch() {
     if (outstanding_ > 0) {
       turn_begun_ = std::chrono::steady_clock::now();
     }
+    if (const auto why = std::exchange(stranded_for_, nullptr)) {
+      fail_stranded(*why);
+    }
     bool sent = send_own();
     while (slice* const what = next_slice()) {
       worker_record* const worker = pick_worker();

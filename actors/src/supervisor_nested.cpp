@@ -247,4 +247,36 @@ void supervisor::compensate() {
   }
 }
 
+void supervisor::fail_stranded(const failure& why) {
+  const bool all_wait = std::all_of(ring_.begin(), ring_.end(), [](const worker_record* worker) {
+    return worker->phase != worker_phase::starting && !worker->children.empty();
+  });
+  if (parents_ == 0 || !all_wait) {
+    return;  // who waits for nothing makes room some time
+  }
+  std::vector<slice> stranded;
+  each_queue([&](std::deque<slice>& waiting) {
+    std::erase_if(waiting, [&](const slice& what) {
+      const bool is_child = dynamic_cast<const nested_group*>(what.work->group.get()) != nullptr &&
+                            !what.work->done() && !what.work->decided(what.first);
+      if (is_child) {
+        stranded.push_back(what);
+      }
+      return is_child;
+    });
+  });
+  for (const slice& what : stranded) {
+    --queued_;
+    core_.note_dequeued(1);
+    auto told = plain_failure(
+        errc::resource_exhausted, task_ran::no,
+        what.work->name() + " has no worker: all of " + core_.title() +
+            " run tasks that wait for tasks of their own, and no other could be started: " +
+            why.text);
+    told->task = what.work->number;
+    told->attempt = what.attempt;
+    conclude(what, what.first, std::move(told));
+  }
+}
+
 }  // namespace troupe::detail

@@ -21,6 +21,10 @@ bool is_transient(int code) {
          code == ETOOMANYREFS;
 }
 
+/// Refused starts in a row after which tasks of tasks do not wait any longer for a worker that their
+/// parents do not hold. The pauses between them double.
+constexpr int refusals_borne = 3;
+
 }  // namespace
 
 std::shared_ptr<failure> plain_failure(errc code, task_ran ran, std::string text) {
@@ -219,6 +223,10 @@ void supervisor::failed_start(std::shared_ptr<const failure> why, bool transient
     const int doublings = std::min(starts_refused_++, 20);
     decision.delay =
         std::min(options_.restart.max_backoff, options_.restart.backoff * (1 << doublings));
+    if (parents_ > 0 && starts_refused_ > refusals_borne) {
+      stranded_for_ = why;
+      dispatch_due_ = true;
+    }
   } else {
     history_.record_failed_start();
     decision = decide(options_.restart, history_, now);

@@ -210,6 +210,48 @@ TEST_P(FaultOfDescriptors, OfTheProgramFailsTasksOfTasksUntilItHasSomeAgain) {
   expect_whole(p);
 }
 
+// The only worker runs a task that waits for one of its own, and there is none for another worker.
+TEST_P(FaultOfDescriptors, OfTheProgramFailsTasksOfTasksThatOnlyAFurtherWorkerCouldRun) {
+  pool p{crew_of(1)};
+  const auto inner = [](int n) { return this_task::pool().apply(square, n); };
+  const auto three = [](int n) {
+    return this_task::pool().map(square, std::vector{n, n, n}).size();
+  };
+  future<int> one;
+  future<std::size_t> several;
+  {
+    no_descriptors none;
+    none.allow(2);  // enough for the socket on which outcomes come, not for a worker
+    one = p.apply_async(inner, 3);
+    one.wait();
+    several = p.apply_async(three, 3);
+    several.wait();
+  }
+  expect_short(one, task_ran::no, "no other could be started");
+  expect_short(one, task_ran::no, "RLIMIT_NOFILE (");
+  expect_short(several, task_ran::no, "no other could be started");
+  EXPECT_EQ(p.apply(inner, 4), 16);
+  EXPECT_EQ(p.apply(three, 4), 3U);
+  EXPECT_EQ(p.stats().deaths, 0U);
+  expect_whole(p, 1);
+}
+
+TEST_P(FaultOfDescriptors, OfTheProgramIsWhatGetSaysUntilItHasSomeAgain) {
+  pool p{crew_of()};
+  const auto with_handle = p.apply_async(new_mutex);
+  const auto several = p.map_async([](int) { return new_mutex(); }, std::vector{1, 2, 3});
+  with_handle.wait();
+  several.wait();
+  {
+    const no_descriptors none;
+    expect_short(with_handle, task_ran::yes, "RLIMIT_NOFILE (");
+    expect_short(several, task_ran::yes, "RLIMIT_NOFILE (");
+  }
+  EXPECT_TRUE(p.apply(lock_once, with_handle.get()));
+  EXPECT_EQ(several.get().size(), 3U);
+  expect_whole(p);
+}
+
 TEST_P(FaultOfDescriptors, OnTheWayFailsWhatNeedsOneAndNothingElse) {
   twice([&] {
     pool p{crew_of()};

@@ -122,7 +122,8 @@ class future {
   /// @blocks until there is an outcome. Every task gets one: none is forgotten when a worker, a
   ///   pool or the system ends.
   /// @throws the task's exception (see remote_error_info); worker_lost; timeout_error;
-  ///   cancelled_error; pool_closed; pool_broken; error{result_decode_failed}.
+  ///   cancelled_error; pool_closed; pool_broken; error{result_decode_failed}, or
+  ///   error{resource_exhausted} if its handles lack descriptors here: `get` may be tried again.
   T get() const {
     state().wait(std::nullopt);
     return take();

@@ -165,7 +165,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
 void report_callback(const std::exception_ptr& thrown) noexcept;
 /// Says that a result could not be decoded, because of `thrown`.
 ///
-/// @throws error{result_decode_failed}.
+/// @throws error{resource_exhausted} if what it lacked was memory or descriptors;
+///   error{result_decode_failed}.
 [[noreturn]] void throw_result_decode(const std::exception_ptr& thrown);
 
 }  // namespace troupe::detail
