@@ -245,6 +245,20 @@ std::vector<std::uint64_t> numbers_of(std::string_view text) {
   return numbers;
 }
 
+/// What static initializers, and main before its system, have blocked or ignored is undone: a worker
+/// hears of its end, and of its children's, however it was started. Handlers stay, they are part of
+/// what was executed.
+void undo_signal_settings() {
+  struct sigaction current{};
+  if (::sigaction(SIGCHLD, nullptr, &current) == 0 &&
+      (current.sa_handler == SIG_IGN || (current.sa_flags & SA_NOCLDWAIT) != 0)) {
+    ::signal(SIGCHLD, SIG_DFL);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
 descriptor inherited(std::uint64_t number) {
   descriptor d{static_cast<int>(number)};
   ::fcntl(d.number(), F_SETFD, FD_CLOEXEC);
@@ -280,6 +294,7 @@ void take_role(const program& self) {
     if (numbers.size() > 3) {
       failpoint::adopt_table(static_cast<int>(numbers[3]));
     }
+    undo_signal_settings();
     set_worker_id(boot.id);
     ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
     self.entry(std::move(boot));

@@ -7,7 +7,8 @@
 // METHOD is a start method. MODE: thread (waits for work, with no signal blocked), main_thread (the
 // same, started by main's first line), sigwait (a thread takes every signal), reaper (a thread
 // waits for any child), ignored (SIGCHLD is), handler (of SIGCHLD, which waits for any child),
-// blocked (every signal is), fork (a child that stays). Writes how workers and processes end to
+// blocked (every signal is), main_blocked (the same by main's first lines, which ignore SIGCHLD too,
+// without a thread), fork (a child that stays). Writes how workers and processes end to
 // standard output, a line each.
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"
@@ -129,6 +130,15 @@ int die(int number) {
   ::raise(number);
   return 0;
 }
+/// The exit status of a child of this process, or -1.
+int status_of_child(int status) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::_exit(status);
+  }
+  int seen = 0;
+  return ::waitpid(child, &seen, 0) == child ? WEXITSTATUS(seen) : -1;
+}
 int abort_here() {
   std::abort();
 }
@@ -192,6 +202,10 @@ void run(start_method method) {
       say("thread: " + std::to_string(p.apply(ask_thread, 41)));
     }
     say("killed: " + end_of([&] { p.apply(die, SIGKILL); }));
+    say("terminated: " + end_of([&] { p.apply(die, SIGTERM); }));
+    if (mode() != "reaper" && mode() != "handler") {
+      say("child: " + std::to_string(p.apply(status_of_child, 5)));
+    }
     say("aborted: " + end_of([&] { p.apply(abort_here); }));
     say("exit: " + end_of([&] { p.apply(leave, 3); }));
     say("timeout: " + end_of([&] { p.with({.timeout = 100ms}).apply(never_stop); }));
@@ -221,6 +235,12 @@ void run(start_method method) {
 int main(int argc, char** argv) {
   if (troupe::test::mode() == "main_thread") {
     std::thread{troupe::test::serve_for_ever}.detach();
+  }
+  if (troupe::test::mode() == "main_blocked") {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    ::signal(SIGCHLD, SIG_IGN);
   }
   {
     const troupe::system system{argc, argv};

@@ -49,12 +49,16 @@ TEST_P(ThreadAtLoad, DeathsAreNoticedAndToldAsTheyWere) {
   EXPECT_TRUE(run.ended) << "something hung, or was left";
   EXPECT_EQ(run.status, 0);
   const bool stolen =
-      how == "reaper" || (method == start_method::fork && (how == "ignored" || how == "handler"));
+      how == "reaper" || (method == start_method::fork && (how == "ignored" || how == "handler" || how == "main_blocked"));
   EXPECT_TRUE(says(run, "value", "2", false));
   if ((how == "thread" || how == "main_thread" || how == "fork") && method != start_method::fork) {
     EXPECT_TRUE(says(run, "thread", "42", false));
   }
   EXPECT_TRUE(says(run, "killed", to_string(exit_status{killed_by{9}}), stolen));
+  EXPECT_TRUE(says(run, "terminated", to_string(exit_status{killed_by{15}}), stolen));
+  if (how != "reaper" && how != "handler") {
+    EXPECT_TRUE(says(run, "child", "5", false));
+  }
   EXPECT_TRUE(says(run, "aborted", to_string(exit_status{killed_by{6}}), stolen));
   EXPECT_TRUE(says(run, "exit", to_string(exit_status{exited{3}}), stolen));
   EXPECT_TRUE(says(run, "timeout", "timeout", false));
@@ -73,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(Every, ThreadAtLoad,
                                                           start_method::spawn, start_method::fork),
                                           testing::Values("thread", "main_thread", "sigwait",
                                                           "reaper", "ignored", "handler", "blocked",
-                                                          "fork")),
+                                                          "main_blocked", "fork")),
                          [](const auto& of) {
                            return std::string{to_string(std::get<0>(of.param))} + "_" +
                                   std::get<1>(of.param);
