@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/future_state.hpp"
 
+#include "troupe/detail/descriptor.hpp"
 #include "troupe/log.hpp"
 
 #include <utility>
@@ -14,12 +15,22 @@ wait_helper*& wait_helper::of_this_thread() noexcept {
   return here;
 }
 
+future_state::future_state() : table_{descriptor_table} {}
 future_state::~future_state() = default;
+
+void future_state::check_comes_here() const {
+  if (table_ != descriptor_table) {
+    throw pool_closed{
+        "troupe: this future has no outcome, and gets none here: its task is one of the process "
+        "that this one was forked from"};
+  }
+}
 
 bool future_state::wait(const deadline& until) const {
   if (done()) {
     return true;
   }
+  check_comes_here();
   if ((!until || *until > std::chrono::steady_clock::now()) && hurry()) {
     return true;
   }
@@ -135,7 +146,8 @@ void future_state::fulfil(std::uint32_t how) noexcept {
 }
 
 void future_state::when_done(callback function) {
-  {
+  if (!done()) {
+    check_comes_here();
     const std::lock_guard lock{mutex_};
     if (!done()) {
       follow().callbacks.push_back(std::move(function));
@@ -146,6 +158,10 @@ void future_state::when_done(callback function) {
 }
 
 bool future_state::listen(std::shared_ptr<completion_listener> listener) {
+  if (done()) {
+    return false;
+  }
+  check_comes_here();
   const std::lock_guard lock{mutex_};
   if (done()) {
     return false;

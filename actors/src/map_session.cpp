@@ -2,6 +2,7 @@
 #include "troupe/policy.hpp"
 
 #include "job.hpp"
+#include "made_here.hpp"
 #include "map_errors.hpp"
 #include "pool_core_impl.hpp"
 #include "pull_turn.hpp"
@@ -412,6 +413,12 @@ void map_session::throw_if_refused() const {
 }
 
 void map_session::abandon() noexcept {
+  if (state_ && is_inherited(state_->pool)) {
+    static_cast<void>(state_.release());  // its locks may be held by threads that are not here
+  }
+  if (!state_) {
+    return;
+  }
   state& s = *state_;
   std::deque<std::shared_ptr<job>> dropped;
   const bool ends = s.begun || std::uncaught_exceptions() > s.exceptions_before;
@@ -434,7 +441,7 @@ void map_session::abandon() noexcept {
 
 void map_session::finish(const puller& pull) noexcept {
   state& s = *state_;
-  if (s.how.run_unread && !s.begun) {
+  if (!is_inherited(s.pool) && s.how.run_unread && !s.begun) {
     if (std::uncaught_exceptions() <= s.exceptions_before) {
       pull_rest(pull, std::nullopt, true);
     }
@@ -450,6 +457,7 @@ void map_session::finish(const puller& pull) noexcept {
 
 const map_session::item* map_session::next(const puller& pull) {
   state& s = *state_;
+  check_not_inherited(s.pool);
   if (s.turn.is_mine()) {
     throw_input_reads_map();
   }

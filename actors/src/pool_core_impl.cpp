@@ -4,7 +4,6 @@
 #include "troupe/detail/spin.hpp"
 #include "troupe/log.hpp"
 
-#include "made_here.hpp"
 #include "supervisor_actor.hpp"
 
 #include <chrono>
@@ -41,7 +40,7 @@ void pool_core::ended(std::uint64_t worker, const exit_notice& notice) {
 }
 
 bool pool_core::ask(std::function<void(supervisor&)> answer) {
-  if (retired_ || is_inherited(shared_from_this())) {
+  if (retired_ || !maker_.is_here()) {
     return false;
   }
   // Shared with the message's handler only while this waits; the handler touches it last in
@@ -148,6 +147,7 @@ std::shared_ptr<room_turn> pool_core::make_turn() {
 std::shared_ptr<job> pool_core::submit(job_builder&& encoded, const options_ptr& how,
                                        std::shared_ptr<job_group> group, std::uint32_t max_slice,
                                        bool may_block, const deadline& until) {
+  maker_.check_is_here();
   check_accepting();
   const auto count = static_cast<std::uint32_t>(encoded.count_);
   if (options_.max_queued != 0) {

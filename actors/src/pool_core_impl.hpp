@@ -6,6 +6,7 @@
 #include "caf.hpp"
 #include "engine.hpp"
 #include "job.hpp"
+#include "made_here.hpp"
 #include "messages.hpp"
 #include "waiting_line.hpp"
 
@@ -89,7 +90,8 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
 
   /// Starts the workers and waits for them; throws what a pool's constructor throws.
   void start();
-  /// Null: the queue is full, and it may not block, or was full until then.
+  /// Null: the queue is full, and it may not block, or was full until then. Throws pool_closed in a
+  /// process that was forked from the pool's, too: whoever waited there would do so for ever.
   std::shared_ptr<job> submit(job_builder&& encoded, const options_ptr& how,
                               std::shared_ptr<job_group> group, std::uint32_t max_slice,
                               bool may_block, const deadline& until = {});
@@ -126,7 +128,8 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
 
   /// Sends to the supervisor, which then runs on this thread unless another is at it.
   void tell(supervisor_message kind, std::uint64_t number, std::string bytes = {});
-  /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone.
+  /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone, or is that of
+  /// the process which this one was forked from.
   bool ask(std::function<void(supervisor&)> answer);
 
   void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
@@ -156,6 +159,7 @@ class pool_core final : public worker_link, public std::enable_shared_from_this<
   void check_accepting();
   void fail_stranded() noexcept;
 
+  const delete_where_made maker_{};
   std::shared_ptr<engine> engine_;
   pool_options options_;
   options_ptr task_defaults_;

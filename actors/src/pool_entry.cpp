@@ -114,13 +114,11 @@ pool_ptr make_pool(const pool_options& options) {
 
 std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
                                      const options_ptr& options) {
-  check_not_inherited(pool);
   return pool->submit(std::move(job), options, nullptr, 0, true);
 }
 
 std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
                                          const options_ptr& options) {
-  check_not_inherited(pool);
   return pool->submit(std::move(job), options, nullptr, 0, false);
 }
 

@@ -78,10 +78,11 @@ const options_ptr& defaults_of(const thread_core_ptr& pool) {
   return pool->task_defaults();
 }
 std::vector<worker_info> workers_of(const thread_core_ptr& pool) {
-  return pool->workers();
+  // A lock of the pool may be held by a thread that a forked process does not have.
+  return is_inherited(pool) ? std::vector<worker_info>{} : pool->workers();
 }
 pool_stats stats_of(const thread_core_ptr& pool) {
-  return pool->stats();
+  return is_inherited(pool) ? pool_stats{} : pool->stats();
 }
 
 }  // namespace troupe::detail

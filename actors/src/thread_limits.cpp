@@ -16,7 +16,7 @@ std::chrono::milliseconds thread_core::grace_of(const thread_job& job) const {
 }
 
 bool thread_core::cancel(thread_job& which, bool force) {
-  if (which.done()) {
+  if (which.done() || !is_of_this_process()) {
     return false;
   }
   const std::uint32_t ended = cancel_rest(which, "task #" + std::to_string(which.number_) + " of " +

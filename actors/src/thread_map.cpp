@@ -4,6 +4,7 @@
 
 #include "troupe/policy.hpp"
 
+#include "made_here.hpp"
 #include "map_errors.hpp"
 #include "pull_turn.hpp"
 #include "thread_core_impl.hpp"
@@ -516,6 +517,13 @@ void thread_map::throw_if_refused() const {
 }
 
 void thread_map::abandon() noexcept {
+  if (state_ && !state_->pool->is_of_this_process()) {
+    // What runs is not in this process to be waited for.
+    static_cast<void>(state_.release());
+  }
+  if (!state_) {
+    return;
+  }
   state& s = *state_;
   // What nobody has begun to read of a map that runs unread goes on, unless an exception leaves the
   // frame that the function may refer to.
@@ -553,7 +561,7 @@ void thread_map::abandon() noexcept {
 
 void thread_map::finish(thread_input& input) noexcept {
   state& s = *state_;
-  if (s.how.run_unread && !s.begun) {
+  if (s.pool->is_of_this_process() && s.how.run_unread && !s.begun) {
     if (std::uncaught_exceptions() <= s.exceptions_before) {
       pull_rest(input, std::nullopt, true);
     }
@@ -569,6 +577,7 @@ void thread_map::finish(thread_input& input) noexcept {
 
 const thread_map::place* thread_map::next(thread_input& input) {
   state& s = *state_;
+  check_not_inherited(s.pool);
   if (s.turn.is_mine()) {
     throw_input_reads_map();
   }

@@ -15,6 +15,7 @@
 #include "troupe/shared_memory.hpp"
 #include "troupe/thread_pool.hpp"
 #include "troupe/value.hpp"
+#include "troupe/wait.hpp"
 
 #include "pool_fixture.hpp"
 #include "support/program.hpp"
@@ -362,6 +363,54 @@ int use_inherited_pools(int /*unused*/) {
   return refused;
 }
 
+/// How many of these do not refuse.
+int map_over_inherited_pools(int /*unused*/) {
+  int accepted = 0;
+  const auto must_refuse = [&](auto&& operation) {
+    try {
+      operation();
+      ++accepted;
+    } catch (const pool_closed&) {
+    }
+  };
+  const std::vector<int> items{1, 2, 3};
+  const auto map_all = [&](auto& workers) {
+    must_refuse([&] { static_cast<void>(workers.map(square, items)); });
+    must_refuse([&] { static_cast<void>(workers.map_async(square, items).get()); });
+    must_refuse([&] {
+      for (const int each : workers.imap(square, items)) {
+        static_cast<void>(each);
+      }
+    });
+    must_refuse([&] {
+      for (const int each : workers.imap_unordered(square, items)) {
+        static_cast<void>(each);
+      }
+    });
+    static_cast<void>(workers.stats());
+    static_cast<void>(workers.workers());
+  };
+  map_all(*late_pool);
+  map_all(*late_threads);
+  return accepted;
+}
+
+TEST_P(InheritedHandles, AMapOverAPoolOfAnotherProcessIsRefused) {
+  if (GetParam() != start_method::fork) {
+    GTEST_SKIP() << "it is not there";
+  }
+  late_pool.emplace(options(1));
+  late_threads.emplace(thread_pool_options{.workers = 1});
+  {
+    pool p{options(1)};
+    EXPECT_EQ(p.apply(map_over_inherited_pools, 0), 0);
+  }
+  EXPECT_EQ(late_pool->map(square, std::vector<int>{2, 3}), (std::vector<int>{4, 9}));
+  EXPECT_EQ(late_threads->map(square, std::vector<int>{2, 3}), (std::vector<int>{4, 9}));
+  late_threads.reset();
+  late_pool.reset();
+}
+
 TEST_P(InheritedHandles, APoolOfAnotherProcessRefusesWork) {
   if (GetParam() != start_method::fork) {
     GTEST_SKIP() << "it is not there";
@@ -372,6 +421,104 @@ TEST_P(InheritedHandles, APoolOfAnotherProcessRefusesWork) {
     pool p{options(1)};
     EXPECT_EQ(p.apply(use_inherited_pools, 0), 1111);
   }
+  late_threads.reset();
+  late_pool.reset();
+}
+
+std::optional<future<int>> unfinished;
+std::optional<future<int>> finished;
+
+/// How many waits for it do not refuse.
+int wait_for_inherited_future(int /*unused*/) {
+  int accepted = finished->get() == 25 ? 0 : 100;
+  const auto must_refuse = [&](auto&& operation) {
+    try {
+      operation();
+      ++accepted;
+    } catch (const pool_closed&) {
+    }
+  };
+  must_refuse([] { unfinished->get(); });
+  must_refuse([] { unfinished->wait(); });
+  must_refuse([] { static_cast<void>(unfinished->get_for(1h)); });
+  must_refuse([] { static_cast<void>(unfinished->exception()); });
+  must_refuse([] { static_cast<void>(wait(std::vector{*finished, *unfinished})); });
+  must_refuse([] { static_cast<void>(unfinished->then([](int x) { return x; }).get()); });
+  must_refuse([] { unfinished->on_result([](int) {}); });
+  accepted += unfinished->ready() || unfinished->cancel() ? 1000 : 0;
+  return accepted;
+}
+
+TEST_P(InheritedHandles, AFutureWhoseOutcomeComesToAnotherProcessRefusesToBeWaitedFor) {
+  if (GetParam() != start_method::fork) {
+    GTEST_SKIP() << "it is not there";
+  }
+  event go_on;
+  late_pool.emplace(options(1));
+  late_threads.emplace(thread_pool_options{.workers = 1});
+  const auto square_when_set = [go_on](int x) {
+    go_on.wait();
+    return square(x);
+  };
+  finished = late_pool->apply_async(square, 5);
+  finished->wait();
+  const future<int> of_processes = late_pool->apply_async(
+      [](event e, int x) {
+        e.wait();
+        return square(x);
+      },
+      go_on, 3);
+  const future<int> of_threads = late_threads->apply_async(square_when_set, 4);
+  for (const auto& each : {of_processes, of_threads}) {
+    unfinished = each;
+    process_options how;
+    how.start = GetParam();
+    value<int> found{-1};
+    process child{how, [](value<int> to) { to.store(wait_for_inherited_future(0)); }, found};
+    child.start();
+    child.join();
+    EXPECT_EQ(found.load(), 0);
+  }
+  go_on.set();
+  EXPECT_EQ(of_processes.get(), 9);
+  EXPECT_EQ(of_threads.get(), 16);
+  unfinished.reset();
+  finished.reset();
+  late_threads.reset();
+  late_pool.reset();
+}
+
+std::optional<decltype(std::declval<pool&>().imap(square, std::vector<int>{}))> late_map;
+std::optional<decltype(std::declval<thread_pool&>().imap(square, std::vector<int>{}))> late_local;
+
+int drop_inherited_maps(int /*unused*/) {
+  late_map.reset();
+  late_local.reset();
+  return 1;
+}
+
+TEST_P(InheritedHandles, AnUnreadMapOfAnotherProcessCanBeDropped) {
+  if (GetParam() != start_method::fork) {
+    GTEST_SKIP() << "it is not there";
+  }
+  late_pool.emplace(options(1));
+  late_threads.emplace(thread_pool_options{.workers = 1});
+  late_map.emplace(late_pool->imap(square, std::vector<int>{1, 2, 3}));
+  late_local.emplace(late_threads->imap(square, std::vector<int>{1, 2, 3}));
+  {
+    pool p{options(1)};
+    EXPECT_EQ(p.apply(drop_inherited_maps, 0), 1);
+  }
+  int sum = 0;
+  for (const int each : *late_map) {
+    sum += each;
+  }
+  for (const int each : *late_local) {
+    sum += each;
+  }
+  EXPECT_EQ(sum, 28);
+  late_map.reset();
+  late_local.reset();
   late_threads.reset();
   late_pool.reset();
 }

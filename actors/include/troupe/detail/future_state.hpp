@@ -46,7 +46,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// Runs callbacks one after the other, never on the thread that fulfils.
   using executor = std::function<void(std::function<void()>)>;
 
-  future_state() = default;
+  future_state();
   future_state(const future_state&) = delete;
   future_state& operator=(const future_state&) = delete;
   virtual ~future_state();
@@ -57,7 +57,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// Waits until it is done. False: the deadline passed first.
   ///
   /// @blocks until then.
-  /// @throws only without a deadline, and only what the thread's wait_helper throws.
+  /// @throws what the thread's wait_helper throws, if there is no deadline; pool_closed if there is
+  ///   no outcome and never will be, as in `check_comes_here`.
   bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const {
@@ -81,10 +82,14 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] virtual bool running() const = 0;
 
   /// Called once, through the state's executor, when done or at once if it is.
+  ///
+  /// @throws pool_closed as wait.
   void when_done(callback function);
   /// Where its callbacks run.
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
   /// True: `listener` hears of the end, once. False: it is done already.
+  ///
+  /// @throws pool_closed as wait.
   bool listen(std::shared_ptr<completion_listener> listener);
   /// `listener` hears no more of it, but may be hearing of it just now.
   void unlisten(const completion_listener* listener) noexcept;
@@ -131,6 +136,11 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// False: this thread cannot be woken that way, and there may be no outcome yet.
   bool wait_for_handover() const;
   void describe_once() const;
+  /// A process that the library forked has copies of futures whose outcomes come only to the one it
+  /// was forked from.
+  ///
+  /// @throws pool_closed if this is such a copy.
+  void check_comes_here() const;
   void fulfil(std::uint32_t how) noexcept;
 
   mutable std::atomic<std::uint32_t> word_{pending};
@@ -138,6 +148,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   mutable std::atomic<int> waiter_{nobody};
   static constexpr int nobody = -1;
   static constexpr int too_late = -2;
+  std::uint32_t table_;  ///< the `descriptor_table` of the process that fulfils it
   /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
   mutable std::shared_ptr<const failure> failure_;
   /// Most futures have none of these, only a thread that waits.
