@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/futex.hpp"
+#include "troupe/detail/future_state.hpp"
 
 #include <atomic>
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
+#include <vector>
 
 namespace troupe::detail {
 
@@ -19,12 +23,18 @@ inline deadline end_of_turn(const deadline& until) {
 
 /// Lets one thread at a time pull the input of a map: the one that reads the results, or the one
 /// that ends the executor. Pulling runs code of the user, which may come back on the same thread.
+///
+/// Whoever unlocks it keeps it alive until `unlock` has returned.
 class pull_turn {
  public:
   void lock() {
-    waiting_.fetch_add(1);
-    mutex_.lock();
-    waiting_.fetch_sub(1);
+    if (wait_helper::of_this_thread() != nullptr) {
+      lock_in_a_task();
+    } else {
+      waiting_.fetch_add(1);
+      mutex_.lock();
+      waiting_.fetch_sub(1);
+    }
     owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   }
   bool try_lock() {
@@ -37,6 +47,14 @@ class pull_turn {
   void unlock() {
     owner_.store(std::thread::id{}, std::memory_order_relaxed);
     mutex_.unlock();
+    std::vector<std::shared_ptr<over>> lending;
+    {
+      const std::lock_guard lock{lending_mutex_};
+      lending.swap(lending_);
+    }
+    for (const auto& each : lending) {
+      each->happened();
+    }
   }
   /// Between two turns of a thread that takes many: those that wait for one come first.
   void let_others() const {
@@ -51,9 +69,53 @@ class pull_turn {
   }
 
  private:
+  /// Done when the turn that is under way is over.
+  class over final : public future_state {
+   public:
+    void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+    bool cancel(bool) override { return false; }
+    [[nodiscard]] bool running() const override { return true; }
+    void happened() { finish(nullptr); }
+
+   protected:
+    [[nodiscard]] executor callbacks() const override { return {}; }
+  };
+
+  /// For a while as any thread. The turn may also be that of an input that waits for what only this
+  /// worker can run: then the worker runs other tasks until the turn is over.
+  void lock_in_a_task() {
+    constexpr auto as_any_thread = std::chrono::milliseconds{50};  // some turns
+    constexpr auto between_looks = std::chrono::microseconds{50};
+    for (;;) {
+      waiting_.fetch_add(1);
+      const deadline until = deadline_after(as_any_thread);
+      bool locked = mutex_.try_lock();
+      while (!locked && std::chrono::steady_clock::now() < *until) {
+        std::this_thread::sleep_for(between_looks);
+        locked = mutex_.try_lock();
+      }
+      waiting_.fetch_sub(1);
+      if (locked) {
+        return;
+      }
+      const auto end = std::make_shared<over>();
+      {
+        const std::lock_guard lock{lending_mutex_};
+        lending_.push_back(end);
+      }
+      // The thread that has it now unlocks it later, and finds `end` then.
+      if (mutex_.try_lock()) {
+        return;
+      }
+      end->wait(std::nullopt);
+    }
+  }
+
   std::mutex mutex_;
   std::atomic<int> waiting_{0};
   std::atomic<std::thread::id> owner_{};
+  std::mutex lending_mutex_;
+  std::vector<std::shared_ptr<over>> lending_;  // guarded by lending_mutex_
 };
 
 }  // namespace troupe::detail

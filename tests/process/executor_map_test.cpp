@@ -9,6 +9,7 @@
 #include <atomic>
 #include <latch>
 #include <list>
+#include <mutex>
 #include <optional>
 #include <ranges>
 #include <set>
@@ -465,6 +466,47 @@ TYPED_TEST(ExecutorMap, IsReadByOneThreadWhileAnotherEndsTheExecutor) {
       }
     }
     EXPECT_EQ(next, 1000);
+  }
+}
+
+// Issue 9, 16.
+TEST(ExecutorMapOnThreads, ATaskReadsOrDropsItsRangeWhileAnotherThreadEndsTheExecutor) {
+  constexpr int items = 20'000;  // more than the largest window
+  enum class then { read_all, read_one, drop };
+  for (const then what : {then::read_all, then::read_one, then::drop}) {
+    thread_pool_executor ex{{.workers = 1, .max_queued = 2}};
+    std::atomic<bool> ending{false};
+    std::latch pulled_at_the_end{1};
+    std::once_flag told;
+    auto results = std::optional{ex.map(square, even_numbers(items) | std::views::transform([&](int i) {
+                                                  if (ending || i == 2 * (items - 1)) {
+                                                    std::call_once(told, [&] {
+                                                      pulled_at_the_end.count_down();
+                                                      if (ending) {  // needs the worker
+                                                        EXPECT_EQ(ex.submit(square, 3).get(), 9);
+                                                      }
+                                                    });
+                                                  }
+                                                  return i;
+                                                }))};
+    // It has the only worker, and the other thread, which has the input then, soon waits for room.
+    const future<int> task = ex.submit([&] {
+      pulled_at_the_end.wait();
+      int read = 0;
+      if (what != then::drop) {
+        for (const int y : *results) {
+          EXPECT_EQ(y, square(2 * read++));
+          if (what == then::read_one) {
+            break;
+          }
+        }
+      }
+      results.reset();
+      return read;
+    });
+    ending = true;
+    ex.shutdown();
+    EXPECT_EQ(task.get(), what == then::read_all ? items : what == then::read_one ? 1 : 0);
   }
 }
 
