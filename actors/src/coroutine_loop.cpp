@@ -48,7 +48,10 @@ struct coroutine_loop::state {
   class run;
 
   state(descriptor wake, std::function<byte_sink&()> r, std::function<void(const coroutine_end&)> e)
-      : io{1}, bell{with_own_numbers(io), wake.release()}, result{std::move(r)}, ended{std::move(e)} {}
+      : io{1},
+        bell{with_own_numbers(io), wake.release()},
+        result{std::move(r)},
+        ended{std::move(e)} {}
 
   asio::io_context io;
   asio::posix::stream_descriptor bell;

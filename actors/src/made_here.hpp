@@ -4,6 +4,7 @@
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/error.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -48,6 +49,19 @@ template <class Core>
 void check_not_inherited(const std::shared_ptr<Core>& made) {
   if (const auto* const deleter = std::get_deleter<delete_where_made>(made)) {
     deleter->check_is_here();
+  }
+}
+
+/// Keeps what must not be destroyed in this process until the process is gone; a leak checker finds
+/// it. No locks: a forked child may have copies of locks that are held.
+inline void keep_for_ever(std::shared_ptr<const void> what) {
+  struct link {
+    std::shared_ptr<const void> kept;
+    link* next;
+  };
+  static constinit std::atomic<link*> all{nullptr};
+  auto* const added = new link{std::move(what), all.load()};
+  while (!all.compare_exchange_weak(added->next, added)) {
   }
 }
 

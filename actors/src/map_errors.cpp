@@ -37,10 +37,9 @@ void log_unread(const std::exception_ptr& why) noexcept {
     // Its executor was ended so that what had not begun was dropped.
   } catch (const std::exception& problem) {
     log(log_level::error,
-        std::string{"not all items of a map ran, and nobody reads its results: "} +
-            problem.what());
+        std::string{"not all items of a map ran, and its results are not read: "} + problem.what());
   } catch (...) {
-    log(log_level::error, "not all items of a map ran, and nobody reads its results");
+    log(log_level::error, "not all items of a map ran, and its results are not read");
   }
 }
 

@@ -220,7 +220,7 @@ void pool_core::end() noexcept {
   if (!engine_->can_wait()) {
     // A forked child runs its parent's destructors, or exit() runs on the reactor's thread: what
     // there is stays as it is, until the process has ended.
-    static_cast<void>(new std::shared_ptr<pool_core>(shared_from_this()));
+    keep_for_ever(shared_from_this());
     return;
   }
   try {

@@ -44,7 +44,7 @@ std::string reason_of(const failure& what) {
     return to_string(exit_status{exited{what.exit_value}});
   }
   if (what.exit_kind != 2) {
-    return "unknown: its fork server died, or somebody else took its status";
+    return "unknown: its fork server died, or another process took its status";
   }
   std::string text = to_string(exit_status{killed_by{what.exit_value}});
   if (const std::string limit = limit_of_signal(what.exit_value); !limit.empty()) {
@@ -133,7 +133,7 @@ failure supervisor::loss_of(const worker_record& worker, const sent_slice& sent,
   loss.code = errc::worker_lost;
   std::string how = notice.with_server
                         ? "died with the fork server"
-                        : "ended, nobody knows how (somebody else took its exit status),";
+                        : "ended in an unknown way (another wait took its exit status),";
   if (notice.kind == 1) {
     how = "ended with " + reason_of(loss);
   } else if (notice.kind == 2) {

@@ -210,11 +210,11 @@ void supervisor::send_outcomes(worker_record& worker) {
       }
       outcome_header lost;
       std::memcpy(&lost, next.text.data(), sizeof lost);
-      next = make_outcome(
-          lost.ticket, *plain_failure(errc::resource_exhausted, task_ran::yes,
-                                      "the result of a task could not be sent to the task that "
-                                      "waits for it: " +
-                                          shortage_text(code)));
+      next = make_outcome(lost.ticket,
+                          *plain_failure(errc::resource_exhausted, task_ran::yes,
+                                         "the result of a task could not be sent to the task that "
+                                         "waits for it: " +
+                                             shortage_text(code)));
       continue;
     }
     if (code != 0) {

@@ -7,6 +7,7 @@
 #include "troupe/detail/thread_owned.hpp"
 #include "troupe/log.hpp"
 
+#include "made_here.hpp"
 #include "thread_core_impl.hpp"
 
 #include <pthread.h>
@@ -339,7 +340,7 @@ void thread_core::end() noexcept {
   if (!is_of_this_process()) {
     // A forked child that runs its parent's destructors: none of the threads are here, and locks
     // may be as they were. Kept as it is.
-    static_cast<void>(new std::shared_ptr<thread_core>(shared_from_this()));
+    keep_for_ever(shared_from_this());
     return;
   }
   try {

@@ -381,8 +381,8 @@ struct thread_map::state {
       most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
     }
     const std::size_t bound = pool->options().max_queued;
-    return submit_next(input, bound == 0 ? most : std::min(most, bound),
-                       end_of_turn(until)) != step::over;
+    return submit_next(input, bound == 0 ? most : std::min(most, bound), end_of_turn(until)) !=
+           step::over;
   }
 
   /// Makes the next job current. False: there is none.

@@ -150,8 +150,7 @@ TYPED_TEST(ExecutorMap, CancelsWhatHasNotBegunWhenItIsDroppedAfterBegin) {
   const auto held = ex.submit(wait_at, this->file("held"), this->file("gate"));
   ASSERT_TRUE(eventually([&] { return marks(this->file("held")) > 0; }));
   {
-    auto results = ex.map({.chunk = 1}, wait_at,
-                          std::vector<std::string>(50, this->file("ran")),
+    auto results = ex.map({.chunk = 1}, wait_at, std::vector<std::string>(50, this->file("ran")),
                           std::vector<std::string>(50, this->file("second gate")));
     mark(this->file("gate"));
     ASSERT_TRUE(eventually([&] { return this->ran() == 1; }));
@@ -338,12 +337,11 @@ TYPED_TEST(ExecutorMap, ShutdownPullsTheRestOnTheThreadThatCallsIt) {
   this->hold(ex);
   std::set<std::thread::id> pullers;
   int pulled = 0;
-  auto results =
-      ex.map(square, even_numbers(400) | std::views::transform([&](int i) {
-                       pullers.insert(std::this_thread::get_id());
-                       ++pulled;
-                       return i;
-                     }));
+  auto results = ex.map(square, even_numbers(400) | std::views::transform([&](int i) {
+                                  pullers.insert(std::this_thread::get_id());
+                                  ++pulled;
+                                  return i;
+                                }));
   EXPECT_LT(pulled, 400);
   EXPECT_GT(pulled, 0);
   pullers.clear();
@@ -421,7 +419,7 @@ TYPED_TEST(ExecutorMap, OfARangeWithoutAnEndStaysLazy) {
     return i % 2 == 1;
   };
   auto endless = std::views::iota(0) | std::views::filter(odd) |
-                       std::views::transform([](int i) { return i % 100; });
+                 std::views::transform([](int i) { return i % 100; });
   std::optional<range_of<TypeParam, decltype(endless)&>> results;
   {
     TypeParam ex{this->options()};
@@ -437,9 +435,8 @@ TYPED_TEST(ExecutorMap, OfARangeWithoutAnEndStaysLazy) {
 TYPED_TEST(ExecutorMap, ShutdownDoesNotPullLongerThanItsDeadline) {
   std::atomic<int> pulled{0};
   TypeParam ex{this->options()};
-  auto results = ex.map(square, never_ending{&pulled} | std::views::transform([](int i) {
-                                  return i % 100;
-                                }));
+  auto results =
+      ex.map(square, never_ending{&pulled} | std::views::transform([](int i) { return i % 100; }));
   EXPECT_GT(pulled, 0);
   const auto begun = std::chrono::steady_clock::now();
   ex.shutdown({.cancel_pending = false, .deadline = 50ms});
@@ -478,17 +475,18 @@ TEST(ExecutorMapOnThreads, ATaskReadsOrDropsItsRangeWhileAnotherThreadEndsTheExe
     std::atomic<bool> ending{false};
     std::latch pulled_at_the_end{1};
     std::once_flag told;
-    auto results = std::optional{ex.map(square, even_numbers(items) | std::views::transform([&](int i) {
-                                                  if (ending || i == 2 * (items - 1)) {
-                                                    std::call_once(told, [&] {
-                                                      pulled_at_the_end.count_down();
-                                                      if (ending) {  // needs the worker
-                                                        EXPECT_EQ(ex.submit(square, 3).get(), 9);
-                                                      }
-                                                    });
-                                                  }
-                                                  return i;
-                                                }))};
+    auto results =
+        std::optional{ex.map(square, even_numbers(items) | std::views::transform([&](int i) {
+                                       if (ending || i == 2 * (items - 1)) {
+                                         std::call_once(told, [&] {
+                                           pulled_at_the_end.count_down();
+                                           if (ending) {  // needs the worker
+                                             EXPECT_EQ(ex.submit(square, 3).get(), 9);
+                                           }
+                                         });
+                                       }
+                                       return i;
+                                     }))};
     // It has the only worker, and the other thread, which has the input then, soon waits for room.
     const future<int> task = ex.submit([&] {
       pulled_at_the_end.wait();

@@ -386,9 +386,9 @@ TEST_F(ProcessExecutor, AWorkersDeathFailsOneTask) {
 struct ThreadExecutor : Executors<thread_pool_executor> {};
 
 TEST_F(ThreadExecutor, ATaskThatNeverListensIsReportedAfterTheDeadline) {
-  thread_pool_executor ex{{.workers = 1, .grace = 5ms}};
   std::promise<void> gate;
   std::promise<void> begun;
+  thread_pool_executor ex{{.workers = 1, .grace = 5ms}};  // the task outlives its future
   const auto f = ex.submit([&] {
     begun.set_value();
     gate.get_future().wait();
@@ -402,9 +402,9 @@ TEST_F(ThreadExecutor, ATaskThatNeverListensIsReportedAfterTheDeadline) {
 }
 
 TEST_F(ThreadExecutor, KillWorkersEndsTheFutures) {
-  thread_pool_executor ex{{.workers = 1, .grace = 1h}};
   std::promise<void> gate;
   std::promise<void> begun;
+  thread_pool_executor ex{{.workers = 1, .grace = 1h}};  // the task outlives its future
   const auto f = ex.submit([&] {
     begun.set_value();
     gate.get_future().wait();

@@ -2,9 +2,8 @@
 // The library where little of a program is left: in exit handlers, in destructors of static objects
 // and of thread_locals, and before main. The programs are processes of late_user.cpp, whose path
 // the build gives. (Issue 9, numbers 4 and 5.)
-#include "support/watchdog.hpp"
-
 #include "pool_fixture.hpp"
+#include "support/watchdog.hpp"
 
 #include <spawn.h>
 #include <sys/wait.h>

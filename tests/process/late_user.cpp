@@ -120,7 +120,7 @@ class strangers_files {
   [[nodiscard]] std::string bytes() const {
     std::size_t all = 0;
     for (const int file : files_) {
-      struct stat found {};
+      struct stat found{};
       all += ::fstat(file, &found) == 0 ? static_cast<std::size_t>(found.st_size) : 1000;
     }
     return std::to_string(all) + " bytes";

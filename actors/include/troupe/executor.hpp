@@ -98,12 +98,11 @@ struct executor_access {
       while (session.next(input) != nullptr) {
       }
     } else {
-      return begun<Zip>(
-          std::make_shared<local_map_results<Zip, shape, F>>(
-              pool.core(), std::move(function), std::move(zip),
-              thread_map::settings{how, pool.options(), true, false, true, until,
-                                   runs_whole<Zip>(how)}),
-          how, until, open);
+      return begun<Zip>(std::make_shared<local_map_results<Zip, shape, F>>(
+                            pool.core(), std::move(function), std::move(zip),
+                            thread_map::settings{how, pool.options(), true, false, true, until,
+                                                 runs_whole<Zip>(how)}),
+                        how, until, open);
     }
   }
 

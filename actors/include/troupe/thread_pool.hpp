@@ -89,7 +89,8 @@ class local_submissions {
   /// @returns nothing: `max_queued` tasks are waiting already. What was moved in is gone then.
   /// @throws as apply_async.
   template <class F, class... Args>
-  [[nodiscard("nothing: the task was not taken")]] auto try_apply_async(F&& function, Args&&... args) {
+  [[nodiscard("nothing: the task was not taken")]] auto try_apply_async(F&& function,
+                                                                        Args&&... args) {
     return run_one(false, std::forward<F>(function), std::forward<Args>(args)...);
   }
 
