@@ -3,7 +3,7 @@
 // Both ends of a channel in one process and one thread: what a frame costs when nobody sleeps. This
 // reads headers from detail/, as no program of a user should: the channel is not public.
 
-#include "troupe/detail/channel.hpp"
+#include "channel/channel.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -21,7 +21,7 @@ void task_frames(benchmark::State& state) {
   const auto bytes = static_cast<std::size_t>(state.range(0));
   const std::vector<std::byte> payload(bytes);
   detail::supervisor_channel here;
-  detail::worker_channel there{here.take_far_ends()};
+  detail::worker_channel there{here.take_worker_ends()};
   std::string taken;
   for (auto _ : state) {
     for (int i = 0; i < frames_per_round; ++i) {
@@ -40,7 +40,7 @@ void result_frames(benchmark::State& state) {
   const auto bytes = static_cast<std::size_t>(state.range(0));
   const std::vector<std::byte> payload(bytes);
   detail::supervisor_channel here;
-  detail::worker_channel there{here.take_far_ends()};
+  detail::worker_channel there{here.take_worker_ends()};
   for (auto _ : state) {
     for (int i = 0; i < frames_per_round; ++i) {
       there.push(detail::frame_kind::result, 0, 1, {}, payload);

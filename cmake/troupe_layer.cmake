@@ -39,7 +39,10 @@ function(troupe_add_layer name)
            include
            FILES
            ${arg_HEADERS})
-  target_include_directories(${target} PRIVATE src)
+  # Private headers of the layers below: this target's own sources may include them, users may not.
+  get_property(lower GLOBAL PROPERTY TROUPE_LAYER_SOURCES)
+  target_include_directories(${target} PRIVATE src ${lower})
+  set_property(GLOBAL APPEND PROPERTY TROUPE_LAYER_SOURCES "${CMAKE_CURRENT_SOURCE_DIR}/src")
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(
     ${target}

@@ -3,7 +3,6 @@
 # troupe_add_test(<name>
 #   SOURCES <file>...
 #   [LIBRARIES <library>...]   besides GoogleTest and tests/support
-#   [INTERNALS <layer>...]     layers whose src/ the test may include from
 #   [LABELS <label>...]        for ctest -L and -LE
 #   [ENVIRONMENT <VAR=value>...]
 #   [TIMEOUT <seconds>]        per test case, 120 unless said
@@ -13,7 +12,7 @@
 # Builds the executable <name> and gives ctest one test per TEST, called <name>/<Suite>.<Sentence>.
 function(troupe_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "PROCESS;RUN_SERIAL" "TIMEOUT"
-                        "SOURCES;LIBRARIES;INTERNALS;LABELS;ENVIRONMENT")
+                        "SOURCES;LIBRARIES;LABELS;ENVIRONMENT")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "troupe_add_test(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -23,9 +22,6 @@ function(troupe_add_test name)
 
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} troupe_test_support troupe_warnings)
-  foreach(layer IN LISTS arg_INTERNALS)
-    target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/${layer}/src")
-  endforeach()
   if(arg_PROCESS)
     target_link_libraries(${name} PRIVATE troupe_process_main troupe::troupe)
     list(APPEND arg_LABELS process)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "ring.hpp"
+#include "pools/thread/ring.hpp"
 
 #include <gtest/gtest.h>
 

@@ -10,7 +10,6 @@
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
 #include "troupe/error.hpp"
-#include "troupe/outcome.hpp"
 
 #include <cstdlib>
 
@@ -36,6 +35,7 @@ using mixed = std::tuple<bool, std::vector<bool>, std::map<std::string, std::vec
                          std::vector<std::tuple<>>, std::set<std::string>, long double,
                          std::complex<float>, std::array<bool, 3>, troupe::errc>;
 using pointers = std::vector<std::pair<std::shared_ptr<std::string>, std::shared_ptr<double>>>;
+using value_or_failure = std::variant<std::vector<std::byte>, troupe::failure>;
 using code = std::pair<int (*)(int), int (std::string::*)() const>;
 
 template <class T>
@@ -112,7 +112,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       decode_one<troupe::failure>(bytes);
       break;
     case 4:
-      decode_one<troupe::outcome>(bytes);
+      decode_one<value_or_failure>(bytes);
       break;
     case 5:
       decode_one<code>(bytes);
@@ -152,7 +152,7 @@ std::vector<std::vector<std::byte>> decoder_seeds() {
                                 troupe::errc::timeout}));
   seeds.push_back(seed(2, pointers{{text, std::make_shared<double>(1)}, {text, nullptr}}));
   seeds.push_back(seed(3, failed));
-  seeds.push_back(seed(4, troupe::outcome{failed}));
+  seeds.push_back(seed(4, value_or_failure{failed}));
   seeds.push_back(seed(5, code{[](int x) { return x; }, nullptr}));
   troupe::detail::byte_buffer arguments;
   arguments.append("\x06", 1);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Tasks that are coroutines: many at once in one worker, and what ends them. `sleep_for` is here
 // what is tested, a suspension that lets others run; nothing depends on how long one takes.
-#include "troupe/detail/failpoint.hpp"
 #include "troupe/task.hpp"
 #include "troupe/this_process.hpp"
 
+#include "os/failpoint.hpp"
 #include "pool_fixture.hpp"
 
 #include <signal.h>

@@ -83,8 +83,8 @@ class ExecutorMap : public pool_test {
     return std::vector<std::string>(static_cast<std::size_t>(count), file("ran"));
   }
   [[nodiscard]] std::size_t ran() { return marks(file("ran")); }
-  /// Keeps the only worker busy until `release`: how far a map pulls ahead depends on how long tasks
-  /// take, and none has ended.
+  /// Keeps the only worker busy until `release`: how far a map pulls ahead depends on how long
+  /// tasks take, and none has ended.
   void hold(Executor& ex) {
     static_cast<void>(ex.submit(wait_at, file("held"), file("gate")));
     ASSERT_TRUE(eventually([&] { return marks(file("held")) > 0; }));
@@ -103,7 +103,8 @@ TYPED_TEST_SUITE(ExecutorMap, both, both_names);
 template <class Executor, class Range>
 using range_of = decltype(std::declval<Executor&>().map(square, std::declval<Range>()));
 
-// ---- whose results are not read ------------------------------------------------------------------
+// ---- whose results are not read
+// ------------------------------------------------------------------
 
 TYPED_TEST(ExecutorMap, RunsAllItemsThoughTheResultIsDropped) {
   {
@@ -166,7 +167,8 @@ TYPED_TEST(ExecutorMap, CancelsWhatHasNotBegunWhenItIsDroppedAfterBegin) {
   EXPECT_EQ(ex.stats().cancelled, 50 - this->ran());
 }
 
-// ---- whose results are read later ----------------------------------------------------------------
+// ---- whose results are read later
+// ----------------------------------------------------------------
 
 TYPED_TEST(ExecutorMap, ResultsAreReadAfterTheScopeOfTheExecutor) {
   for (const int workers : {1, 4}) {
@@ -290,7 +292,8 @@ TYPED_TEST(ExecutorMap, AfterItsTimeTheResultsThatAreThereCanStillBeRead) {
   mark(this->file("gate"));
 }
 
-// ---- which are pulled when -----------------------------------------------------------------------
+// ---- which are pulled when
+// -----------------------------------------------------------------------
 
 TYPED_TEST(ExecutorMap, PullsSizedRangesBeforeItReturns) {
   TypeParam ex{this->options(1)};

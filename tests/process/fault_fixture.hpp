@@ -3,9 +3,9 @@
 // that all is as before once the fault is over.
 #pragma once
 
-#include "troupe/detail/failpoint.hpp"
 #include "troupe/log.hpp"
 
+#include "os/failpoint.hpp"
 #include "pool_fixture.hpp"
 #include "support/processes.hpp"
 

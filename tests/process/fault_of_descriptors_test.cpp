@@ -3,9 +3,9 @@
 // that names the limit, nobody is blamed for it, and everything else goes on.
 #include "troupe/connection.hpp"
 #include "troupe/mutex.hpp"
-#include "troupe/own_pool.hpp"
 #include "troupe/process.hpp"
 #include "troupe/queue.hpp"
+#include "troupe/this_task.hpp"
 #include "troupe/value.hpp"
 
 #include "fault_fixture.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // start_method::fork copies a program while its threads are at work: nothing that the copy needs
 // may be left locked in it.
-#include "troupe/detail/fork_safety.hpp"
+#include "base/fork_safety.hpp"
 
 #include "troupe/log.hpp"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handles of kernel objects cross with tasks, results and initializers, wherever they are inside of
 // them, and are closed everywhere afterwards.
-#include "troupe/detail/cargo.hpp"
-#include "troupe/detail/descriptor_cargo.hpp"
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/memory.hpp"
 
+#include "os/descriptor_attachment.hpp"
 #include "pool_fixture.hpp"
 
 #include <signal.h>
@@ -27,8 +27,8 @@ class tally {
   tally() = default;  // refers to nothing
   static tally make() {
     tally made;
-    made.what_ = std::make_shared<const detail::descriptor_cargo>(
-        detail::new_cargo_id(), detail::create_memory("troupe-tally", 4096));
+    made.what_ = std::make_shared<const detail::descriptor_attachment>(
+        detail::new_attachment_id(), detail::create_memory("troupe-tally", 4096));
     return made;
   }
   int add(int n) {
@@ -38,15 +38,15 @@ class tally {
   }
   template <class Archive>
   void save(Archive& ar) const {
-    detail::save_cargo(ar, what_);
+    detail::save_attachment(ar, what_);
   }
   template <class Archive>
   void load(Archive& ar) {
-    what_ = detail::load_cargo(ar);
+    what_ = detail::load_attachment(ar);
   }
 
  private:
-  std::shared_ptr<const detail::cargo> what_;
+  std::shared_ptr<const detail::attachments> what_;
 };
 
 int add_to(tally t, int n) {

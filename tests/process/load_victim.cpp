@@ -7,8 +7,8 @@
 // METHOD is a start method. MODE: thread (waits for work, with no signal blocked), main_thread (the
 // same, started by main's first line), sigwait (a thread takes every signal), reaper (a thread
 // waits for any child), ignored (SIGCHLD is), handler (of SIGCHLD, which waits for any child),
-// blocked (every signal is), main_blocked (the same by main's first lines, which ignore SIGCHLD too,
-// without a thread), fork (a child that stays). Writes how workers and processes end to
+// blocked (every signal is), main_blocked (the same by main's first lines, which ignore SIGCHLD
+// too, without a thread), fork (a child that stays). Writes how workers and processes end to
 // standard output, a line each.
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Iterators of imap, imap_unordered and of executors' map: after ++ threw, at the end, without their
-// range, and of a pool that ended.
+// Iterators of imap, imap_unordered and of executors' map: after ++ threw, at the end, without
+// their range, and of a pool that ended.
 #include "troupe/executor.hpp"
 #include "troupe/wait.hpp"
 

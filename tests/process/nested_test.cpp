@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Tasks that submit tasks: to their own pool, and to pools that they make.
-#include "troupe/own_pool.hpp"
+#include "troupe/this_task.hpp"
 #include "troupe/thread_pool.hpp"
 #include "troupe/wait.hpp"
 

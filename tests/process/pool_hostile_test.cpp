@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Tasks that end or damage their worker: exactly that task is lost, and the caller learns how.
-#include "troupe/detail/failpoint.hpp"
-
+#include "os/failpoint.hpp"
 #include "pool_fixture.hpp"
 
 #include <fcntl.h>

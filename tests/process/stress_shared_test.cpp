@@ -3,7 +3,6 @@
 // inside of an operation that the seed chose, or from outside after so many operations.
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
-#include "troupe/detail/monitor_step.hpp"
 #include "troupe/event.hpp"
 #include "troupe/mutex.hpp"
 #include "troupe/process.hpp"
@@ -11,6 +10,7 @@
 #include "troupe/shared_memory.hpp"
 #include "troupe/value.hpp"
 
+#include "shared/core/crash_step.hpp"
 #include "stress_fixture.hpp"
 
 #include <array>

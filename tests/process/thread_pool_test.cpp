@@ -325,7 +325,8 @@ TEST_F(ThreadPool, MayEndInOneOfItsOwnTasks) {
   hold.wait();
 }
 
-// ---- lending a hand -----------------------------------------------------------------------------
+// ---- exporting a hand
+// -----------------------------------------------------------------------------
 
 int fibonacci(thread_pool& p, int n) {
   if (n < 2) {

@@ -25,7 +25,7 @@ struct on_another_machine {
   link_double link;
   template <class T>
   T operator()(const T& handle) {
-    return link.lend(handle);
+    return link.to_importer(handle);
   }
 };
 

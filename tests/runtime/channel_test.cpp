@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Both ends of a channel in one process: the rings, the doorbell, the claim word, and a hostile
 // worker.
-#include "troupe/detail/channel.hpp"
+#include "channel/channel.hpp"
 
-#include "troupe/detail/descriptor_cargo.hpp"
-#include "troupe/detail/segment.hpp"
 #include "troupe/error.hpp"
 
+#include "channel/segment.hpp"
+#include "os/descriptor_attachment.hpp"
 #include "support/fails_with.hpp"
 #include "support/no_descriptors.hpp"
 #include "support/watchdog.hpp"
@@ -51,7 +51,7 @@ std::string text_of(std::span<const std::byte> bytes) {
 class Channel : public testing::Test {
  protected:
   Channel() {
-    channel_ends ends = supervisor_.take_far_ends();
+    channel_ends ends = supervisor_.take_worker_ends();
     memory_ = descriptor{::fcntl(ends.memory.number(), F_DUPFD_CLOEXEC, 3)};
     hostile_ = descriptor{::fcntl(ends.socket.number(), F_DUPFD_CLOEXEC, 3)};
     worker_ = std::make_unique<worker_channel>(std::move(ends));
@@ -375,7 +375,7 @@ TEST_F(Channel, FramesPublishedBeforeTheEndAreStillRead) {
 TEST(ChannelEnds, AWorkerNoticesThatItsSupervisorIsGone) {
   const test::watchdog dog{60s, "a worker without a supervisor"};
   auto supervisor = std::make_unique<supervisor_channel>();
-  worker_channel worker{supervisor->take_far_ends()};
+  worker_channel worker{supervisor->take_worker_ends()};
   supervisor.reset();
   EXPECT_FALSE(worker.wait_for_frames());
   bool pushed = true;
@@ -432,27 +432,27 @@ std::size_t open_descriptors() {
   return count;
 }
 
-cargo_list one_object(std::uint64_t id) {
-  return {std::make_shared<descriptor_cargo>(
+attachment_list one_object(std::uint64_t id) {
+  return {std::make_shared<descriptor_attachment>(
       id, descriptor{::open("/dev/null", O_RDONLY | O_CLOEXEC)})};
 }
 
 TEST_F(Channel, AWorkerWithoutADescriptorLosesThatFrameAndNoOther) {
   const segment one{std::size_t{1} << 20};
   const segment two{std::size_t{1} << 20};
-  ASSERT_EQ(supervisor_.send_cargo(1, one_object(5)), 0);
+  ASSERT_EQ(supervisor_.send_attachments(1, one_object(5)), 0);
   ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), 1), 0);
   ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), 2), 0);
-  ASSERT_EQ(supervisor_.send_cargo(3, one_object(6)), 0);
+  ASSERT_EQ(supervisor_.send_attachments(3, one_object(6)), 0);
   ASSERT_EQ(supervisor_.send_segment(two.id(), two.reader(), 3), 0);
-  const auto cargo = error_without_descriptors([&] { worker_->take_cargo(1); });
-  EXPECT_EQ(cargo.first, errc::resource_exhausted);
-  EXPECT_NE(cargo.second.find("RLIMIT_NOFILE ("), std::string::npos) << cargo.second;
+  const auto attachments = error_without_descriptors([&] { worker_->take_attachments(1); });
+  EXPECT_EQ(attachments.first, errc::resource_exhausted);
+  EXPECT_NE(attachments.second.find("RLIMIT_NOFILE ("), std::string::npos) << attachments.second;
   const auto payload =
       error_without_descriptors([&] { worker_->open_payload({one.id(), 1000, 0}, 1); });
   EXPECT_EQ(payload.first, errc::resource_exhausted) << payload.second;
   EXPECT_NE(worker_->open_payload({one.id(), 1000, 0}, 2), nullptr);
-  const cargo_list next = worker_->take_cargo(3);
+  const attachment_list next = worker_->take_attachments(3);
   ASSERT_EQ(next.size(), 1U);
   EXPECT_EQ(next.front()->id(), 6U);
   EXPECT_NE(worker_->open_payload({two.id(), 1000, 0}, 3), nullptr);
@@ -460,11 +460,11 @@ TEST_F(Channel, AWorkerWithoutADescriptorLosesThatFrameAndNoOther) {
 
 TEST_F(Channel, ASupervisorWithoutADescriptorLosesThatResultAndNoOther) {
   const segment one{std::size_t{1} << 20};
-  ASSERT_EQ(worker_->send_cargo(1, one_object(5)), 0);
+  ASSERT_EQ(worker_->send_attachments(1, one_object(5)), 0);
   ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), 2), 0);
   ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), 3), 0);
   worker_->result_slot(2) = 1;
-  EXPECT_EQ(error_without_descriptors([&] { supervisor_.take_cargo(1); }).first,
+  EXPECT_EQ(error_without_descriptors([&] { supervisor_.take_attachments(1); }).first,
             errc::resource_exhausted);
   EXPECT_EQ(
       error_without_descriptors([&] { supervisor_.open_payload({one.id(), 1000, 2}, 2); }).first,
@@ -478,7 +478,7 @@ TEST_F(Channel, WhatCameForFramesThatWereTakenBackGoesWithThem) {
   const segment one{std::size_t{1} << 20};
   const auto before = open_descriptors();
   for (std::uint64_t number = 1; number <= 50; ++number) {
-    ASSERT_EQ(supervisor_.send_cargo(number, one_object(number)), 0);
+    ASSERT_EQ(supervisor_.send_attachments(number, one_object(number)), 0);
     ASSERT_EQ(supervisor_.send_segment(one.id(), one.reader(), number), 0);
   }
   worker_->read_bells();
@@ -495,14 +495,14 @@ TEST_F(Channel, WhatStillComesForAResultThatIsLostGoes) {
   const auto before = open_descriptors();
   for (std::uint64_t number = 1; number <= 2 * result_slots; ++number) {
     ASSERT_EQ(worker_->send_segment(one.id(), one.reader(), number), 0);
-    ASSERT_EQ(worker_->send_cargo(number, one_object(5)), 0);
+    ASSERT_EQ(worker_->send_attachments(number, one_object(5)), 0);
     supervisor_.abandon(number);
     supervisor_.read_socket();
   }
   EXPECT_EQ(open_descriptors(), before);
   EXPECT_EQ(supervisor_.state(), channel_state::open) << supervisor_.what_broke();
-  ASSERT_EQ(worker_->send_cargo(1, one_object(5)), 0);
-  EXPECT_EQ(supervisor_.take_cargo(1).size(), 1U) << "of what comes later nothing is dropped";
+  ASSERT_EQ(worker_->send_attachments(1, one_object(5)), 0);
+  EXPECT_EQ(supervisor_.take_attachments(1).size(), 1U) << "of what comes later nothing is dropped";
 }
 
 // The supervisor has to hold only what the next result needs, not what all of them do.
@@ -527,12 +527,12 @@ TEST_F(Channel, DescriptorsOfLaterResultsWaitInTheSocket) {
 }
 
 TEST_F(Channel, ADescriptorThatCannotBeSentSaysWhy) {
-  const cargo_list closed{std::make_shared<descriptor_cargo>(5, descriptor{})};
-  EXPECT_EQ(supervisor_.send_cargo(1, closed), EBADF);
-  EXPECT_EQ(worker_->send_cargo(1, closed), EBADF);
+  const attachment_list closed{std::make_shared<descriptor_attachment>(5, descriptor{})};
+  EXPECT_EQ(supervisor_.send_attachments(1, closed), EBADF);
+  EXPECT_EQ(worker_->send_attachments(1, closed), EBADF);
   hostile_.reset();
   worker_.reset();
-  EXPECT_EQ(supervisor_.send_cargo(1, one_object(5)), 0) << "nobody will read it";
+  EXPECT_EQ(supervisor_.send_attachments(1, one_object(5)), 0) << "nobody will read it";
 }
 
 TEST_F(Channel, AReferenceToNothingIsRefused) {
@@ -555,7 +555,7 @@ TEST_F(Channel, GarbageOnTheSocketBreaksItAndNothingElse) {
       }
       SCOPED_TRACE(std::to_string(size) + " bytes that begin with " + std::to_string(first));
       supervisor_channel attacked;
-      channel_ends ends = attacked.take_far_ends();
+      channel_ends ends = attacked.take_worker_ends();
       std::string garbage(size, 'g');
       garbage[0] = first;
       ASSERT_EQ(::send(ends.socket.number(), garbage.data(), size, MSG_NOSIGNAL),
@@ -598,7 +598,7 @@ TEST_P(HostileWord, NeverMakesTheSupervisorReadOrWriteOutside) {
   for (std::size_t at = 0; at + 8 <= 1024; at += 8) {
     SCOPED_TRACE("word at " + std::to_string(at));
     supervisor_channel attacked;
-    const channel_ends ends = attacked.take_far_ends();
+    const channel_ends ends = attacked.take_worker_ends();
     auto* const page = static_cast<std::byte*>(
         ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ends.memory.number(), 0));
     ASSERT_NE(page, MAP_FAILED);
@@ -637,7 +637,7 @@ TEST_F(Channel, AFrameThatSaysItIsLongerThanWhatWasWrittenBreaksIt) {
        {9U, 100U, 48U * 1024U + 1U, 128U * 1024U, 0x7fffffffU, 0xffffffffU, 0xfffffff8U}) {
     SCOPED_TRACE(lie);
     supervisor_channel attacked;
-    channel_ends ends = attacked.take_far_ends();
+    channel_ends ends = attacked.take_worker_ends();
     auto* const all =
         static_cast<std::byte*>(::mmap(nullptr, 8192 + 2 * ring_bytes, PROT_READ | PROT_WRITE,
                                        MAP_SHARED, ends.memory.number(), 0));

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What a damaged or hostile worker leaves in its crash record never does more than be wrong.
-#include "troupe/detail/crash_record.hpp"
+#include "channel/crash_record.hpp"
 
-#include "troupe/detail/stderr_relay.hpp"
-#include "troupe/detail/symbols.hpp"
-
-#include "crash_layout.hpp"
+#include "channel/crash_layout.hpp"
+#include "process/stderr_relay.hpp"
+#include "symbols/symbols.hpp"
 
 #include <gtest/gtest.h>
 

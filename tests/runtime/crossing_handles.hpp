@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/cargo.hpp"
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/crossing.hpp"
 #include "troupe/detail/descriptor.hpp"
 
@@ -16,10 +16,10 @@
 namespace troupe::test {
 
 /// What arrives with a message: a descriptor with an id.
-class arrived_cargo final : public detail::cargo {
+class arrived_attachments final : public detail::attachments {
  public:
-  arrived_cargo(std::uint64_t id, detail::descriptor memory)
-      : cargo{id}, memory_{std::move(memory)} {}
+  arrived_attachments(std::uint64_t id, detail::descriptor memory)
+      : attachment{id}, memory_{std::move(memory)} {}
   [[nodiscard]] int number() const noexcept override { return memory_.number(); }
 
  private:
@@ -29,7 +29,7 @@ class arrived_cargo final : public detail::cargo {
 /// An encoded value on its way.
 struct parcel {
   std::vector<std::byte> bytes;
-  detail::cargo_list cargo;
+  detail::attachment_list attachments;
 };
 
 template <class T>
@@ -37,13 +37,13 @@ parcel pack(const T& value) {
   parcel made;
   detail::byte_buffer buffer;
   {
-    const detail::cargo_loading loading{made.cargo};
+    const detail::attachment_collector loading{made.attachments};
     output_archive ar{buffer};
     ar(value);
   }
   made.bytes.assign(buffer.data(), buffer.data() + buffer.size());
-  for (auto& one : made.cargo) {
-    one = std::make_shared<arrived_cargo>(
+  for (auto& one : made.attachments) {
+    one = std::make_shared<arrived_attachments>(
         one->id(), detail::descriptor{::fcntl(one->number(), F_DUPFD_CLOEXEC, 3)});
   }
   return made;
@@ -51,7 +51,7 @@ parcel pack(const T& value) {
 
 template <class T>
 T unpack(const parcel& from) {
-  const detail::cargo_unloading unloading{from.cargo};
+  const detail::attachment_source unloading{from.attachments};
   input_archive ar{from.bytes};
   T value{};
   ar(value);

@@ -8,14 +8,14 @@
 
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
-#include "troupe/detail/monitor.hpp"
-#include "troupe/detail/monitor_step.hpp"
 #include "troupe/event.hpp"
 #include "troupe/mutex.hpp"
 #include "troupe/semaphore.hpp"
 #include "troupe/value.hpp"
 
 #include "crossing_handles.hpp"
+#include "shared/core/crash_step.hpp"
+#include "shared/core/transaction.hpp"
 #include "shared_fixture.hpp"
 
 #include <gtest/gtest.h>
@@ -77,14 +77,14 @@ class DeathAtEveryStep : public test::shared_objects {
   /// What must hold for any object when nobody is in it.
   template <class Handle>
   static void expect_in_order(const Handle& handle) {
-    detail::cargo_list cargo;
+    detail::attachment_list attachments;
     detail::byte_buffer buffer;
     {
-      const detail::cargo_loading loading{cargo};
+      const detail::attachment_collector loading{attachments};
       output_archive ar{buffer};
       ar(handle);
     }
-    const auto& object = dynamic_cast<const detail::region&>(*cargo.front());
+    const auto& object = dynamic_cast<const detail::region&>(*attachments.front());
     EXPECT_EQ(object.header().undo_size, 0U) << "something half done was left";
     for (const detail::wait_channel& channel : object.header().channels) {
       EXPECT_EQ(channel.waiters, 0U) << "somebody dead still waits";

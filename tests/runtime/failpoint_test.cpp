@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "troupe/detail/failpoint.hpp"
+#include "os/failpoint.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,8 +2,9 @@
 #pragma once
 
 #include "troupe/codec.hpp"
-#include "troupe/detail/cargo.hpp"
-#include "troupe/detail/object_link.hpp"
+#include "troupe/detail/attachment.hpp"
+
+#include "shared/remote/object_sink.hpp"
 
 #include <array>
 #include <condition_variable>
@@ -19,17 +20,17 @@
 
 namespace troupe::test {
 
-/// Another machine in this process: a home_session and a remote_session, and between them two
+/// Another machine in this process: an export_session and an import_session, and between them two
 /// threads that carry copies of bytes. What crosses is nothing but bytes, so that handles which
-/// were lent know the object by messages only.
+/// were exported know the object by messages only.
 class link_double {
  public:
-  enum direction : std::size_t { to_home, to_remote };
+  enum direction : std::size_t { to_exporter, to_remote };
 
   link_double()
-      : home_{std::make_unique<one_way>(ways_[to_remote])},
-        remote_{std::make_unique<one_way>(ways_[to_home])} {
-    for (const direction where : {to_home, to_remote}) {
+      : exporter_{std::make_unique<one_way>(ways_[to_remote])},
+        remote_{std::make_unique<one_way>(ways_[to_exporter])} {
+    for (const direction where : {to_exporter, to_remote}) {
       ways_[where].carrier = std::thread{[this, where] { carry(where); }};
     }
   }
@@ -44,20 +45,20 @@ class link_double {
 
   /// The handle as it arrives on the other machine.
   template <class T>
-  [[nodiscard]] T lend(const T& value) {
-    return moved(value, home_, remote_);
+  [[nodiscard]] T to_importer(const T& value) {
+    return moved(value, exporter_, remote_);
   }
-  /// The same, back at home.
+  /// The same, back at the exporter.
   template <class T>
-  [[nodiscard]] T bring_home(const T& value) {
-    return moved(value, remote_, home_);
+  [[nodiscard]] T bring_back(const T& value) {
+    return moved(value, remote_, exporter_);
   }
 
   /// Both sides are told.
   void cut() {
     stop_carrying();
     remote_.end();
-    home_.end();
+    exporter_.end();
   }
   /// Instead of delivering the next message that goes there.
   void cut_instead_of_next(direction where) {
@@ -79,10 +80,10 @@ class link_double {
     const std::lock_guard lock{ways_[where].mutex};
     return ways_[where].sent;
   }
-  /// What home makes of bytes that no remote_session sent.
+  /// What the exporter makes of bytes that no import_session sent.
   void inject(std::span<const std::byte> message) {
     const std::vector<std::byte> copy{message.begin(), message.end()};
-    home_.receive(copy);
+    exporter_.receive(copy);
   }
   /// The last message that was sent there.
   [[nodiscard]] std::vector<std::byte> last(direction where) {
@@ -90,8 +91,8 @@ class link_double {
     return ways_[where].last;
   }
 
-  [[nodiscard]] detail::home_session& home() noexcept { return home_; }
-  [[nodiscard]] detail::remote_session& remote() noexcept { return remote_; }
+  [[nodiscard]] detail::export_session& exporter() noexcept { return exporter_; }
+  [[nodiscard]] detail::import_session& remote() noexcept { return remote_; }
 
  private:
   struct way {
@@ -106,7 +107,7 @@ class link_double {
     bool over = false;
     std::thread carrier;
   };
-  class one_way final : public detail::object_link {
+  class one_way final : public detail::object_sink {
    public:
     explicit one_way(way& along) : along_{along} {}
     void send(std::vector<std::byte> message) override {
@@ -131,7 +132,7 @@ class link_double {
     ways_[where].changed.notify_all();
   }
   void stop_carrying() {
-    for (const direction where : {to_home, to_remote}) {
+    for (const direction where : {to_exporter, to_remote}) {
       change(where, [](way& one) { one.over = true; });
     }
   }
@@ -156,8 +157,8 @@ class link_double {
         times = along.doubles ? 2 : 1;
       }
       for (; times != 0; --times) {
-        if (where == to_home) {
-          home_.receive(message);
+        if (where == to_exporter) {
+          exporter_.receive(message);
         } else {
           remote_.receive(message);
         }
@@ -167,20 +168,20 @@ class link_double {
   template <class T, class From, class To>
   static T moved(const T& value, From& from, To& to) {
     detail::byte_buffer bytes;
-    detail::cargo_list cargo;
+    detail::attachment_list attachments;
     {
-      const detail::cargo_loading scope{cargo, detail::cargo_way::link};
+      const detail::attachment_collector scope{attachments, detail::attachment_route::link};
       encode(bytes, value);
     }
-    const std::vector<std::byte> names = from.pack(cargo);
-    const detail::cargo_list arrived = to.unpack(names);
-    const detail::cargo_unloading scope{arrived};
+    const std::vector<std::byte> names = from.pack(attachments);
+    const detail::attachment_list arrived = to.unpack(names);
+    const detail::attachment_source scope{arrived};
     return decode<T>(bytes.bytes());
   }
 
   std::array<way, 2> ways_;
-  detail::home_session home_;
-  detail::remote_session remote_;
+  detail::export_session exporter_;
+  detail::import_session remote_;
 };
 
 }  // namespace troupe::test

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "troupe/detail/oom_watch.hpp"
+#include "process/oom_watch.hpp"
 
 #include "support/temp_dir.hpp"
 

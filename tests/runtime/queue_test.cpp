@@ -2,8 +2,8 @@
 #include "troupe/queue.hpp"
 
 #include "troupe/connection.hpp"
-#include "troupe/detail/monitor_step.hpp"
 
+#include "shared/core/crash_step.hpp"
 #include "support/eventually.hpp"
 #include "support/fails_with.hpp"
 #include "support/forked.hpp"
@@ -913,7 +913,7 @@ TEST_F(Queue, OfQueuesIsWholeAfterADeathAtAnyStep) {
         q.put(inners[2]);
         ASSERT_EQ(q.get().id(), inners[2].id());
       });
-  // A stack takes from the far end of the socket, so all are moved.
+  // A stack takes from the imported object of the socket, so all are moved.
   die_at_every_step(
       [&] {
         lifo_queue<queue<int>> q;

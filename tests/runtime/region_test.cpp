@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/region.hpp"
 
-#include "troupe/detail/failpoint.hpp"
-#include "troupe/detail/monitor.hpp"
 #include "troupe/error.hpp"
 #include "troupe/event.hpp"
 #include "troupe/mutex.hpp"
@@ -10,6 +8,8 @@
 #include "troupe/value.hpp"
 
 #include "crossing_handles.hpp"
+#include "os/failpoint.hpp"
+#include "shared/core/transaction.hpp"
 #include "shared_fixture.hpp"
 #include "support/fails_with.hpp"
 
@@ -74,7 +74,8 @@ parcel receive_descriptor(int socket) {
     std::memcpy(&number, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof number);
     made.bytes.resize(sizeof id);
     std::memcpy(made.bytes.data(), &id, sizeof id);
-    made.cargo.push_back(std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
+    made.attachments.push_back(
+        std::make_shared<test::arrived_attachments>(id, detail::descriptor{number}));
   }
   return made;
 }
@@ -103,7 +104,7 @@ TEST_F(SharedObjects, ArriveInAProcessThatIsOlderThanThey) {
   }};
   value<int> number{41};
   const parcel packed = pack(number);
-  send_descriptor(here.number(), number.id(), packed.cargo.front()->number());
+  send_descriptor(here.number(), number.id(), packed.attachments.front()->number());
   arrived.await();
   EXPECT_EQ(number.load(), 42);
   EXPECT_EQ(info_of(number.id()).holders, 2U);
@@ -234,7 +235,8 @@ class HostileHandles : public SharedObjects {
     parcel made;
     made.bytes.resize(sizeof id);
     std::memcpy(made.bytes.data(), &id, sizeof id);
-    made.cargo.push_back(std::make_shared<test::arrived_cargo>(id, detail::descriptor{number}));
+    made.attachments.push_back(
+        std::make_shared<test::arrived_attachments>(id, detail::descriptor{number}));
     return made;
   }
   /// A sealed copy of a value<int>'s memory, for changing.
@@ -255,10 +257,11 @@ class HostileHandles : public SharedObjects {
     const value<int> real{5};
     const parcel packed = pack(real);
     copy made;
-    made.id = detail::new_cargo_id();
+    made.id = detail::new_attachment_id();
     made.bytes.resize(region::payload_offset() + sizeof(int));
-    EXPECT_EQ(::pread(packed.cargo.front()->number(), made.bytes.data(), made.bytes.size(), 0),
-              static_cast<ssize_t>(made.bytes.size()));
+    EXPECT_EQ(
+        ::pread(packed.attachments.front()->number(), made.bytes.data(), made.bytes.size(), 0),
+        static_cast<ssize_t>(made.bytes.size()));
     made.header().id = made.id;
     return made;
   }
@@ -344,10 +347,10 @@ TEST_F(HostileHandles, AnUndoLogThatPointsElsewhereIsNotFollowed) {
   const semaphore real{5};
   const parcel packed = pack(real);
   copy made;
-  made.id = detail::new_cargo_id();
+  made.id = detail::new_attachment_id();
   made.bytes.resize(region::payload_offset() + 64);
   const ssize_t got =
-      ::pread(packed.cargo.front()->number(), made.bytes.data(), made.bytes.size(), 0);
+      ::pread(packed.attachments.front()->number(), made.bytes.data(), made.bytes.size(), 0);
   made.bytes.resize(static_cast<std::size_t>(got));
   made.header().id = made.id;
   made.header().total_bytes = made.bytes.size();

@@ -41,7 +41,7 @@ struct large {
 
 TYPED_TEST(SharedData, AValueIsReadAndWritten) {
   value<long> number{41};
-  value<long> handle = this->lend(number);
+  value<long> handle = this->to_importer(number);
   EXPECT_EQ(handle.load(), 41);
   handle.store(-5);
   EXPECT_EQ(number.load(), -5);
@@ -56,26 +56,26 @@ TYPED_TEST(SharedData, AValueIsReadAndWritten) {
   EXPECT_EQ(expected, 12);
   EXPECT_TRUE(handle.compare_exchange(expected, 1));
   EXPECT_EQ(number.load(), 1);
-  value<double> real = this->lend(value<double>{1.5});
+  value<double> real = this->to_importer(value<double>{1.5});
   EXPECT_EQ(real.fetch_add(2.25), 1.5);
   EXPECT_EQ(real.fetch_sub(1.0), 3.75);
   EXPECT_EQ(real.load(), 2.75);
-  value<std::int8_t> byte = this->lend(value<std::int8_t>{std::int8_t{-128}});
+  value<std::int8_t> byte = this->to_importer(value<std::int8_t>{std::int8_t{-128}});
   EXPECT_EQ(byte.fetch_sub(1), -128);
   EXPECT_EQ(byte.load(), 127);
-  value<long double> wide = this->lend(value<long double>{1.0L});
+  value<long double> wide = this->to_importer(value<long double>{1.0L});
   EXPECT_EQ(wide.fetch_add(0.5L), 1.0L);
   EXPECT_EQ(wide.load(), 1.5L);
 }
 
 TYPED_TEST(SharedData, AValueMayBeAStruct) {
-  value<small> two = this->lend(value<small>{small{1, 2}});
+  value<small> two = this->to_importer(value<small>{small{1, 2}});
   EXPECT_EQ(two.exchange(small{3, 4}), (small{1, 2}));
   small expected{3, 4};
   EXPECT_TRUE(two.compare_exchange(expected, small{5, 6}));
   EXPECT_EQ(two.load(), (small{5, 6}));
   value<large> original;
-  value<large> three = this->lend(original);
+  value<large> three = this->to_importer(original);
   static_assert(!value<large>::is_lock_free);
   three.store({1, 2, 3});
   EXPECT_EQ(original.load().c, 3);
@@ -88,7 +88,7 @@ TYPED_TEST(SharedData, AValueMayBeAStruct) {
 
 TYPED_TEST(SharedData, AGuardHasTheValueAndItsLock) {
   value<large> original{large{1, 2, 3}};
-  value<large> handle = this->lend(original);
+  value<large> handle = this->to_importer(original);
   {
     auto guard = handle.lock();
     EXPECT_FALSE(guard.inherited());
@@ -118,7 +118,7 @@ TYPED_TEST(SharedData, AGuardHasTheValueAndItsLock) {
 
 TYPED_TEST(SharedData, AnArrayIsReadAndWrittenUnderItsLock) {
   array<int> original{1, 2, 3, 4};
-  array<int> handle = this->lend(original);
+  array<int> handle = this->to_importer(original);
   EXPECT_EQ(handle.size(), 4U);
   EXPECT_FALSE(handle.empty());
   {
@@ -132,13 +132,13 @@ TYPED_TEST(SharedData, AnArrayIsReadAndWrittenUnderItsLock) {
   EXPECT_EQ(handle.to_vector(), (std::vector{5, 6, 7, 8}));
   EXPECT_THROW(handle.assign(std::vector{1}), std::length_error);
   EXPECT_EQ(original[3], 8);
-  EXPECT_TRUE(this->lend(array<int>{}).empty());
-  EXPECT_EQ(this->lend(array<bool>{true, false}).to_vector(), (std::vector{true, false}));
+  EXPECT_TRUE(this->to_importer(array<int>{}).empty());
+  EXPECT_EQ(this->to_importer(array<bool>{true, false}).to_vector(), (std::vector{true, false}));
 }
 
 TYPED_TEST(SharedData, AQueueGivesWhatWasPut) {
   queue<std::string> original{3, {.name = "items"}};
-  queue<std::string> handle = this->lend(original);
+  queue<std::string> handle = this->to_importer(original);
   EXPECT_EQ(handle.name(), "items");
   EXPECT_EQ(handle.id(), original.id());
   EXPECT_EQ(handle.capacity(), 3U);
@@ -169,7 +169,7 @@ TYPED_TEST(SharedData, AQueueGivesWhatWasPut) {
     handle.close();
   }};
   int next = 0;
-  for (const std::string& item : this->lend(original)) {
+  for (const std::string& item : this->to_importer(original)) {
     EXPECT_EQ(item, std::to_string(next++));
   }
   producer.join();
@@ -181,11 +181,12 @@ TYPED_TEST(SharedData, AQueueGivesWhatWasPut) {
 }
 
 TYPED_TEST(SharedData, OtherQueuesHaveTheirOrder) {
-  lifo_queue<int> stack = this->lend(lifo_queue<int>{});
+  lifo_queue<int> stack = this->to_importer(lifo_queue<int>{});
   stack.put_range(std::vector{1, 2, 3});
   EXPECT_EQ(stack.get_some(3), (std::vector{3, 2, 1}));
-  priority_queue<int, std::greater<>> down = this->lend(priority_queue<int, std::greater<>>{});
-  priority_queue<int> up = this->lend(priority_queue<int>{});
+  priority_queue<int, std::greater<>> down =
+      this->to_importer(priority_queue<int, std::greater<>>{});
+  priority_queue<int> up = this->to_importer(priority_queue<int>{});
   down.put_range(std::vector{2, 1, 3});
   up.put_range(std::vector{2, 1, 3});
   EXPECT_EQ(down.get_some(3), (std::vector{3, 2, 1}));
@@ -197,15 +198,15 @@ TYPED_TEST(SharedData, HandlesCrossInsideOfHandles) {
   const value<long> number{1};
   const queue<int> answers;
   original.put({number, answers});
-  auto handle = this->lend(original);
+  auto handle = this->to_importer(original);
   auto [there, back] = handle.get();
   EXPECT_EQ(there.fetch_add(1), 1);
   back.put(7);
   EXPECT_EQ(number.load(), 2);
   // And back again: it is the object itself.
   handle.put({there, back});
-  auto [home, queue_home] = original.get();
-  EXPECT_TRUE(home == number);
+  auto [exporter, queue_home] = original.get();
+  EXPECT_TRUE(exporter == number);
   EXPECT_EQ(queue_home.get(), 7);
   EXPECT_EQ(queue_home.id(), answers.id());
 }

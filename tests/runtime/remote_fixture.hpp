@@ -15,7 +15,7 @@
 
 namespace troupe::test {
 
-/// Tests of objects that are lent to another machine.
+/// Tests of objects that are exported to another machine.
 class remote_objects : public shared_objects {
  protected:
   remote_objects() {
@@ -39,7 +39,7 @@ class remote_objects : public shared_objects {
     return testing::AssertionFailure() << "it did not fail";
   }
   bool lost_before_it_was_done(const std::function<void()>& operation) {
-    link->cut_instead_of_next(link_double::to_home);
+    link->cut_instead_of_next(link_double::to_exporter);
     const bool lost = is_lost(task_ran::maybe, operation);
     link->cut();  // returns when both ends know
     return lost;

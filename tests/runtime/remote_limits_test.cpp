@@ -41,7 +41,7 @@ class RemoteLimits : public test::remote_objects {};
 TEST_F(RemoteLimits, WhatNeedsCommonMemoryIsRefusedWhenItIsSent) {
   const auto refused = [&](const auto& handle, const char* cure) {
     try {
-      static_cast<void>(link->lend(handle));
+      static_cast<void>(link->to_importer(handle));
     } catch (const error& why) {
       return why.code() == errc::argument_encode_failed && why.ran() == task_ran::no &&
              std::string{why.what()}.find(cure) != std::string::npos;
@@ -58,50 +58,51 @@ TEST_F(RemoteLimits, WhatNeedsCommonMemoryIsRefusedWhenItIsSent) {
 
 TEST_F(RemoteLimits, AHandleGoesBackToItsOwnHomeOnly) {
   link_double second;
-  const value<int> home;
-  const value<int> remote = link->lend(home);
-  EXPECT_TRUE(link->bring_home(remote) == home);
-  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return second.bring_home(remote); }));
-  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return second.lend(remote); }));
-  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return link->bring_home(home); }));
+  const value<int> exporter;
+  const value<int> remote = link->to_importer(exporter);
+  EXPECT_TRUE(link->bring_back(remote) == exporter);
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return second.bring_back(remote); }));
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return second.to_importer(remote); }));
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return link->bring_back(exporter); }));
   queue<value<int>> local;
   EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return local.put(remote), 0; }));
-  queue<value<int>> far_queue = link->lend(local);
-  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return far_queue.put(home), 0; }));
+  queue<value<int>> remote_queue = link->to_importer(local);
+  EXPECT_TRUE(
+      fails_with(errc::argument_encode_failed, [&] { return remote_queue.put(exporter), 0; }));
   EXPECT_TRUE(local.empty());
 }
 
 TEST_F(RemoteLimits, ReferencesIntoMemoryAreForItsMachine) {
-  const array<int> remote = link->lend(array<int>{1, 2});
+  const array<int> remote = link->to_importer(array<int>{1, 2});
   EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return remote[0]; }));
   EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return remote.at(0); }));
 }
 
 TEST_F(RemoteLimits, AConditionAndItsMutexAreOfOneMachine) {
-  mutex home;
-  mutex remote = link->lend(home);
+  mutex exporter;
+  mutex remote = link->to_importer(exporter);
   condition here;
-  condition there = link->lend(condition{});
-  home.lock();
-  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return there.wait(home), 0; }));
-  home.unlock();
+  condition there = link->to_importer(condition{});
+  exporter.lock();
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return there.wait(exporter), 0; }));
+  exporter.unlock();
   remote.lock();
   EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return here.wait(remote), 0; }));
   link_double second;
-  condition elsewhere = second.lend(here);
+  condition elsewhere = second.to_importer(here);
   EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return elsewhere.wait(remote), 0; }));
   remote.unlock();
 }
 
 TEST_F(RemoteLimits, AnItemThatCannotLeaveIsLostAndDone) {
-  queue<std::vector<raw_value<int>>> home;
-  auto remote = link->lend(home);
-  home.put({raw_value<int>{1}});
-  home.put({});
+  queue<std::vector<raw_value<int>>> exporter;
+  auto remote = link->to_importer(exporter);
+  exporter.put({raw_value<int>{1}});
+  exporter.put({});
   EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] { return remote.get(); }));
   EXPECT_TRUE(remote.get().empty());
   remote.task_done();
-  EXPECT_TRUE(home.join_for(0s));
+  EXPECT_TRUE(exporter.join_for(0s));
 }
 
 // ---- hostile bytes -----------------------------------------------------------------------------
@@ -134,14 +135,14 @@ class HostileRemote : public test::remote_objects {
 };
 
 TEST_F(HostileRemote, TruncatedMessagesAreRefused) {
-  value<long> home{5};
-  value<long> remote = link->lend(home);
+  value<long> exporter{5};
+  value<long> remote = link->to_importer(exporter);
   queue<int> items;
-  queue<int> far_items = link->lend(items);
+  queue<int> remote_items = link->to_importer(items);
   remote.store(6);
-  std::vector<std::vector<std::byte>> good{link->last(link_double::to_home)};
-  far_items.put(1);
-  good.push_back(link->last(link_double::to_home));
+  std::vector<std::vector<std::byte>> good{link->last(link_double::to_exporter)};
+  remote_items.put(1);
+  good.push_back(link->last(link_double::to_exporter));
   for (const auto& message : good) {
     for (std::size_t length = 0; length < message.size(); ++length) {
       const std::size_t before = link->sent(link_double::to_remote);
@@ -151,43 +152,43 @@ TEST_F(HostileRemote, TruncatedMessagesAreRefused) {
       ASSERT_TRUE(was_refused()) << length;
     }
   }
-  EXPECT_EQ(home.load(), 6);
+  EXPECT_EQ(exporter.load(), 6);
   EXPECT_EQ(items.size(), 1U);
 }
 
 TEST_F(HostileRemote, UnknownObjectsAndOperationsAreRefused) {
-  const event home;
-  const event remote = link->lend(home);
-  const event not_lent;
-  for (const auto& message :
-       {request(1, 12345, 10), request(1, not_lent.id(), 10), request(1, home.id(), 0),
-        request(1, home.id(), 999), request(1, home.id(), 1), request(1, home.id(), 27)}) {
+  const event exporter;
+  const event remote = link->to_importer(exporter);
+  const event not_exported;
+  for (const auto& message : {request(1, 12345, 10), request(1, not_exported.id(), 10),
+                              request(1, exporter.id(), 0), request(1, exporter.id(), 999),
+                              request(1, exporter.id(), 1), request(1, exporter.id(), 27)}) {
     const std::size_t before = link->sent(link_double::to_remote);
     inject(message);
     ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) > before; }));
     EXPECT_TRUE(was_refused());
   }
-  EXPECT_FALSE(home.is_set());
-  EXPECT_FALSE(not_lent.is_set());
+  EXPECT_FALSE(exporter.is_set());
+  EXPECT_FALSE(not_exported.is_set());
   EXPECT_TRUE(fails_with(errc::protocol_error, [&] {
-    const std::vector<std::uint64_t> ids{not_lent.id()};
+    const std::vector<std::uint64_t> ids{not_exported.id()};
     const auto bytes = encode(ids);
-    return link->home().unpack(bytes).size();
+    return link->exporter().unpack(bytes).size();
   }));
 }
 
 TEST_F(HostileRemote, AnItemThatIsNoneDoesNotBreakAPriorityQueue) {
-  priority_queue<std::string> home;
-  const auto remote = link->lend(home);
+  priority_queue<std::string> exporter;
+  const auto remote = link->to_importer(exporter);
   detail::byte_buffer item;
   // For ever; one item of three bytes, which is no string; no handles.
   output_archive{item}(std::int64_t{-1}, std::uint64_t{1}, std::uint64_t{3}, std::uint16_t{7},
                        std::uint8_t{7}, std::uint64_t{0});
-  inject(request(1, home.id(), 27, {item.bytes().begin(), item.bytes().end()}));
+  inject(request(1, exporter.id(), 27, {item.bytes().begin(), item.bytes().end()}));
   ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_remote) == 1; }));
   EXPECT_TRUE(was_refused());
-  home.put("a string");
-  EXPECT_EQ(home.get(), "a string");
+  exporter.put("a string");
+  EXPECT_EQ(exporter.get(), "a string");
 }
 
 TEST_F(HostileRemote, NoiseHarmsNothing) {
@@ -197,7 +198,7 @@ TEST_F(HostileRemote, NoiseHarmsNothing) {
   const std::tuple<mutex, recursive_mutex, semaphore, event, condition, barrier, value<int>,
                    array<int>, queue<int>, priority_queue<int>>
       all{{}, {}, {}, {}, {}, barrier{2}, {}, array<int>{3}, {}, {}};
-  auto far = link->lend(all);
+  auto far = link->to_importer(all);
   const auto ids =
       std::apply([](const auto&... one) { return std::vector<std::uint64_t>{one.id()...}; }, all);
   for (int i = 0; i < 3000; ++i) {

@@ -34,16 +34,16 @@ TYPED_TEST_SUITE(SharedObject, test::places);
 
 TYPED_TEST(SharedObject, HasTheNameAndTheIdOfTheObject) {
   const mutex original{{.name = "the lock"}};
-  const mutex handle = this->lend(original);
+  const mutex handle = this->to_importer(original);
   EXPECT_EQ(handle.id(), original.id());
   EXPECT_EQ(handle.name(), "the lock");
-  EXPECT_TRUE(handle == this->lend(original));
-  EXPECT_FALSE(handle == this->lend(mutex{}));
+  EXPECT_TRUE(handle == this->to_importer(original));
+  EXPECT_FALSE(handle == this->to_importer(mutex{}));
 }
 
 TYPED_TEST(SharedObject, AMutexExcludes) {
   mutex original;
-  mutex handle = this->lend(original);
+  mutex handle = this->to_importer(original);
   long counter = 0;
   std::vector<std::unique_ptr<typename TestFixture::worker>> workers;
   for (int i = 0; i < 4; ++i) {
@@ -66,7 +66,7 @@ TYPED_TEST(SharedObject, AMutexExcludes) {
 
 TYPED_TEST(SharedObject, AMutexKnowsItsHolder) {
   mutex original;
-  mutex handle = this->lend(original);
+  mutex handle = this->to_importer(original);
   handle.lock();
   EXPECT_FALSE(handle.inherited());
   EXPECT_FALSE(handle.try_lock());
@@ -94,7 +94,7 @@ TYPED_TEST(SharedObject, AMutexKnowsItsHolder) {
 
 TYPED_TEST(SharedObject, AThreadThatEndsWithAMutexLeavesItToTheNext) {
   mutex original;
-  mutex handle = this->lend(original);
+  mutex handle = this->to_importer(original);
   typename TestFixture::worker{[&] { handle.lock(); }}.join();
   handle.lock();
   EXPECT_TRUE(handle.inherited());
@@ -105,7 +105,7 @@ TYPED_TEST(SharedObject, AThreadThatEndsWithAMutexLeavesItToTheNext) {
 
 TYPED_TEST(SharedObject, ARecursiveMutexCountsItsLevels) {
   recursive_mutex original;
-  recursive_mutex handle = this->lend(original);
+  recursive_mutex handle = this->to_importer(original);
   handle.lock();
   EXPECT_TRUE(handle.try_lock());
   EXPECT_TRUE(handle.try_lock_for(1h));
@@ -128,7 +128,7 @@ TYPED_TEST(SharedObject, ARecursiveMutexCountsItsLevels) {
 
 TYPED_TEST(SharedObject, ASemaphoreHasPermits) {
   semaphore original{2};
-  semaphore handle = this->lend(original);
+  semaphore handle = this->to_importer(original);
   EXPECT_EQ(handle.value(), 2);
   handle.acquire();
   EXPECT_TRUE(handle.try_acquire());
@@ -142,7 +142,7 @@ TYPED_TEST(SharedObject, ASemaphoreHasPermits) {
   EXPECT_EQ(original.value(), 3);
   EXPECT_THROW(handle.release(0), std::invalid_argument);
 
-  bounded_semaphore bounded = this->lend(bounded_semaphore{1});
+  bounded_semaphore bounded = this->to_importer(bounded_semaphore{1});
   EXPECT_THROW(bounded.release(), std::logic_error);
   bounded.acquire();
   bounded.release();
@@ -150,7 +150,7 @@ TYPED_TEST(SharedObject, ASemaphoreHasPermits) {
 
 TYPED_TEST(SharedObject, AnEventWakesWhoWaits) {
   event original;
-  event handle = this->lend(original);
+  event handle = this->to_importer(original);
   EXPECT_FALSE(handle.is_set());
   EXPECT_FALSE(handle.wait_for(1ms));
   typename TestFixture::worker waiting{[&] { handle.wait(); }};
@@ -167,7 +167,7 @@ TYPED_TEST(SharedObject, AnEventWakesWhoWaits) {
 
 TYPED_TEST(SharedObject, AConditionWaitsWithItsMutex) {
   const std::pair<mutex, condition> original;
-  auto [lock, changed] = this->lend(original);
+  auto [lock, changed] = this->to_importer(original);
   int value = 0;
   typename TestFixture::worker waiting{[&, lock = lock, changed = changed]() mutable {
     std::unique_lock held{lock};
@@ -190,7 +190,7 @@ TYPED_TEST(SharedObject, AConditionWaitsWithItsMutex) {
 }
 
 TYPED_TEST(SharedObject, AConditionNeedsItsMutexLocked) {
-  auto [lock, changed] = this->lend(std::pair<recursive_mutex, condition>{});
+  auto [lock, changed] = this->to_importer(std::pair<recursive_mutex, condition>{});
   EXPECT_THROW(changed.wait(lock), std::system_error);
   lock.lock();
   lock.lock();
@@ -211,7 +211,7 @@ void throw_in_action() {
 TYPED_TEST(SharedObject, ABarrierLetsAllGoOnTogether) {
   actions = 0;
   barrier original{2, count_action};
-  barrier handle = this->lend(original);
+  barrier handle = this->to_importer(original);
   EXPECT_EQ(handle.parties(), 2U);
   std::size_t mine = 0;
   std::size_t others = 0;
@@ -234,7 +234,7 @@ TYPED_TEST(SharedObject, ABarrierLetsAllGoOnTogether) {
 
 TYPED_TEST(SharedObject, ABarriersActionRunsInTheThreadThatCameLast) {
   const barrier original{2, throw_in_action};
-  barrier handle = this->lend(original);
+  barrier handle = this->to_importer(original);
   typename TestFixture::worker first{
       [&] { EXPECT_THROW(handle.arrive_and_wait(), broken_barrier); }};
   EXPECT_TRUE(eventually([&] { return original.waiting() == 1; }));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "troupe/detail/segment.hpp"
+#include "channel/segment.hpp"
 
 #include "troupe/error.hpp"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/failpoint.hpp"
 #include "troupe/detail/region.hpp"
 
+#include "os/failpoint.hpp"
 #include "support/eventually.hpp"
 #include "support/forked.hpp"
 #include "support/no_leaks.hpp"

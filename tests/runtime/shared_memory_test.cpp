@@ -81,9 +81,9 @@ TEST_F(SharedMemory, AViewReadsWhatOwnersWriteAndCannotBeMappedForWriting) {
   const shared_memory_view view{*memory};
   const shared_memory_view arrived = crossed(view);
   const parcel packed = pack(view);
-  EXPECT_EQ(
-      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, packed.cargo.front()->number(), 0),
-      MAP_FAILED);
+  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
+                   packed.attachments.front()->number(), 0),
+            MAP_FAILED);
   memory->bytes()[99] = std::byte{7};
   memory.reset();
   EXPECT_EQ(view.size(), 100U);

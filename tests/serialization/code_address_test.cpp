@@ -3,11 +3,11 @@
 
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
-#include "troupe/detail/image_id.hpp"
-#include "troupe/detail/symbols.hpp"
 #include "troupe/error.hpp"
 
 #include "support/fails_with.hpp"
+#include "symbols/image_id.hpp"
+#include "symbols/symbols.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/codec.hpp"
 #include "troupe/error.hpp"
-#include "troupe/outcome.hpp"
 
 #include "support/fails_with.hpp"
 
@@ -419,18 +418,6 @@ TEST(Errc, EveryCodeHasItsName) {
   EXPECT_EQ(to_string(errc::unknown_function), "unknown_function");
   EXPECT_EQ(to_string(static_cast<errc>(9999)), "unknown error code");
   EXPECT_EQ(to_string(task_ran::maybe), "maybe");
-}
-
-TEST(Outcome, IsAValueOrAFailure) {
-  const outcome value{encode(std::string{"text"})};
-  EXPECT_TRUE(value.has_value());
-  EXPECT_EQ(decode<outcome>(encode(value)), value);
-  EXPECT_EQ(value.get<std::string>(), "text");
-  const outcome failed{captured([] { throw std::out_of_range{"a"}; })};
-  EXPECT_FALSE(failed.has_value());
-  EXPECT_EQ(decode<outcome>(encode(failed)), failed);
-  EXPECT_THROW(static_cast<void>(failed.get<std::string>()), std::out_of_range);
-  EXPECT_THROW(static_cast<void>(failed.bytes()), std::bad_variant_access);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include "troupe/codec.hpp"
 #include "troupe/detail/callable.hpp"
 #include "troupe/error.hpp"
-#include "troupe/outcome.hpp"
 
 #include "support/fails_with.hpp"
 

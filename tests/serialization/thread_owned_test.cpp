@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "troupe/detail/thread_owned.hpp"
+#include "base/thread_owned.hpp"
 
 #include <gtest/gtest.h>
 

@@ -252,10 +252,11 @@ TEST(FailsWith, HoldsForThatCodeAlone) {
     throw troupe::error{troupe::errc::pool_closed, troupe::task_ran::no, "closed"};
   };
   EXPECT_TRUE(fails_with(troupe::errc::pool_closed, fail));
-  EXPECT_FALSE(fails_with(troupe::errc::queue_full, fail));
-  EXPECT_FALSE(fails_with(troupe::errc::queue_full, [] { return 1; }));
-  EXPECT_FALSE(fails_with(troupe::errc::queue_full, [] { throw std::logic_error{"other"}; }));
-  EXPECT_FALSE(fails_with(troupe::errc::queue_full, [] { throw 1; }));
+  EXPECT_FALSE(fails_with(troupe::errc::resource_exhausted, fail));
+  EXPECT_FALSE(fails_with(troupe::errc::resource_exhausted, [] { return 1; }));
+  EXPECT_FALSE(
+      fails_with(troupe::errc::resource_exhausted, [] { throw std::logic_error{"other"}; }));
+  EXPECT_FALSE(fails_with(troupe::errc::resource_exhausted, [] { throw 1; }));
 }
 
 TEST(TempDir, HoldsFilesAndGoesWithThem) {

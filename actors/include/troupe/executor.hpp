@@ -20,16 +20,8 @@
 
 namespace troupe {
 
-/// How an executor's map travels: `ex.map({.chunk = 16}, f, xs)`.
-struct executor_map_options {
-  /// Items per message; 0 adapts to the measured task time. Outcomes are per item in any case.
-  std::size_t chunk = 0;
-  /// Not 0: lazy. Items that may be taken from the input before their results were read; what was
-  /// not taken when the executor ends never runs. 0: all items run, see map.
-  std::size_t window = 0;
-  /// Time from the call of map until the last result is given out. Unset: no limit.
-  std::optional<std::chrono::milliseconds> timeout{};
-};
+/// The options of every map, under the name that executors had for theirs until 0.2.
+using executor_map_options = map_options;
 
 /// How an executor ends: `ex.shutdown({.cancel_pending = true, .deadline = 5s})`.
 struct shutdown_options {
@@ -198,19 +190,17 @@ class executor_calls {
   ///   and results that are there can still be read with ++. error{no_state} from `*` at the end.
   template <class F, std::ranges::viewable_range Range, std::ranges::viewable_range... More>
   auto map(F function, Range&& range, More&&... more) {
-    return map(executor_map_options{}, std::move(function), std::forward<Range>(range),
+    return map(map_options{}, std::move(function), std::forward<Range>(range),
                std::forward<More>(more)...);
   }
   /// The same with options: `ex.map({.chunk = 16, .timeout = 2s}, f, xs, ys)`.
   template <class F, std::ranges::viewable_range... Ranges>
     requires(sizeof...(Ranges) > 0)
-  auto map(const executor_map_options& how, F function, Ranges&&... ranges) {
-    const deadline until = how.timeout ? deadline_after(*how.timeout) : deadline{};
+  auto map(const map_options& how, F function, Ranges&&... ranges) {
     return executor_access::map(
         target(), std::move(function),
         zip_view<std::views::all_t<Ranges>...>{std::views::all(std::forward<Ranges>(ranges))...},
-        map_options{.chunk = how.chunk, .window = how.window}, until,
-        static_cast<Self*>(this)->open());
+        how, detail::end_of(how), static_cast<Self*>(this)->open());
   }
 
  private:

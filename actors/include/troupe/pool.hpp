@@ -79,7 +79,7 @@ class submissions {
   submission<task_result_t<F, Args...>> co_apply_async(F function, const Args&... args) {
     using result = task_result_t<F, Args...>;
     // Shared, as std::function wants what can be copied; it never is.
-    auto encoded = std::make_shared<job_builder>(encode_call(function, args...));
+    auto encoded = std::make_shared<submission_builder>(encode_call(function, args...));
     return submission_access::make<result>(
         [pool = core(), encoded = std::move(encoded), how = options()] {
           return try_submit(pool, std::move(*encoded), how);
@@ -159,19 +159,22 @@ class submissions {
   const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
 
   template <class F, class... Args>
-  job_builder encode_call(const F& function, const Args&... args) {
-    job_builder job{core()};
+  submission_builder encode_call(const F& function, const Args&... args) {
+    submission_builder submission{core()};
     if constexpr (check_task<F, Args...>()) {
-      job.callable([&](byte_sink& sink) { encode_task_callable<F, Args...>(sink, function); });
-      job.item([&](byte_sink& sink) { encode_task_arguments<F, Args...>(sink, args...); });
+      submission.callable(
+          [&](byte_sink& sink) { encode_task_callable<F, Args...>(sink, function); });
+      submission.item([&](byte_sink& sink) { encode_task_arguments<F, Args...>(sink, args...); });
     }
-    return job;
+    return submission;
   }
 
   template <class Shape, class F, class Range>
   auto run_map(const F& function, Range& range, const map_options& how) {
     using result = typename Shape::result;
-    map_session session{core(), encode_callable_for<Shape>(core(), function), {how, options()}};
+    map_session session{core(),
+                        encode_callable_for<Shape>(core(), function),
+                        {how, options(), true, true, false, end_of(how)}};
     input_walk<Shape, Range> pull{range};
     if constexpr (std::is_void_v<result>) {
       while (const map_session::item* item = session.next(pull)) {
@@ -211,7 +214,7 @@ class submissions {
     return map_range<view, shape>{std::make_shared<map_results<view, shape>>(
         core(), encode_callable_for<shape>(core(), function),
         std::views::all(std::forward<Range>(range)),
-        map_session::settings{how, options(), ordered, false, true, {}, false})};
+        map_session::settings{how, options(), ordered, false, true, end_of(how), false})};
   }
 };
 

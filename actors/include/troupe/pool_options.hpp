@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/callable.hpp"
+#include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
 #include "troupe/policy.hpp"
 #include "troupe/start_method.hpp"
@@ -104,10 +105,21 @@ struct pool_options {
 struct map_options {
   /// Items per message; 0 adapts to the measured task time. Outcomes are per item in any case.
   std::size_t chunk = 0;
-  /// Items that may be taken from the input before their results were given out; 0: as many as keep
-  /// the workers busy.
+  /// Items that may be taken from the input before their results were given out. 0: as many as keep
+  /// the workers busy; for an executor's map, all items run, read or not.
   std::size_t window = 0;
+  /// Time from the call until the last result is given out; then timeout_error instead of each
+  /// result that is not there, and what has not begun is cancelled. Unset: no limit. `map_async`
+  /// refuses it: its future has waits with a limit of their own.
+  std::optional<std::chrono::milliseconds> timeout{};
 };
+
+namespace detail {
+/// When a map that begins now has to be over.
+[[nodiscard]] inline deadline end_of(const map_options& how) {
+  return how.timeout ? deadline_after(*how.timeout) : deadline{};
+}
+}  // namespace detail
 
 /// One worker of a pool.
 struct worker_info {

@@ -84,7 +84,7 @@ class system {
   [[nodiscard]] int stop_signal() const noexcept;
 
  private:
-  std::shared_ptr<void> engine_;
+  std::shared_ptr<void> runtime_;
 };
 
 }  // namespace troupe

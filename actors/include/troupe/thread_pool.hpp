@@ -2,11 +2,11 @@
 #pragma once
 
 #include "troupe/detail/local_map.hpp"
+#include "troupe/detail/this_task_functions.hpp"
 #include "troupe/future.hpp"
 #include "troupe/pool_options.hpp"
 #include "troupe/submission.hpp"
 #include "troupe/this_process.hpp"
-#include "troupe/this_task.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -205,7 +205,7 @@ class local_submissions {
   template <class Shape, class F, class Range>
   auto run_map(F function, Range& range, const map_options& how) {
     using result = typename Shape::result;
-    thread_map session{core(), {how, options()}};
+    thread_map session{core(), {how, options(), true, true, false, end_of(how)}};
     local_input<Shape, F, Range> input{range, std::move(function)};
     if constexpr (std::is_void_v<result>) {
       while (session.next(input) != nullptr) {
@@ -243,7 +243,7 @@ class local_submissions {
     using shape = local_plain<F, std::ranges::range_value_t<view>>;
     return local_map_range<view, shape, F>{std::make_shared<local_map_results<view, shape, F>>(
         core(), std::move(function), std::views::all(std::forward<Range>(range)),
-        thread_map::settings{how, options(), ordered, false, true, {}, false})};
+        thread_map::settings{how, options(), ordered, false, true, end_of(how), false})};
   }
 };
 
@@ -273,7 +273,7 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 /// is dropped.
 ///
 /// No worker dies, so `.retries` need a `.retry_if`; arguments are then kept for the next attempt,
-/// and if one cannot be (troupe/repeatable.hpp) the submission throws std::invalid_argument. What
+/// and if one cannot be (troupe/retry.hpp) the submission throws std::invalid_argument. What
 /// does not stop in time is not tried again.
 ///
 /// Waiting in a task for a future (get, wait without a time), or for the end of a map that threw or

@@ -18,8 +18,6 @@
 #include "troupe/log.hpp"            // IWYU pragma: export
 #include "troupe/mutex.hpp"          // IWYU pragma: export
 #include "troupe/objects.hpp"        // IWYU pragma: export
-#include "troupe/outcome.hpp"        // IWYU pragma: export
-#include "troupe/own_pool.hpp"       // IWYU pragma: export
 #include "troupe/policy.hpp"         // IWYU pragma: export
 #include "troupe/pool.hpp"           // IWYU pragma: export
 #include "troupe/pool_options.hpp"   // IWYU pragma: export
@@ -27,7 +25,7 @@
 #include "troupe/progress.hpp"       // IWYU pragma: export
 #include "troupe/progress_bar.hpp"   // IWYU pragma: export
 #include "troupe/queue.hpp"          // IWYU pragma: export
-#include "troupe/repeatable.hpp"     // IWYU pragma: export
+#include "troupe/retry.hpp"          // IWYU pragma: export
 #include "troupe/semaphore.hpp"      // IWYU pragma: export
 #include "troupe/shared_memory.hpp"  // IWYU pragma: export
 #include "troupe/start_method.hpp"   // IWYU pragma: export

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "troupe/codec.hpp"
-#include "troupe/detail/cargo.hpp"
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
 
@@ -29,7 +29,7 @@ class connection_core;
 /// What crosses in one frame, besides descriptors of users.
 struct message {
   byte_buffer bytes;
-  cargo_list cargo;
+  attachment_list attachments;
 };
 
 /// Says that a message is no value of `type`.
@@ -93,7 +93,7 @@ class connection {
     } else {
       detail::message what;
       {
-        const detail::cargo_loading scope{what.cargo};
+        const detail::attachment_collector scope{what.attachments};
         encode(what.bytes, value);
       }
       send_message(what);
@@ -112,7 +112,7 @@ class connection {
   [[nodiscard]] T recv() {
     detail::message what;
     receive_message(what);
-    const detail::cargo_unloading scope{what.cargo};
+    const detail::attachment_source scope{what.attachments};
     try {
       return decode<T>(what.bytes.bytes());
     } catch (const error& why) {

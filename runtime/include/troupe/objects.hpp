@@ -19,8 +19,8 @@ namespace troupe {
 /// - What a process held that dies is given back by the program as soon as the death is reported,
 ///   and otherwise by a thread that waits, within a fraction of a second.
 ///
-/// A handle may also be of an object on another machine, to which it was lent: the same type, the
-/// same members. What is special there:
+/// A handle may also be of an object on another machine, to which it was exported: the same type,
+/// the same members. What is special there:
 /// - Each operation also throws error{connection_lost}, whose `ran()` says whether it was done; one
 ///   that needs the object's memory throws error{not_on_this_machine}.
 /// - Each operation blocks for a round trip at least; a timeout counts from when it arrives.

@@ -14,7 +14,8 @@ namespace troupe {
 /// A moment of the clock that all decisions use; it is never set back.
 using steady_time = std::chrono::steady_clock::time_point;
 
-/// `now + wait`; the far end of time for the very long durations users write for "for ever".
+/// `now + wait`; the imported object of time for the very long durations users write for "for
+/// ever".
 [[nodiscard]] inline steady_time later(steady_time now, std::chrono::milliseconds wait) {
   return wait > std::chrono::hours{24 * 365 * 10} ? steady_time::max() : now + wait;
 }

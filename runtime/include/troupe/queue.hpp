@@ -235,7 +235,7 @@ class basic_queue {
   [[nodiscard]] queue_item encoded(const T& value) const {
     queue_item item;
     item.bytes = take_spare_buffer();
-    const cargo_loading scope{item.cargo, core().way()};
+    const attachment_collector scope{item.attachments, core().way()};
     encode(item.bytes, value);
     return item;
   }
@@ -263,7 +263,7 @@ class basic_queue {
     return answer == queue_answer::done ? std::optional<T>{decoded(items.front())} : std::nullopt;
   }
   T decoded(queue_item& item) {
-    const cargo_unloading scope{item.cargo};
+    const attachment_source scope{item.attachments};
     try {
       T value = decode<T>(item.bytes.bytes());
       keep_spare_buffer(item.bytes);

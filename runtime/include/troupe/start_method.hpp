@@ -9,11 +9,11 @@ namespace troupe {
 /// How a worker process comes to be. What a task needs is in its arguments or in the pool's
 /// initializer, so programs mean the same under all three.
 ///
-/// A handle of a shared object in a variable of the program (a global queue, say) is the same object
-/// in a process that was forked from one with that object: under `fork`; under `forkserver` if it
-/// was there before troupe::system, and main had one thread only then. Elsewhere the variable was
-/// made anew, and is another object: hand handles over, to an initializer that assigns them, say.
-/// Connections and listeners in variables are closed in new processes in any case.
+/// A handle of a shared object in a variable of the program (a global queue, say) is the same
+/// object in a process that was forked from one with that object: under `fork`; under `forkserver`
+/// if it was there before troupe::system, and main had one thread only then. Elsewhere the variable
+/// was made anew, and is another object: hand handles over, to an initializer that assigns them,
+/// say. Connections and listeners in variables are closed in new processes in any case.
 ///
 /// @follows Python's multiprocessing, where only fork hands over all that the parent had in memory.
 enum class start_method : std::uint8_t {

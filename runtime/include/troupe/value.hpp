@@ -42,8 +42,8 @@ template <class Handle, class T>
 
 /// One step on a value that is on another machine; its type is lock-free.
 template <class T>
-[[nodiscard]] T step_far(const region& value, atomic_step what, const T* operand = nullptr,
-                         const T* expected = nullptr) {
+[[nodiscard]] T step_remote(const region& value, atomic_step what, const T* operand = nullptr,
+                            const T* expected = nullptr) {
   std::uint64_t bits = 0;
   std::uint64_t expected_bits = 0;
   static_assert(sizeof(T) <= sizeof bits);
@@ -54,7 +54,7 @@ template <class T>
     std::memcpy(&expected_bits, expected, sizeof(T));
   }
   const std::uint64_t before =
-      step_far(value, what, std::is_floating_point_v<T>, sizeof(T), bits, expected_bits);
+      step_remote(value, what, std::is_floating_point_v<T>, sizeof(T), bits, expected_bits);
   T was{};
   std::memcpy(static_cast<void*>(&was), &before, sizeof(T));
   return was;
@@ -132,13 +132,13 @@ class value : public detail::object_handle {
   [[nodiscard]] T load() const {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        return detail::step_far<T>(*there, detail::atomic_step::load);
+        return detail::step_remote<T>(*there, detail::atomic_step::load);
       }
       return atomic().load();
     } else {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
         T now{};
-        detail::exchange_far(*there, &now, nullptr);
+        detail::exchange_remote(*there, &now, nullptr);
         return now;
       }
       return under_lock([](T& shared) { return shared; });
@@ -148,9 +148,9 @@ class value : public detail::object_handle {
   void store(const T& desired) {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
       if constexpr (is_lock_free) {
-        static_cast<void>(detail::step_far(*there, detail::atomic_step::store, &desired));
+        static_cast<void>(detail::step_remote(*there, detail::atomic_step::store, &desired));
       } else {
-        detail::exchange_far(*there, nullptr, &desired);
+        detail::exchange_remote(*there, nullptr, &desired);
       }
       return;
     }
@@ -166,10 +166,10 @@ class value : public detail::object_handle {
   T exchange(const T& desired) {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
       if constexpr (is_lock_free) {
-        return detail::step_far(*there, detail::atomic_step::exchange, &desired);
+        return detail::step_remote(*there, detail::atomic_step::exchange, &desired);
       } else {
         T before{};
-        detail::exchange_far(*there, &before, &desired);
+        detail::exchange_remote(*there, &before, &desired);
         return before;
       }
     }
@@ -190,7 +190,8 @@ class value : public detail::object_handle {
   bool compare_exchange(T& expected, const T& desired) {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        const T was = detail::step_far(*there, detail::atomic_step::compare, &desired, &expected);
+        const T was =
+            detail::step_remote(*there, detail::atomic_step::compare, &desired, &expected);
         const bool same = std::memcmp(&was, &expected, sizeof was) == 0;
         std::memcpy(static_cast<void*>(&expected), &was, sizeof was);
         return same;
@@ -215,7 +216,7 @@ class value : public detail::object_handle {
   {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        return detail::step_far(*there, detail::atomic_step::add, &count);
+        return detail::step_remote(*there, detail::atomic_step::add, &count);
       }
       return atomic().fetch_add(count);
     } else {
@@ -234,7 +235,7 @@ class value : public detail::object_handle {
   {
     if constexpr (is_lock_free) {
       if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        return detail::step_far(*there, detail::atomic_step::sub, &count);
+        return detail::step_remote(*there, detail::atomic_step::sub, &count);
       }
       return atomic().fetch_sub(count);
     } else {
@@ -252,7 +253,7 @@ class value : public detail::object_handle {
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      return detail::step_far(*there, detail::atomic_step::bit_and, &bits);
+      return detail::step_remote(*there, detail::atomic_step::bit_and, &bits);
     }
     return atomic().fetch_and(bits);
   }
@@ -263,7 +264,7 @@ class value : public detail::object_handle {
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      return detail::step_far(*there, detail::atomic_step::bit_or, &bits);
+      return detail::step_remote(*there, detail::atomic_step::bit_or, &bits);
     }
     return atomic().fetch_or(bits);
   }
@@ -274,7 +275,7 @@ class value : public detail::object_handle {
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
     if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      return detail::step_far(*there, detail::atomic_step::bit_xor, &bits);
+      return detail::step_remote(*there, detail::atomic_step::bit_xor, &bits);
     }
     return atomic().fetch_xor(bits);
   }

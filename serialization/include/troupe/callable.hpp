@@ -2,8 +2,8 @@
 #pragma once
 
 #include "troupe/codec.hpp"
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/callable.hpp"
-#include "troupe/detail/cargo.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -227,7 +227,7 @@ class bound_call {
   /// The encoded arguments, for `detail::erased_task::run`.
   [[nodiscard]] std::span<const std::byte> arguments() const noexcept { return arguments_; }
   /// The shared objects that the function and the arguments refer to.
-  [[nodiscard]] const detail::cargo_list& cargo() const noexcept { return cargo_; }
+  [[nodiscard]] const detail::attachment_list& attachments() const noexcept { return attachments_; }
 
   /// Runs it in this process and drops its result; does nothing if it is empty.
   ///
@@ -244,24 +244,24 @@ class bound_call {
   template <class F, class... Args>
   friend bound_call call(F&& f, Args&&... args);
   bound_call(const detail::byte_buffer& callable, const detail::byte_buffer& arguments,
-             detail::cargo_list cargo);
+             detail::attachment_list attachments);
 
   std::vector<std::byte> callable_;
   std::vector<std::byte> arguments_;
-  detail::cargo_list cargo_;
+  detail::attachment_list attachments_;
 };
 
 template <class F, class... Args>
 bound_call call(F&& f, Args&&... args) {
   detail::byte_buffer callable;
   detail::byte_buffer arguments;
-  detail::cargo_list cargo;
+  detail::attachment_list attachments;
   if constexpr (detail::check_task<F, Args...>()) {
-    const detail::cargo_loading scope{cargo};
+    const detail::attachment_collector scope{attachments};
     detail::encode_task_callable<F, Args...>(callable, f);
     detail::encode_task_arguments<F, Args...>(arguments, args...);
   }
-  return {callable, arguments, std::move(cargo)};
+  return {callable, arguments, std::move(attachments)};
 }
 
 /// Proof that a name was registered; carries nothing else.

@@ -77,8 +77,6 @@ enum class errc : std::uint16_t {
   /// A value nested deeper than the codec's limit. Ran: no for arguments, yes for results. Retry:
   /// no. Act: the type's author, who serializes a flat form.
   nesting_too_deep,
-  /// A bound that was asked for is reached. Ran: no. Retry: later. Act: the caller waits.
-  queue_full,
   /// Waiting here would never end. Ran: no. Retry: no. Act: the programmer.
   would_deadlock,
   /// A barrier whose parties will not all come: a timeout, an abort, a reset, or a death in its

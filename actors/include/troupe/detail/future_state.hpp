@@ -115,7 +115,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] virtual std::exception_ptr original() const { return nullptr; }
   /// Called before a thread goes to sleep: looks for a moment whether the outcome comes, where that
   /// is worth it. True: it is there.
-  [[nodiscard]] virtual bool hurry() const { return false; }
+  [[nodiscard]] virtual bool spin_for_outcome() const { return false; }
   /// Where callbacks run; the fulfilling side sets it before the state is shared.
   [[nodiscard]] virtual executor callbacks() const = 0;
   /// Fulfils. The caller has stored the values already, and makes sure it happens once.

@@ -30,11 +30,11 @@ class local_input final : public thread_input {
             shared_function<F>{std::move(function)})},
         view_{view} {}
 
-  std::shared_ptr<thread_job> open(const thread_core_ptr& pool, const options_ptr& how,
-                                   std::size_t most) override {
+  std::shared_ptr<thread_submission> open(const thread_core_ptr& pool, const options_ptr& how,
+                                          std::size_t most) override {
     return std::make_shared<block>(pool, how, function_, most);
   }
-  bool pull(thread_job& into) override {
+  bool pull(thread_submission& into) override {
     // Begun and advanced only when the next one is wanted: an input iterator must not block for an
     // item early.
     if (!at_) {
@@ -48,20 +48,22 @@ class local_input final : public thread_input {
     static_cast<block&>(into).add(*at_->it);
     return true;
   }
-  std::size_t seal(thread_job& filled) override { return static_cast<block&>(filled).seal(); }
+  std::size_t seal(thread_submission& filled) override {
+    return static_cast<block&>(filled).seal();
+  }
 
   static typename Shape::result take(const thread_map::place& from) {
-    if (const std::exception_ptr thrown = from.job->item_exception(from.item)) {
+    if (const std::exception_ptr thrown = from.submission->item_exception(from.item)) {
       std::rethrow_exception(thrown);
     }
-    return static_cast<block&>(*from.job).take(from.item);
+    return static_cast<block&>(*from.submission).take(from.item);
   }
   template <class Vector>
   static Vector take_all(const future_state& all) {
     Vector values;
-    for (const auto& job : jobs_of(all)) {
-      for (std::uint32_t i = 0; i < job->count(); ++i) {
-        values.push_back(static_cast<const block&>(*job).get(i));
+    for (const auto& submission : jobs_of(all)) {
+      for (std::uint32_t i = 0; i < submission->count(); ++i) {
+        values.push_back(static_cast<const block&>(*submission).get(i));
       }
     }
     return values;

@@ -21,9 +21,6 @@
 // How the items of a map on processes are encoded, and its results given out.
 namespace troupe::detail {
 
-template <class F, class Range>
-using map_result_t = task_result_t<F, std::ranges::range_value_t<Range>>;
-
 /// Calls `use` with the elements of a tuple-like item as separate arguments.
 template <class F, class Item, class Indices = std::make_index_sequence<std::tuple_size_v<Item>>>
 struct starred;
@@ -53,12 +50,12 @@ struct plain {
 };
 
 template <class Shape, class F>
-job_builder encode_callable_for(const pool_ptr& pool, const F& function) {
-  job_builder job{pool};
+submission_builder encode_callable_for(const pool_ptr& pool, const F& function) {
+  submission_builder submission{pool};
   if constexpr (Shape::ok) {  // its static_asserts have spoken already: no second page of errors
-    job.callable([&](byte_sink& sink) { Shape::callable(sink, function); });
+    submission.callable([&](byte_sink& sink) { Shape::callable(sink, function); });
   }
-  return job;
+  return submission;
 }
 
 /// Walks the input of a map once; iterators may be move-only.
@@ -67,7 +64,7 @@ class input_walk {
  public:
   explicit input_walk(View& view) : view_{view} {}
 
-  bool operator()(job_builder& job) {
+  bool operator()(submission_builder& submission) {
     // Begun and advanced only when the next one is wanted: an input iterator must not block for an
     // item early.
     if (!at_) {
@@ -79,7 +76,7 @@ class input_walk {
       return false;
     }
     decltype(auto) item = *at_->it;
-    job.item([&](byte_sink& sink) { Shape::arguments(sink, item); });
+    submission.item([&](byte_sink& sink) { Shape::arguments(sink, item); });
     return true;
   }
 
@@ -97,7 +94,7 @@ R take_item(const map_session::item& item) {
   if (item.failed != nullptr) {
     rethrow(*item.failed);
   }
-  const cargo_unloading scope{*item.cargo};
+  const attachment_source scope{*item.attachments};
   return decode_result<R>(item.value);
 }
 
@@ -110,7 +107,8 @@ class map_results final : public open_map {
   static_assert(!std::is_void_v<result>,
                 "troupe: imap of a function that returns void yields nothing to iterate: use map");
 
-  map_results(const pool_ptr& pool, job_builder callable, View view, map_session::settings how)
+  map_results(const pool_ptr& pool, submission_builder callable, View view,
+              map_session::settings how)
       : view_{std::move(view)}, input_{view_}, session_{pool, std::move(callable), how} {}
 
   void advance() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/byte_sink.hpp"
-#include "troupe/detail/cargo.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/pool_options.hpp"
@@ -19,7 +19,7 @@
 // actors.
 namespace troupe::detail {
 
-class job_sink;
+class submission_sink;
 class pool_core;
 class segment;
 class segment_pool;
@@ -41,25 +41,25 @@ class encode_ref {
 };
 
 /// One submission being encoded: the callable, then its items.
-class job_builder {
+class submission_builder {
  public:
-  explicit job_builder(const pool_ptr& pool);
-  job_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes);
-  ~job_builder();
-  job_builder(job_builder&&) noexcept;
-  job_builder& operator=(job_builder&&) = delete;
+  explicit submission_builder(const pool_ptr& pool);
+  submission_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes);
+  ~submission_builder();
+  submission_builder(submission_builder&&) noexcept;
+  submission_builder& operator=(submission_builder&&) = delete;
 
   /// What `encode` throws comes out as error{argument_encode_failed} with it nested, or as itself
   /// if it is an error; the builder is then as before.
   void callable(encode_ref encode);
   void item(encode_ref encode);
   /// The callable of another builder, encoded once and shared.
-  void same_callable(const job_builder& other);
+  void same_callable(const submission_builder& other);
 
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::size_t bytes() const noexcept;
   /// Shared objects it refers to.
-  [[nodiscard]] std::size_t cargo() const noexcept { return cargo_.size(); }
+  [[nodiscard]] std::size_t attachments() const noexcept { return attachments_.size(); }
 
  private:
   friend class pool_core;
@@ -67,20 +67,20 @@ class job_builder {
   friend class nested_calls;
   friend class supervisor;
   void part(encode_ref encode, const char* what);
-  void abandon_part(std::size_t cargo_before) noexcept;
+  void abandon_part(std::size_t attachments_before) noexcept;
 
-  std::unique_ptr<job_sink> sink_;
+  std::unique_ptr<submission_sink> sink_;
   std::size_t callable_bytes_ = 0;
   std::size_t count_ = 0;
   std::vector<std::shared_ptr<segment>> segments_;
-  cargo_list cargo_;
+  attachment_list attachments_;
 };
 
 pool_ptr make_pool(const pool_options& options);
-std::shared_ptr<future_state> submit(const pool_ptr& pool, job_builder&& job,
+std::shared_ptr<future_state> submit(const pool_ptr& pool, submission_builder&& submission,
                                      const options_ptr& options);
 /// Null: the queue is full.
-std::shared_ptr<future_state> try_submit(const pool_ptr& pool, job_builder&& job,
+std::shared_ptr<future_state> try_submit(const pool_ptr& pool, submission_builder&& submission,
                                          const options_ptr& options);
 class room_turn;
 std::shared_ptr<room_turn> make_turn(const pool_ptr& pool);
@@ -101,13 +101,14 @@ class puller {
   template <class Walk>
     requires(!std::same_as<Walk, puller>)
   puller(Walk& walk)  // NOLINT(google-explicit-constructor): a parameter type
-      : object_{&walk},
-        call_{[](void* object, job_builder& job) { return (*static_cast<Walk*>(object))(job); }} {}
-  bool operator()(job_builder& job) const { return call_(object_, job); }
+      : object_{&walk}, call_{[](void* object, submission_builder& submission) {
+          return (*static_cast<Walk*>(object))(submission);
+        }} {}
+  bool operator()(submission_builder& submission) const { return call_(object_, submission); }
 
  private:
   void* object_;
-  bool (*call_)(void*, job_builder&);
+  bool (*call_)(void*, submission_builder&);
 };
 
 /// A map on its way: pulls its input through a window, hands its results out.
@@ -129,7 +130,7 @@ class map_session {
     bool run_unread = false;
   };
 
-  map_session(pool_ptr pool, job_builder callable, settings how);
+  map_session(pool_ptr pool, submission_builder callable, settings how);
   /// As abandon.
   ~map_session();
   map_session(const map_session&) = delete;
@@ -139,7 +140,7 @@ class map_session {
   struct item {
     std::span<const std::byte> value;
     const failure* failed = nullptr;
-    const cargo_list* cargo = nullptr;  ///< what the value refers to
+    const attachment_list* attachments = nullptr;  ///< what the value refers to
   };
   /// The next item's result. Null: the input is used up and every result was handed out. May be
   /// called again after it threw.

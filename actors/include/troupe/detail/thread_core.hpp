@@ -30,18 +30,18 @@ namespace troupe::detail {
 class coroutine_run;
 class local_run;
 class thread_core;
-class thread_job;
+class thread_submission;
 using thread_core_ptr = std::shared_ptr<thread_core>;
 
-/// Several jobs with a common fate: a map.
+/// Several submissions with a common fate: a map.
 class thread_group {
  public:
   thread_group() = default;
   thread_group(const thread_group&) = delete;
   thread_group& operator=(const thread_group&) = delete;
   virtual ~thread_group();
-  /// Called once for each job, on the thread that ended it.
-  virtual void job_done(thread_job& finished) = 0;
+  /// Called once for each submission, on the thread that ended it.
+  virtual void submission_done(thread_submission& finished) = 0;
 
   /// Nothing behind this item of the map begins any more. True: it did not say so before.
   bool cut_after(std::uint64_t item) noexcept { return cut_from(item + 1); }
@@ -50,7 +50,7 @@ class thread_group {
   [[nodiscard]] bool cuts(std::uint64_t item) const noexcept { return item >= cut_.load(); }
   [[nodiscard]] bool was_cut() const noexcept { return cut_.load() != UINT64_MAX; }
 
-  // Set before the first job.
+  // Set before the first submission.
   bool all_or_nothing = true;       ///< a failure cuts
   bool stops_what_it_cuts = false;  ///< what is cut and runs is asked to stop
   std::atomic<std::uint64_t> failed_items{0};
@@ -80,10 +80,10 @@ class thread_group {
 /// Items are claimed in order by raising `next_`; the thread that raises it owns what it passed
 /// over. An outcome is decided once, by the worker or by the timekeeper whose limit has passed,
 /// whichever comes first.
-class thread_job : public future_state {
+class thread_submission : public future_state {
  public:
-  thread_job(thread_core_ptr owner, const options_ptr& how);
-  ~thread_job() override;
+  thread_submission(thread_core_ptr owner, const options_ptr& how);
+  ~thread_submission() override;
 
   // Nothing was encoded.
   void each_value(const std::function<void(std::span<const std::byte>)>& visit) const final;
@@ -96,7 +96,7 @@ class thread_job : public future_state {
     return count_ - std::min(next_.load(), count_);
   }
   [[nodiscard]] std::uint32_t undecided() const noexcept { return left_.load(); }
-  [[nodiscard]] std::uint32_t parked() const;
+  [[nodiscard]] std::uint32_t pending_retries() const;
   [[nodiscard]] thread_core* owner() const noexcept { return owner_.get(); }
   [[nodiscard]] const task_options& options() const noexcept { return *options_; }
   /// Its items are coroutines, and `begin` takes the place of `run`.
@@ -106,10 +106,10 @@ class thread_job : public future_state {
   [[nodiscard]] std::exception_ptr item_exception(std::uint32_t item) const;
   [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
 
-  // A map's, set before the job is submitted, and never changed then: any thread reads them.
+  // A map's, set before the submission is submitted, and never changed then: any thread reads them.
   std::shared_ptr<thread_group> group;
   std::uint64_t first_item = 0;  ///< the position of item 0 in the map
-  std::uint32_t slice = 1;       ///< items that a worker claims at once
+  std::uint32_t task_range = 1;  ///< items that a worker claims at once
 
  protected:
   [[nodiscard]] executor callbacks() const final;
@@ -153,12 +153,13 @@ class thread_job : public future_state {
     bool timed_out = false;  ///< the attempt that is under way
     std::stop_source source;
   };
-  /// What most jobs never need. Guarded by the core's `control_` until the job is done.
+  /// What most submissions never need. Guarded by the core's `control_` until the submission is
+  /// done.
   struct rarities {
     std::vector<item_end> ends;
     std::vector<stop_entry> stops;
-    std::vector<past_attempts> attempts;  ///< that failed, of items that are tried again
-    std::vector<item_end> parked;         ///< between two attempts, with how the last one ended
+    std::vector<past_attempts> attempts;    ///< that failed, of items that are tried again
+    std::vector<item_end> pending_retries;  ///< between two attempts, with how the last one ended
     bool stop_all = false;
     bool overdue = false;                         ///< its deadline has passed
     std::chrono::steady_clock::time_point due{};  ///< its deadline, if it has one
@@ -175,7 +176,7 @@ class thread_job : public future_state {
   options_ptr kept_options_;
   std::uint64_t number_ = 0;  // set by the core when it is submitted
   std::uint32_t count_ = 1;
-  const void* home_ = nullptr;  // guarded by the core's mutex_; the only worker that may run it
+  const void* bound_to_ = nullptr;  // guarded by the core's mutex_; the only worker that may run it
   std::atomic<std::uint32_t> next_{0};
   std::atomic<std::uint32_t> left_{1};
   std::atomic<bool> decided_one_{false};
@@ -188,8 +189,8 @@ class thread_job : public future_state {
 
 thread_core_ptr make_thread_pool(const thread_pool_options& options);
 /// False: the queue is full, and it may not block, or was full until then.
-bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_job> job, bool may_block,
-            const deadline& until = {});
+bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_submission> submission,
+            bool may_block, const deadline& until = {});
 class room_turn;
 std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool);
 void close(const thread_core_ptr& pool);
@@ -210,13 +211,13 @@ class thread_input {
   thread_input(const thread_input&) = delete;
   thread_input& operator=(const thread_input&) = delete;
   virtual ~thread_input();
-  /// An empty job for up to `most` items.
-  virtual std::shared_ptr<thread_job> open(const thread_core_ptr& pool, const options_ptr& how,
-                                           std::size_t most) = 0;
-  /// Takes the next item into the job. False: there are no more.
-  virtual bool pull(thread_job& into) = 0;
+  /// An empty submission for up to `most` items.
+  virtual std::shared_ptr<thread_submission> open(const thread_core_ptr& pool,
+                                                  const options_ptr& how, std::size_t most) = 0;
+  /// Takes the next item into the submission. False: there are no more.
+  virtual bool pull(thread_submission& into) = 0;
   /// No more items for this one; tells how many it has.
-  virtual std::size_t seal(thread_job& filled) = 0;
+  virtual std::size_t seal(thread_submission& filled) = 0;
 };
 
 /// A map on its way: pulls its input through a window, hands its results out.
@@ -230,7 +231,7 @@ class thread_map {
     bool ordered = true;
     /// The first failure cancels what has not begun.
     bool all_or_nothing = true;
-    /// Results are wanted one by one as they come, so jobs stay short.
+    /// Results are wanted one by one as they come, so submissions stay short.
     bool streamed = false;
     /// The time by which results must be there; then timeout_error.
     deadline until{};
@@ -245,7 +246,7 @@ class thread_map {
   thread_map& operator=(const thread_map&) = delete;
 
   struct place {
-    thread_job* job = nullptr;
+    thread_submission* submission = nullptr;
     std::uint32_t item = 0;
   };
   /// Where the next item's outcome is. Null: the input is used up, all was handed out. May be
@@ -269,16 +270,16 @@ class thread_map {
   void throw_if_refused() const;
   /// No results are read any more. Cancels what has not begun, asks what runs to stop, and waits
   /// until nothing of the map runs: its function may refer to the frame that ends now. Items that
-  /// are on the calling thread's own stack are not waited for. In a task of the pool other tasks run
-  /// meanwhile, as in every wait. With `run_unread`, if `next` was never called and no exception
-  /// unwinds the caller, the items go on instead.
+  /// are on the calling thread's own stack are not waited for. In a task of the pool other tasks
+  /// run meanwhile, as in every wait. With `run_unread`, if `next` was never called and no
+  /// exception unwinds the caller, the items go on instead.
   void abandon() noexcept;
   /// As abandon, but with `run_unread`, if `next` was never called and no exception unwinds the
   /// caller, the rest is pulled first.
   void finish(thread_input& input) noexcept;
 
   struct part {
-    thread_job* job;
+    thread_submission* submission;
     std::uint32_t count;
   };
   /// Pulls the whole input now and makes one future of it. If it throws, nothing of it runs.
@@ -289,7 +290,7 @@ class thread_map {
   std::unique_ptr<state> state_;
 };
 
-/// The jobs of a future that `run_async` made, in input order.
-const std::vector<std::shared_ptr<thread_job>>& jobs_of(const future_state& all);
+/// The submissions of a future that `run_async` made, in input order.
+const std::vector<std::shared_ptr<thread_submission>>& jobs_of(const future_state& all);
 
 }  // namespace troupe::detail

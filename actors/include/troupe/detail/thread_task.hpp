@@ -5,7 +5,7 @@
 #include "troupe/detail/local_value.hpp"
 #include "troupe/detail/thread_core.hpp"
 #include "troupe/detail/type_name.hpp"
-#include "troupe/repeatable.hpp"
+#include "troupe/retry.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -45,14 +45,14 @@ std::string first_unrepeatable() {
 
 /// The task of one call: the function, its arguments, and the result.
 template <class R, class F, class... Args>
-class thread_call final : public thread_job {
+class thread_call final : public thread_submission {
   struct nothing {};
   using stored = std::conditional_t<std::is_void_v<R>, nothing, R>;
 
  public:
   template <class G, class... Given>
   thread_call(thread_core_ptr owner, const options_ptr& how, G&& function, Given&&... args)
-      : thread_job{std::move(owner), how},
+      : thread_submission{std::move(owner), how},
         call_{std::in_place, std::forward<G>(function), std::forward<Given>(args)...} {}
 
   static R value(const future_state& state) {
@@ -90,7 +90,7 @@ class thread_call final : public thread_job {
       }
       begin_coroutine(run, [this] { return invoke(); });
     } else {
-      thread_job::begin(item, run);
+      thread_submission::begin(item, run);
     }
   }
   template <class Make>
@@ -216,7 +216,7 @@ struct local_starred<F, Item, std::index_sequence<I...>> {
 
 /// Some items of a map.
 template <class Shape, class F, class Item>
-class thread_block final : public thread_job {
+class thread_block final : public thread_submission {
  public:
   using result = typename Shape::result;
   struct nothing {};
@@ -224,7 +224,7 @@ class thread_block final : public thread_job {
 
   thread_block(thread_core_ptr owner, const options_ptr& how,
                std::shared_ptr<const shared_function<F>> function, std::size_t most)
-      : thread_job{std::move(owner), how}, function_{std::move(function)} {
+      : thread_submission{std::move(owner), how}, function_{std::move(function)} {
     items_.reserve(most);
   }
   template <class Given>
@@ -270,7 +270,7 @@ class thread_block final : public thread_job {
             }
           });
     } else {
-      thread_job::begin(item, run);
+      thread_submission::begin(item, run);
     }
   }
   /// What an item is called with: the item itself, or a copy if it may have to run again.

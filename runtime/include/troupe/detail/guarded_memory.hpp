@@ -19,9 +19,9 @@ inline constexpr object_rules array_rules{.kind = object_kind::array};
 
 /// The lock of a value or an array, held while this lives, and released at the end.
 ///
-/// On another machine than the object's it has a copy of the data, and the end sends home what was
-/// changed. If the link is cut meanwhile, that is lost, as if the process had died with the lock;
-/// it is in the log.
+/// On another machine than the object's it has a copy of the data, and the end sends the exporter
+/// what was changed. If the link is cut meanwhile, that is lost, as if the process had died with
+/// the lock; it is in the log.
 class data_lock {
  public:
   /// Takes the lock.
@@ -54,16 +54,16 @@ class data_lock {
   [[nodiscard]] std::size_t size_bytes() const noexcept { return object_->payload_bytes(); }
 
  private:
-  struct far_copy;
+  struct remote_copy;
   struct delete_copy {
-    void operator()(far_copy* copy) const noexcept;
+    void operator()(remote_copy* copy) const noexcept;
   };
-  void lock_far();
-  void unlock_far() noexcept;
+  void lock_remote();
+  void unlock_remote() noexcept;
 
   std::shared_ptr<region> object_;
   std::byte* data_ = nullptr;
-  std::unique_ptr<far_copy, delete_copy> copy_;
+  std::unique_ptr<remote_copy, delete_copy> copy_;
 };
 
 /// What is done in one step to a number of at most eight bytes.
@@ -82,13 +82,13 @@ enum class atomic_step : std::uint8_t {
 /// Does it to a value on another machine; numbers are passed as their bytes.
 ///
 /// @returns what the value was.
-[[nodiscard]] std::uint64_t step_far(const region& value, atomic_step what, bool floating,
-                                     std::size_t bytes, std::uint64_t operand,
-                                     std::uint64_t expected);
+[[nodiscard]] std::uint64_t step_remote(const region& value, atomic_step what, bool floating,
+                                        std::size_t bytes, std::uint64_t operand,
+                                        std::uint64_t expected);
 
 /// Copies all bytes of a value or an array on another machine out, new ones in, or both, under its
 /// lock. Null: not that.
-void exchange_far(const region& object, void* before, const void* desired);
+void exchange_remote(const region& object, void* before, const void* desired);
 
 /// The bytes of `count` elements.
 ///

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "troupe/codec.hpp"
-#include "troupe/detail/cargo.hpp"
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
 #include "troupe/objects.hpp"
@@ -25,7 +25,7 @@ class region;
 
 struct queue_item {
   byte_buffer bytes;
-  cargo_list cargo;
+  attachment_list attachments;
 };
 
 /// A buffer that this thread used before, empty; and one for next time. An item of a megabyte costs
@@ -75,8 +75,8 @@ class queue_core {
   ///
   /// @throws error{protocol_error} if they are not of one queue.
   [[nodiscard]] static std::shared_ptr<queue_core> assemble(
-      std::shared_ptr<region> object, const std::shared_ptr<const cargo>& storage,
-      const std::shared_ptr<const cargo>& socket, const queue_spec& spec);
+      std::shared_ptr<region> object, const std::shared_ptr<const attachment>& storage,
+      const std::shared_ptr<const attachment>& socket, const queue_spec& spec);
   /// The ids of the storage and of the socket of a queue that is here.
   [[nodiscard]] static std::array<std::uint64_t, 2> part_ids(const region& object);
   ~queue_core();
@@ -102,8 +102,8 @@ class queue_core {
   [[nodiscard]] std::size_t storage_bytes();
 
   /// How what is put gets to where the queue is.
-  [[nodiscard]] cargo_way way() const noexcept {
-    return far_ == nullptr ? cargo_way::descriptors : cargo_way::link;
+  [[nodiscard]] attachment_route way() const noexcept {
+    return far_ == nullptr ? attachment_route::descriptors : attachment_route::link;
   }
   /// Checks that an order can compare `item`: others would break a priority_queue for all
   /// processes.
@@ -121,7 +121,7 @@ class queue_core {
   std::atomic<parts*> ready_{nullptr};  // what `parts_` has, once all of it is there
   std::unique_ptr<parts> parts_;
   std::shared_ptr<region> far_;  ///< of a queue on another machine, which has no parts here
-  std::array<std::uint64_t, 2> far_part_ids_{};
+  std::array<std::uint64_t, 2> remote_part_ids_{};
 };
 
 /// @throws error{argument_decode_failed} with the type and the reason.

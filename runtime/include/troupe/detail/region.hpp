@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/cargo.hpp"
+#include "troupe/detail/attachment.hpp"
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/robust_lock.hpp"
@@ -81,7 +81,7 @@ static_assert(sizeof(region_header) <= 1024);
 
 class region;
 class transaction;
-class far_end;
+class imported_object;
 
 /// What is the same for all objects of a kind.
 struct object_rules {
@@ -101,17 +101,17 @@ struct region_spec {
   std::uint64_t type_tag = 0;
   /// Writes what the payload begins with, which is all zeros before; no other thread sees it yet.
   void (*init)(region& made) = nullptr;
-  /// Its users write the payload without the lock, so it cannot be lent to another machine.
+  /// Its users write the payload without the lock, so it cannot be exported to another machine.
   bool unguarded = false;
 };
 
 /// One shared object in this process. There is one of them for an object, however often its handle
-/// arrives. One that is on another machine has no memory here, and a far end instead: its
-/// operations become messages (object_link.hpp).
+/// arrives. One that is on another machine has no memory here, and a imported object instead: its
+/// operations become messages (object_sink.hpp).
 ///
 /// @threads any.
-/// @crosses as cargo.
-class region final : public cargo, public std::enable_shared_from_this<region> {
+/// @crosses as attachments.
+class region final : public attachment, public std::enable_shared_from_this<region> {
  public:
   /// A new object, zeros but for what `spec.init` writes.
   ///
@@ -127,7 +127,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   ///
   /// @throws error{protocol_error} if it is none, or one of another kind or element type;
   ///   error{resource_exhausted}.
-  [[nodiscard]] static std::shared_ptr<region> import(const std::shared_ptr<const cargo>& from,
+  [[nodiscard]] static std::shared_ptr<region> import(const std::shared_ptr<const attachment>& from,
                                                       const object_rules& rules,
                                                       std::uint64_t type_tag = 0);
 
@@ -141,11 +141,12 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   /// The object that a descriptor is of, of any kind; null if it is of something else.
   ///
   /// @throws as import.
-  [[nodiscard]] static std::shared_ptr<region> import_any(const std::shared_ptr<const cargo>& from);
+  [[nodiscard]] static std::shared_ptr<region> import_any(
+      const std::shared_ptr<const attachment>& from);
 
   /// An object of another machine.
-  [[nodiscard]] static std::shared_ptr<region> lent(region_spec spec, std::uint64_t id,
-                                                    std::unique_ptr<far_end> far);
+  [[nodiscard]] static std::shared_ptr<region> exported(region_spec spec, std::uint64_t id,
+                                                        std::unique_ptr<imported_object> far);
 
   ~region() override;
   region(const region&) = delete;
@@ -168,9 +169,9 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   }
   /// The same, but true if there is nothing here: its operations go to `far()`.
   [[nodiscard]] bool is_elsewhere() {
-    return begin_.load(std::memory_order_acquire) == nullptr && !make_unless_far();
+    return begin_.load(std::memory_order_acquire) == nullptr && !make_unless_remote();
   }
-  [[nodiscard]] far_end* far() const noexcept { return far_.get(); }
+  [[nodiscard]] imported_object* far() const noexcept { return far_.get(); }
   [[nodiscard]] std::byte* begin() const noexcept { return begin_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t total_bytes() const noexcept { return view_.size(); }
   [[nodiscard]] region_header& header() const noexcept {
@@ -221,7 +222,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   friend struct region_registry;
   region(region_spec spec, std::uint64_t id);
   void make();
-  bool make_unless_far();
+  bool make_unless_remote();
   void lay_out(std::uint32_t flags);
   void adopt();
   [[nodiscard]] process_slot* claim_slot() noexcept;
@@ -236,7 +237,7 @@ class region final : public cargo, public std::enable_shared_from_this<region> {
   std::atomic<std::byte*> begin_{nullptr};
   std::atomic<process_slot*> own_{nullptr};
   std::atomic<std::uint32_t> own_generation_{0};  ///< of forks, when `own_` was claimed
-  std::unique_ptr<far_end> far_;                  ///< of an object on another machine
+  std::unique_ptr<imported_object> far_;          ///< of an object on another machine
   bool registered_ = false;
   bool named_ = false;
 };

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "troupe/detail/future_state.hpp"
+
+#include "troupe/detail/descriptor.hpp"
+#include "troupe/log.hpp"
+
+#include <utility>
+
+namespace troupe::detail {
+
+completion_listener::~completion_listener() = default;
+
+wait_helper*& wait_helper::of_this_thread() noexcept {
+  constinit thread_local wait_helper* here = nullptr;
+  return here;
+}
+
+future_state::future_state() : table_{descriptor_table} {}
+future_state::~future_state() = default;
+
+void future_state::check_comes_here() const {
+  if (table_ != descriptor_table) {
+    throw pool_closed{
+        "troupe: this future has no outcome, and gets none here: its task is one of the process "
+        "that this one was forked from"};
+  }
+}
+
+bool future_state::wait(const deadline& until) const {
+  if (done()) {
+    return true;
+  }
+  check_comes_here();
+  if ((!until || *until > std::chrono::steady_clock::now()) && spin_for_outcome()) {
+    return true;
+  }
+  if (!until) {
+    if (wait_helper* const helper = wait_helper::of_this_thread()) {
+      while (!done()) {
+        helper->wait_for(*this);
+      }
+      return true;
+    }
+    if (wait_for_handover()) {
+      return true;
+    }
+  }
+  for (;;) {
+    std::uint32_t now = word_.load(std::memory_order_acquire);
+    if (now >= fulfilled) {
+      return true;
+    }
+    if (now == pending && !word_.compare_exchange_weak(now, awaited)) {
+      continue;
+    }
+    if (!futex_wait(word_, awaited, until)) {
+      return done();
+    }
+  }
+}
+
+bool future_state::wait_for_handover() const {
+  handover* const own = handover::of_this_thread();
+  if (own == nullptr) {
+    return false;
+  }
+  const int address = own->address();
+  int expected = nobody;
+  if (!waiter_.compare_exchange_strong(expected, address)) {
+    return false;  // another thread is first
+  }
+  // Registered before `fulfil` looked, so it will signal exactly once, and this thread does nothing
+  // else until then. A byte that came before the outcome is not that signal.
+  while (own->wait()) {
+    if (done()) {
+      return true;
+    }
+  }
+  // If `fulfil` was faster, there is an outcome, and what it writes to is closed.
+  expected = address;
+  waiter_.compare_exchange_strong(expected, nobody);
+  return done();
+}
+
+void future_state::rethrow_failure() const {
+  if (const auto& failure = failed()) {
+    if (const std::exception_ptr thrown = original()) {
+      std::rethrow_exception(thrown);
+    }
+    rethrow(*failure);
+  }
+}
+
+std::exception_ptr future_state::exception() const {
+  const auto& failure = failed();
+  if (!failure) {
+    return nullptr;
+  }
+  std::exception_ptr thrown = original();
+  return thrown ? thrown : to_exception(*failure);
+}
+
+void future_state::finish(std::shared_ptr<const failure> failed) noexcept {
+  failure_ = std::move(failed);
+  fulfil(fulfilled);
+}
+
+void future_state::finish_undescribed() noexcept {
+  fulfil(undescribed);
+}
+
+std::shared_ptr<const failure> future_state::describe() const {
+  return nullptr;
+}
+
+void future_state::describe_once() const {
+  const std::lock_guard lock{mutex_};
+  if (!failure_) {
+    failure_ = describe();
+  }
+}
+
+void future_state::fulfil(std::uint32_t how) noexcept {
+  std::unique_ptr<followers> todo;
+  std::uint32_t before = 0;
+  {
+    // Under the lock, so that a callback is either taken here or finds the state fulfilled.
+    const std::lock_guard lock{mutex_};
+    before = word_.exchange(how);
+    todo = std::move(followers_);
+  }
+  if (before == awaited) {
+    futex_wake_all(word_);
+  }
+  if (const int waiter = waiter_.exchange(too_late); waiter >= 0) {
+    handover::signal(waiter);
+  }
+  if (todo) {
+    for (const auto& listener : todo->listeners) {
+      listener->completed(*this);
+    }
+    for (callback& function : todo->callbacks) {
+      run(std::move(function));
+    }
+  }
+}
+
+void future_state::when_done(callback function) {
+  if (!done()) {
+    check_comes_here();
+    const std::lock_guard lock{mutex_};
+    if (!done()) {
+      follow().callbacks.push_back(std::move(function));
+      return;
+    }
+  }
+  run(std::move(function));
+}
+
+bool future_state::listen(std::shared_ptr<completion_listener> listener) {
+  if (done()) {
+    return false;
+  }
+  check_comes_here();
+  const std::lock_guard lock{mutex_};
+  if (done()) {
+    return false;
+  }
+  follow().listeners.push_back(std::move(listener));
+  return true;
+}
+
+void future_state::unlisten(const completion_listener* listener) noexcept {
+  const std::lock_guard lock{mutex_};
+  if (followers_) {
+    std::erase_if(followers_->listeners,
+                  [listener](const auto& one) { return one.get() == listener; });
+  }
+}
+
+task_counts future_state::counts() const {
+  task_counts found{.total = 1};
+  if (!done()) {
+    ++(running() ? found.running : found.queued);
+  } else if (!failed()) {
+    ++found.succeeded;
+  } else {
+    ++(failed()->code == errc::cancelled ? found.cancelled : found.failed);
+  }
+  return found;
+}
+
+std::optional<task_progress> future_state::progress() const {
+  const std::lock_guard lock{mutex_};
+  return progress_ ? std::optional{*progress_} : std::nullopt;
+}
+
+void future_state::on_progress(progress_callback function) {
+  const std::lock_guard lock{mutex_};
+  if (!done()) {
+    follow().progress_callbacks.push_back(std::make_shared<progress_callback>(std::move(function)));
+  }
+}
+
+void future_state::report(task_progress now) {
+  std::vector<std::shared_ptr<progress_callback>> todo;
+  {
+    const std::lock_guard lock{mutex_};
+    if (done()) {
+      return;
+    }
+    if (followers_) {
+      todo = followers_->progress_callbacks;
+    }
+    progress_ = std::make_unique<task_progress>(now);
+  }
+  for (auto& function : todo) {
+    callbacks()([function = std::move(function), now] {
+      try {
+        (*function)(now);
+      } catch (...) {
+        report_callback(std::current_exception());
+      }
+    });
+  }
+}
+
+void future_state::observe(callback function) const {
+  struct observer final : completion_listener {
+    explicit observer(callback f) : function{std::move(f)} {}
+    void completed(future_state& state) noexcept override { function(state); }
+    callback function;
+  };
+  // Observers get the state as others hold it; only the list of them is changed here.
+  auto& self = const_cast<future_state&>(*this);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  if (const auto one = std::make_shared<observer>(std::move(function)); !self.listen(one)) {
+    one->completed(self);
+  }
+}
+
+void future_state::run(callback function) {
+  callbacks()([self = shared_from_this(), function = std::move(function)] {
+    try {
+      function(*self);
+    } catch (...) {
+      report_callback(std::current_exception());
+    }
+  });
+}
+
+void throw_no_state() {
+  throw error{errc::no_state, task_ran::no,
+              "troupe: this future belongs to no task: it was default-constructed or moved from"};
+}
+
+void report_callback(const std::exception_ptr& thrown) noexcept {
+  try {
+    const failure what = capture_failure(thrown);
+    log(log_level::error, "a callback of a future threw " + what.type_name + ": " + what.text);
+  } catch (const std::bad_alloc&) {
+    log(log_level::error, "a callback of a future threw");
+  }
+}
+
+void throw_result_decode(const std::exception_ptr& thrown) {
+  failure why = capture_failure(thrown);
+  if (why.code == errc::resource_exhausted) {
+    why.text.insert(0, "the result cannot be decoded: ");
+    why.ran = task_ran::yes;
+    rethrow(why);
+  }
+  rethrow(capture_failure(errc::result_decode_failed, thrown));
+}
+
+}  // namespace troupe::detail

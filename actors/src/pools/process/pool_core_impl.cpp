@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/process/pool_core_impl.hpp"
+
+#include "troupe/log.hpp"
+
+#include "os/spin.hpp"
+#include "pools/process/supervisor_actor.hpp"
+
+#include <chrono>
+#include <stdexcept>
+#include <utility>
+
+namespace troupe::detail {
+
+pool_core::pool_core(std::shared_ptr<runtime> owner, const pool_options& options)
+    : runtime_{std::move(owner)},
+      options_{options},
+      task_defaults_{share_options(options.task_defaults)},
+      supervisor_{spawn_supervisor(runtime_->actors(), *this)},
+      callbacks_{std::make_shared<callback_runner>(runtime_->actors())},
+      most_workers_{options.max_workers.value_or(options.workers)} {}
+
+pool_core::~pool_core() {
+  retire();
+}
+
+void pool_core::tell(supervisor_message kind, std::uint64_t number, std::string bytes) {
+  send_here(runtime_->actors(), supervisor_,
+            compat::make_message(static_cast<std::uint32_t>(kind), number, std::move(bytes)));
+}
+
+void pool_core::started(std::uint64_t worker, std::int64_t pid, descriptor /*pidfd*/) {
+  tell(supervisor_message::worker_started, worker, to_bytes(pid));
+}
+void pool_core::start_failed(std::uint64_t worker, int code) {
+  tell(supervisor_message::start_failed, worker, to_bytes(code));
+}
+void pool_core::ended(std::uint64_t worker, const exit_notice& notice) {
+  tell(supervisor_message::worker_exited, worker, encode_notice(notice));
+}
+
+bool pool_core::ask(std::function<void(supervisor&)> answer) {
+  if (retired_ || !maker_.is_here()) {
+    return false;
+  }
+  // Shared with the message's handler only while this waits; the handler touches it last in
+  // `answered`.
+  question asked{std::move(answer)};
+  tell(supervisor_message::ask, reinterpret_cast<std::uintptr_t>(&asked));
+  // Mostly this thread itself has run the supervisor and has the answer.
+  std::uint32_t now = question::no;
+  if (asked.answered.compare_exchange_strong(now, question::waited_for,
+                                             std::memory_order_acq_rel)) {
+    while (asked.answered.load(std::memory_order_acquire) != question::yes) {
+      futex_wait(asked.answered, question::waited_for, std::nullopt);
+    }
+  }
+  return true;
+}
+
+void pool_core::start() {
+  ask([](supervisor& s) { s.start(); });
+  for (;;) {
+    const std::uint32_t started = started_.load();
+    if (started != 0 || finished_.load() != 0) {
+      break;
+    }
+    futex_wait(started_, started, std::nullopt);
+  }
+  if (finished_.load() != 0) {
+    std::shared_ptr<const failure> why;
+    ask([&why](supervisor& s) { why = s.start_failure(); });
+    retire();
+    if (why) {
+      rethrow(*why);
+    }
+    throw pool_closed{title() + " could not be started"};
+  }
+}
+
+void pool_core::note_started() {
+  started_ = 1;
+  futex_wake_all(started_);
+}
+
+void pool_core::note_finished() {
+  if (!counted_out_.exchange(true)) {
+    runtime_->pool_ended();
+  }
+  if (finished_.exchange(1) == 0) {
+    futex_wake_all(finished_);
+    // The constructor may be waiting for a start that will not come.
+    started_.fetch_add(1);
+    futex_wake_all(started_);
+  }
+}
+
+void pool_core::refuse_because(errc code, std::string text) {
+  {
+    const std::lock_guard lock{mutex_};
+    refusal_ = code;
+    refusal_text_ = std::move(text);
+  }
+  refusing_ = true;
+  queue_moved_.fetch_add(1);
+  futex_wake_all(queue_moved_);
+  line_.call_next(UINT64_MAX);
+}
+
+void pool_core::check_accepting() {
+  if (!refusing_.load(std::memory_order_acquire)) {
+    return;
+  }
+  const std::lock_guard lock{mutex_};
+  if (refusal_ == errc::pool_broken) {
+    throw pool_broken{refusal_text_};
+  }
+  throw pool_closed{refusal_text_};
+}
+
+void pool_core::note_requeued(std::uint64_t tasks) {
+  if (options_.max_queued != 0) {
+    queued_.fetch_add(tasks);
+  }
+}
+
+void pool_core::note_dequeued(std::uint64_t tasks) {
+  if (options_.max_queued == 0) {
+    return;
+  }
+  queued_.fetch_sub(tasks);
+  if (blocked_submitters_.load() != 0) {
+    queue_moved_.fetch_add(1);
+    futex_wake_all(queue_moved_);
+  }
+  if (!line_.empty()) {
+    line_.call_next(tasks);
+  }
+}
+
+std::shared_ptr<room_turn> pool_core::make_turn() {
+  return std::make_shared<room_turn>(
+      shared_from_this(), line_,
+      [this] { return queued_.load() < options_.max_queued || refusing_; }, callback_executor());
+}
+
+std::shared_ptr<process_submission> pool_core::submit(submission_builder&& encoded,
+                                                      const options_ptr& how,
+                                                      std::shared_ptr<submission_group> group,
+                                                      std::uint32_t max_range, bool may_block,
+                                                      const deadline& until) {
+  maker_.check_is_here();
+  check_accepting();
+  const auto count = static_cast<std::uint32_t>(encoded.count_);
+  if (options_.max_queued != 0) {
+    for (;;) {
+      const std::uint32_t moved = queue_moved_.load();
+      std::uint64_t now = queued_.load();
+      // A submission larger than the bound passes when the queue is empty.
+      if (now == 0 || now + count <= options_.max_queued) {
+        if (queued_.compare_exchange_weak(now, now + count)) {
+          break;
+        }
+        continue;
+      }
+      if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
+        return nullptr;
+      }
+      blocked_submitters_.fetch_add(1);
+      if (queued_.load() == now && !refusing_) {
+        futex_wait(queue_moved_, moved, until);
+      }
+      blocked_submitters_.fetch_sub(1);
+      check_accepting();
+    }
+  }
+  auto made =
+      std::make_shared<process_submission>(shared_from_this(), how, std::move(encoded.segments_));
+  made->set_attachments(std::move(encoded.attachments_));
+  made->callable_bytes = static_cast<std::uint32_t>(encoded.callable_bytes_);
+  made->count = count;
+  made->max_range = max_range;
+  made->group = std::move(group);
+  tell(supervisor_message::run_task, submissions_.put(made),
+       std::string{reinterpret_cast<const char*>(encoded.sink_->data()), encoded.sink_->size()});
+  if (retired_) {
+    fail_stranded();
+  }
+  return made;
+}
+
+void pool_core::close() {
+  ask([](supervisor& s) { s.close(); });
+}
+
+void pool_core::terminate() {
+  ask([](supervisor& s) { s.terminate(); });
+}
+
+void pool_core::kill() {
+  ask([](supervisor& s) { s.kill_all(); });
+}
+
+void pool_core::join() {
+  if (!refusing_) {
+    throw std::logic_error{"troupe: " + title() +
+                           ": join() before close() or terminate() would wait for ever"};
+  }
+  join_until(std::nullopt);
+}
+
+bool pool_core::join_until(const deadline& until) {
+  while (finished_.load() == 0) {
+    if (!futex_wait(finished_, 0, until) && finished_.load() == 0) {
+      return false;
+    }
+  }
+  callbacks_->wait_idle();
+  return true;
+}
+
+void pool_core::end() noexcept {
+  if (!runtime_->can_wait()) {
+    // A forked child runs its parent's destructors, or exit() runs on the reactor's thread: what
+    // there is stays as it is, until the process has ended.
+    keep_for_ever(shared_from_this());
+    return;
+  }
+  try {
+    if (finished_.load() == 0) {
+      terminate();
+      while (finished_.load() == 0) {
+        futex_wait(finished_, 0, std::nullopt);
+      }
+    }
+    callbacks_->wait_idle();
+  } catch (const std::exception& problem) {
+    log(log_level::error, title() + " could not be ended in order: " + problem.what());
+  }
+}
+
+bool pool_core::cancel(process_submission& which, bool force) {
+  bool certain = false;
+  ask([&](supervisor& s) { certain = s.cancel(which, force); });
+  return certain;
+}
+
+void pool_core::cancel_group(const std::shared_ptr<submission_group>& group) {
+  ask([&](supervisor& s) { s.cancel_group(group); });
+}
+
+bool pool_core::is_running(const process_submission& which) {
+  bool running = false;
+  ask([&](supervisor& s) { running = s.is_running(which); });
+  return running;
+}
+
+bool pool_core::spin_for_outcome(const process_submission& which) {
+  constexpr double short_task_ns = 10'000;
+  if (mean_task_ns_.load(std::memory_order_relaxed) > short_task_ns || counts_.running > 1 ||
+      counts_.queued > 0 || !spinning_helps()) {
+    return false;
+  }
+  const spin_watch watch;
+  do {
+    tell(supervisor_message::look, 0);
+    if (which.done()) {
+      return true;
+    }
+    spin_watch::pause();
+  } while (watch.worth_going_on());
+  return which.done();
+}
+
+future_state::executor pool_core::callback_executor() {
+  return [self = shared_from_this()](std::function<void()> function) {
+    self->callbacks_->run(std::move(function));
+  };
+}
+
+std::vector<worker_info> pool_core::workers() {
+  std::vector<worker_info> found;
+  ask([&](supervisor& s) { found = s.workers(); });
+  return found;
+}
+
+void pool_core::resize(int workers) {
+  check_accepting();
+  ask([workers](supervisor& s) { s.resize(workers); });
+}
+
+pool_stats pool_core::stats() const {
+  return {counts_.submitted, counts_.queued + counts_.pending_retries,
+          counts_.running,   counts_.succeeded,
+          counts_.failed,    counts_.cancelled,
+          counts_.retried,   counts_.workers,
+          counts_.deaths,    counts_.recycled,
+          counts_.retired};
+}
+
+void pool_core::retire() noexcept {
+  if (retired_.exchange(true)) {
+    return;
+  }
+  callbacks_->stop();
+  // Kind 0: the actor destroys its supervisor and quits.
+  send_here(runtime_->actors(), supervisor_,
+            compat::make_message(std::uint32_t{0}, std::uint64_t{0}, std::string{}));
+  fail_stranded();
+}
+
+void pool_core::fail_stranded() noexcept {
+  // A submission that raced with the end: its message went nowhere, its future must not.
+  auto why = std::make_shared<failure>();
+  why->code = errc::pool_closed;
+  why->ran = task_ran::no;
+  why->text = title() + " has ended";
+  for (const auto& stranded : submissions_.take_all()) {
+    stranded->prepare();
+    for (std::uint32_t item = 0; item < stranded->count; ++item) {
+      stranded->store_failure(item, why);
+    }
+    stranded->finish_if_complete();
+  }
+}
+
+}  // namespace troupe::detail

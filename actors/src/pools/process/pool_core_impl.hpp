@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/pool_core.hpp"
+
+#include "caf/caf.hpp"
+#include "caf/messages.hpp"
+#include "futures/made_here.hpp"
+#include "futures/waiting_line.hpp"
+#include "pools/process/process_submission.hpp"
+#include "system/runtime.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace troupe::detail {
+
+class supervisor;
+
+/// What pool_stats are copied from.
+struct pool_counts {
+  counter submitted;
+  counter queued;
+  counter pending_retries;
+  counter running;
+  counter succeeded;
+  counter failed;
+  counter cancelled;
+  counter retried;
+  counter workers;
+  counter deaths;
+  counter recycled;
+  counter retired;
+};
+
+/// Something asked of the supervisor by a thread that waits for the answer.
+struct question {
+  static constexpr std::uint32_t no = 0;
+  static constexpr std::uint32_t waited_for = 1;  ///< no, and the asker sleeps on the word
+  static constexpr std::uint32_t yes = 2;
+
+  std::function<void(supervisor&)> answer;
+  std::atomic<std::uint32_t> answered{no};
+};
+
+/// Runs a pool's callbacks one after the other on an actor with a thread of its own. Shared with
+/// that actor, because the last handle of a pool may go in a callback.
+class callback_runner : public std::enable_shared_from_this<callback_runner> {
+ public:
+  explicit callback_runner(caf::actor_system& system) : system_{system} {}
+  ~callback_runner() = default;
+  callback_runner(const callback_runner&) = delete;
+  callback_runner& operator=(const callback_runner&) = delete;
+
+  void run(std::function<void()> function);
+  /// Until everything handed over so far has run; at once when called from a callback.
+  void wait_idle();
+  /// The actor ends after what it has.
+  void stop();
+  /// The calling thread is one that runs callbacks.
+  static bool is_here() noexcept;
+
+ private:
+  friend class callback_actor;
+  void run_queued();
+
+  caf::actor_system& system_;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> queue_;  // guarded by mutex_
+  caf::actor actor_;                          // guarded by mutex_
+  bool stopped_ = false;                      // guarded by mutex_
+  std::thread::id thread_;                    // guarded by mutex_
+  std::atomic<std::uint32_t> unfinished_{0};
+};
+
+/// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
+class pool_core final : public process_observer, public std::enable_shared_from_this<pool_core> {
+ public:
+  pool_core(std::shared_ptr<runtime> owner, const pool_options& options);
+  ~pool_core() override;
+  pool_core(const pool_core&) = delete;
+  pool_core& operator=(const pool_core&) = delete;
+
+  /// Starts the workers and waits for them; throws what a pool's constructor throws.
+  void start();
+  /// Null: the queue is full, and it may not block, or was full until then. Throws pool_closed in a
+  /// process that was forked from the pool's, too: whoever waited there would do so for ever.
+  std::shared_ptr<process_submission> submit(submission_builder&& encoded, const options_ptr& how,
+                                             std::shared_ptr<submission_group> group,
+                                             std::uint32_t max_range, bool may_block,
+                                             const deadline& until = {});
+  void close();
+  void join();
+  /// False: the deadline passed first. Callable before close.
+  bool join_until(const deadline& until);
+  void terminate();
+  /// As terminate, without a grace time.
+  void kill();
+  void end() noexcept;
+  /// See runtime::can_wait.
+  [[nodiscard]] bool can_wait() const noexcept { return runtime_->can_wait(); }
+  bool cancel(process_submission& which, bool force);
+  void cancel_group(const std::shared_ptr<submission_group>& group);
+  bool is_running(const process_submission& which);
+  /// Spins for its result if tasks are so short that this beats sleeping. True: it is done.
+  bool spin_for_outcome(const process_submission& which);
+  void resize(int workers);
+  std::shared_ptr<room_turn> make_turn();
+  future_state::executor callback_executor();
+  std::vector<worker_info> workers();
+  [[nodiscard]] pool_stats stats() const;
+
+  [[nodiscard]] runtime& owner() noexcept { return *runtime_; }
+  [[nodiscard]] const pool_options& options() const noexcept { return options_; }
+  [[nodiscard]] const options_ptr& task_defaults() const noexcept { return task_defaults_; }
+  /// How many workers it may have at most just now.
+  [[nodiscard]] int most_workers() const noexcept {
+    return most_workers_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::string title() const { return "pool '" + options_.name + "'"; }
+  submission_table& submissions() noexcept { return submissions_; }
+
+  /// Sends to the supervisor, which then runs on this thread unless another is at it.
+  void tell(supervisor_message kind, std::uint64_t number, std::string bytes = {});
+  /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone, or is that of
+  /// the process which this one was forked from.
+  bool ask(std::function<void(supervisor&)> answer);
+
+  void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
+  void start_failed(std::uint64_t worker, int code) override;
+  void ended(std::uint64_t worker, const exit_notice& notice) override;
+
+  // Called by the supervisor.
+  pool_counts& counts() noexcept { return counts_; }
+  void note_finished();
+  void note_dequeued(std::uint64_t tasks);
+  /// Sent, taken back, and waiting again.
+  void note_requeued(std::uint64_t tasks);
+  void note_started();
+
+  void note_task_time(double mean_ns) noexcept {
+    mean_task_ns_.store(mean_ns, std::memory_order_relaxed);
+  }
+  void note_size(int most_workers) noexcept { most_workers_ = most_workers; }
+
+  /// What a submission throws: empty while the pool takes work.
+  void refuse_because(errc code, std::string text);
+
+  /// Ends the supervisor actor, once nothing is running; for the runtime.
+  void retire() noexcept;
+
+ private:
+  void check_accepting();
+  void fail_stranded() noexcept;
+
+  const delete_where_made maker_{};
+  std::shared_ptr<runtime> runtime_;
+  pool_options options_;
+  options_ptr task_defaults_;
+  pool_counts counts_;
+  caf::actor supervisor_;
+  submission_table submissions_;
+  std::shared_ptr<callback_runner> callbacks_;
+  std::atomic<int> most_workers_;
+  std::atomic<double> mean_task_ns_{1e9};
+  std::atomic<bool> retired_{false};
+  std::atomic<bool> counted_out_{false};
+  std::atomic<std::uint32_t> started_{0};
+  std::atomic<std::uint32_t> finished_{0};
+  std::atomic<bool> refusing_{false};
+  std::mutex mutex_;
+  errc refusal_ = errc::ok;   // guarded by mutex_
+  std::string refusal_text_;  // guarded by mutex_
+  std::atomic<std::uint64_t> queued_{0};
+  std::atomic<std::uint32_t> queue_moved_{0};
+  std::atomic<std::uint32_t> blocked_submitters_{0};
+  // Whoever has the room that became free: one is called for each task that left the queue, and one
+  // that does not use the call passes it on.
+  waiting_line line_;
+};
+
+}  // namespace troupe::detail

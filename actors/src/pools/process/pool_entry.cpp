@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// What the templates of pool.hpp call, and what they may ask for.
+
+#include "futures/made_here.hpp"
+#include "pools/option_checks.hpp"
+#include "pools/process/pool_core_impl.hpp"
+#include "pools/worker/nested.hpp"
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace troupe::detail {
+
+pool_ptr make_pool(const pool_options& options) {
+  constexpr std::string_view who = "troupe::pool";
+  const auto refuse = [who](const std::string& text) {
+    throw std::invalid_argument{std::string{who} + ": " + text};
+  };
+  check_size_options(who, options);
+  if (options.max_tasks_per_worker && *options.max_tasks_per_worker < 1) {
+    refuse(".max_tasks_per_worker = " + std::to_string(*options.max_tasks_per_worker) +
+           " is less than 1 (leave it out for no limit)");
+  }
+  check_positive(who, ".max_worker_age", options.max_worker_age);
+  if (options.max_worker_rss && *options.max_worker_rss == 0) {
+    refuse(".max_worker_rss = 0 lets no worker live (leave it out for no limit)");
+  }
+  check_positive(who, ".start_timeout", options.start_timeout);
+  if (options.restart.intensity < 0 || options.restart.period.count() <= 0 ||
+      options.restart.start_attempts < 1 || options.restart.backoff.count() < 0 ||
+      options.restart.max_backoff.count() < 0) {
+    refuse(
+        ".restart needs an intensity of 0 or more, a positive period, at least 1 start "
+        "attempt, and a .backoff and .max_backoff that are not negative");
+  }
+  if (options.max_payload_bytes == 0) {
+    refuse(".max_payload_bytes = 0 lets no task through");
+  }
+  if (runtime::depth() >= max_pool_depth) {
+    throw error{errc::would_deadlock, task_ran::no,
+                "troupe: this task is inside of the tasks of " + std::to_string(runtime::depth()) +
+                    " pools: deeper they do not nest. Submit to this_task::pool() instead"};
+  }
+  auto owner = runtime::current();
+  auto core = make_here<pool_core>(owner, options);
+  owner->add(core);
+  core->start();
+  return core;
+}
+
+std::shared_ptr<future_state> submit(const pool_ptr& pool, submission_builder&& submission,
+                                     const options_ptr& options) {
+  return pool->submit(std::move(submission), options, nullptr, 0, true);
+}
+
+std::shared_ptr<future_state> try_submit(const pool_ptr& pool, submission_builder&& submission,
+                                         const options_ptr& options) {
+  return pool->submit(std::move(submission), options, nullptr, 0, false);
+}
+
+std::shared_ptr<room_turn> make_turn(const pool_ptr& pool) {
+  return pool->make_turn();
+}
+
+void close(const pool_ptr& pool) {
+  check_not_inherited(pool);
+  pool->close();
+}
+void join(const pool_ptr& pool) {
+  check_not_inherited(pool);
+  pool->join();
+}
+void terminate(const pool_ptr& pool) {
+  check_not_inherited(pool);
+  pool->terminate();
+}
+void end_pool(const pool_ptr& pool) noexcept {
+  if (pool && !is_inherited(pool)) {
+    pool->end();
+  }
+}
+void resize(const pool_ptr& pool, int workers) {
+  check_between("troupe::pool::resize", "workers", workers, max_workers_of_a_pool);
+  check_not_inherited(pool);
+  pool->resize(workers);
+}
+const options_ptr& defaults_of(const pool_ptr& pool) {
+  return pool->task_defaults();
+}
+std::vector<worker_info> workers_of(const pool_ptr& pool) {
+  return pool->workers();
+}
+pool_stats stats_of(const pool_ptr& pool) {
+  return pool->stats();
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/future_state.hpp"
+#include "troupe/detail/pool_core.hpp"
+
+#include "channel/channel.hpp"
+#include "channel/segment.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+
+class process_submission;
+class pool_core;
+
+/// Written by the supervisor on its turn, read by everybody at any time.
+class counter {
+ public:
+  counter& operator=(std::uint64_t value) noexcept {
+    value_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+  counter& operator+=(std::uint64_t more) noexcept { return *this = *this + more; }
+  counter& operator-=(std::uint64_t less) noexcept { return *this = *this - less; }
+  counter& operator++() noexcept { return *this += 1; }
+  counter& operator--() noexcept { return *this -= 1; }
+  operator std::uint64_t() const noexcept {  // NOLINT(google-explicit-constructor): a number
+    return value_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// Several submissions with a common fate: a map.
+class submission_group {
+ public:
+  virtual ~submission_group();
+  /// On the supervisor's turn, once for each submission, when all of its items have outcomes.
+  virtual void submission_done(process_submission& finished) = 0;
+
+  /// Something was cut off: no more submissions are worth adding.
+  std::atomic<bool> cancelled{false};
+  counter succeeded_items;
+  counter failed_items;
+  counter cancelled_items;
+  counter retried_items;
+  /// A failure cuts off what comes after it in input order. What comes before goes on, so that the
+  /// first failure in that order is always found, whoever is faster.
+  bool all_or_nothing = true;
+
+  // The supervisor's: everything behind this item of this submission is cut off.
+  [[nodiscard]] bool cuts(const process_submission& work, std::uint32_t item) const;
+  void cut_after(std::uint64_t submission_number, std::uint32_t item);
+
+ private:
+  std::uint64_t cut_submission_ = UINT64_MAX;
+  std::uint32_t cut_item_ = 0;
+};
+
+/// One submission: a callable and one or more items (a call has one), and their outcomes.
+///
+/// Written by the supervisor on its turn until `future_state::finish`, read by everybody after it.
+class process_submission final : public future_state {
+ public:
+  process_submission(std::shared_ptr<pool_core> owner, const options_ptr& options,
+                     std::vector<std::shared_ptr<segment>> segments);
+  ~process_submission() override;
+
+  void each_value(const std::function<void(std::span<const std::byte>)>& visit) const override;
+  bool cancel(bool force) override;
+  [[nodiscard]] bool running() const override;
+  [[nodiscard]] executor callbacks() const override;
+  [[nodiscard]] bool spin_for_outcome() const override;
+
+  /// Outcomes by item; only when done.
+  [[nodiscard]] std::span<const std::byte> value(std::uint32_t item) const;
+  [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
+
+  // Set by the submitter.
+  std::uint64_t number = 0;
+  std::string bytes;                 ///< callable part and item parts, see messages.hpp
+  std::uint32_t callable_bytes = 0;  ///< length of the callable part
+  std::uint32_t count = 0;
+  std::uint32_t max_range = 0;  ///< items per message; 0: as the window allows
+  std::shared_ptr<submission_group> group;
+  [[nodiscard]] const task_options& options() const noexcept { return *options_; }
+  /// "task #5 'label' of pool 'name'", for texts.
+  [[nodiscard]] std::string name() const;
+
+  // The supervisor's.
+  void prepare();
+  [[nodiscard]] bool decided(std::uint32_t item) const { return outcomes()[item].kind != pending; }
+  void store_value(std::uint32_t item, std::span<const std::byte> value);
+  void store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value);
+  void store_failure(std::uint32_t item, std::shared_ptr<const failure> why);
+  /// What has no outcome yet was cancelled before it began. Fulfils.
+  void end_cancelled();
+  /// Fulfils once every item has an outcome; true if that was now.
+  bool finish_if_complete();
+  /// Where item `index` begins in `bytes`.
+  [[nodiscard]] std::uint32_t offset_of(std::uint32_t index);
+  /// An attempt that is followed by another; the item's failure, if it comes to one, lists it.
+  void note_lost_attempt(std::uint32_t item, attempt_end how);
+  /// What its parts refer to.
+  [[nodiscard]] const std::vector<std::shared_ptr<segment>>& segments() const;
+  [[nodiscard]] const attachment_list& attachments() const;
+  void set_attachments(attachment_list what);
+  /// What its results refer to; stays as long as the submission does.
+  [[nodiscard]] const attachment_list& result_attachments() const;
+  void add_result_attachments(attachment_list what);
+
+  bool overdue = false;  ///< its deadline has passed
+  std::uint64_t run_nanoseconds = 0;
+  std::uint64_t run_items = 0;
+
+ private:
+  [[nodiscard]] std::shared_ptr<const failure> describe() const override;
+
+  enum outcome_kind : std::uint8_t { pending, in_bytes, in_payload, failed_item, cancelled_item };
+  struct outcome {
+    outcome_kind kind = pending;
+    std::uint32_t size = 0;
+    std::uint64_t where = 0;  // offset into results_, or index into payloads_ or failures_
+  };
+  [[nodiscard]] outcome* outcomes() { return many_ ? many_.get() : &single_; }
+  [[nodiscard]] const outcome* outcomes() const { return many_ ? many_.get() : &single_; }
+
+  std::shared_ptr<pool_core> owner_;
+  const task_options* options_;  ///< the pool's own, or what `kept_options_` has: counting the
+                                 ///< users of the former would be contended by all threads
+  options_ptr kept_options_;
+  std::uint32_t decided_ = 0;
+  outcome single_;
+  std::unique_ptr<outcome[]> many_;
+  std::string results_;
+  /// What most submissions never need: a million small ones may be on their way.
+  struct rarities {
+    std::vector<std::shared_ptr<segment>> segments;
+    attachment_list attachments;
+    attachment_list result_attachments;
+    std::vector<std::shared_ptr<const foreign_payload>> payloads;
+    std::vector<std::shared_ptr<const failure>> failures;
+    std::vector<std::pair<std::uint32_t, attempt_end>> lost_attempts;  // in the order of time
+    std::vector<std::uint32_t> offsets;  // of items; made when a range needs one
+  };
+  rarities& rare() {
+    if (!rare_) {
+      rare_ = std::make_unique<rarities>();
+    }
+    return *rare_;
+  }
+  std::unique_ptr<rarities> rare_;
+};
+
+/// Submissions between their submission and the supervisor's turn, by ticket. A future is
+/// registered here before the message with its bytes is sent.
+class submission_table {
+ public:
+  std::uint64_t put(std::shared_ptr<process_submission> submitted);
+  std::shared_ptr<process_submission> take(std::uint64_t ticket);
+  /// Everything whose turn never came.
+  std::vector<std::shared_ptr<process_submission>> take_all();
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<process_submission>> slots_;  // guarded by mutex_
+  std::vector<std::uint64_t> free_;                         // guarded by mutex_
+};
+
+}  // namespace troupe::detail

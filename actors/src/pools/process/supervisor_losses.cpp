@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// What is told of a worker's death.
+
+#include "troupe/codec.hpp"
+
+#include "pools/process/supervisor_actor.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <utility>
+
+namespace troupe::detail {
+namespace {
+
+/// How a process ended: what the kernel says, and what the process itself noted down.
+void describe_end(failure& into, const exit_notice& notice, std::optional<crash_report> crash) {
+  into.exit_kind = notice.kind;
+  into.exit_value = notice.value;
+  auto& death = into.death.emplace();
+  death.usage = notice.usage;
+  death.out_of_memory = notice.out_of_memory;
+  death.stderr_tail = notice.stderr_tail;
+  if (!crash || notice.kind != 2) {
+    return;
+  }
+  if (crash->details.signal != notice.value) {
+    // Noting it down may itself have ended, by the alarm that bounds it or by a fault on a damaged
+    // stack: then the first signal is the reason. Any other signal just came at the same time.
+    const bool while_noting =
+        !crash->complete &&
+        (notice.value == SIGSEGV || notice.value == SIGBUS || notice.value == SIGILL);
+    if (notice.value != SIGALRM && !while_noting) {
+      return;
+    }
+    into.exit_value = crash->details.signal;
+  }
+  death.crash = std::move(crash->details);
+}
+
+std::string reason_of(const failure& what) {
+  if (what.exit_kind == 1) {
+    return to_string(exit_status{exited{what.exit_value}});
+  }
+  if (what.exit_kind != 2) {
+    return "unknown: its fork server died, or another process took its status";
+  }
+  std::string text = to_string(exit_status{killed_by{what.exit_value}});
+  if (const std::string limit = limit_of_signal(what.exit_value); !limit.empty()) {
+    text += ", as for going over " + limit;
+  }
+  if (!what.death) {
+    return text;
+  }
+  if (what.death->out_of_memory == oom_kill::yes) {
+    text += ", by the kernel's OOM killer";
+  }
+  if (what.death->crash) {
+    const crash_details& crash = *what.death->crash;
+    text += ", " + describe_signal_code(crash.signal, crash.code);
+    if (crash.address) {
+      char address[24];
+      std::snprintf(address, sizeof address, "0x%llx",
+                    static_cast<unsigned long long>(*crash.address));
+      text += ", at " + std::string{address};
+    }
+    text += crash.stack_overflow ? ", most likely a stack overflow" : "";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string encode_notice(const exit_notice& notice) {
+  byte_buffer bytes;
+  encode(bytes, notice);
+  return {reinterpret_cast<const char*>(bytes.bytes().data()), bytes.size()};
+}
+
+exit_notice decode_notice(const std::string& bytes) {
+  return decode<exit_notice>(std::as_bytes(std::span{bytes}));
+}
+
+attempt_end supervisor::end_of_attempt(const failure& loss) {
+  return {loss.attempt, loss.pid, loss.exit_kind, loss.exit_value, reason_of(loss)};
+}
+
+std::shared_ptr<const failure> supervisor::end_of_start(std::int64_t pid, const exit_notice& notice,
+                                                        std::optional<crash_report> crash) const {
+  auto why = std::make_shared<failure>();
+  why->code = errc::spawn_failed;
+  why->ran = task_ran::no;
+  why->pid = pid;
+  why->host = core_.owner().host();
+  describe_end(*why, notice, std::move(crash));
+  why->text = "a worker of " + core_.title() + " (pid " + std::to_string(pid) + ") ended with " +
+              reason_of(*why) +
+              (options_.initializer ? " in or before its initializer" : " before it was ready");
+  return why;
+}
+
+failure supervisor::loss_of(const worker_record& worker, const sent_range& sent, std::uint32_t item,
+                            const exit_notice& notice) const {
+  failure loss;
+  loss.task = sent.what.work->number;
+  loss.attempt = sent.what.attempt;
+  loss.pid = worker.pid;
+  loss.host = core_.owner().host();
+  loss.ran = task_ran::maybe;
+  loss.stage = "run";
+  describe_end(loss, notice, worker.channel->crash());
+  if (!worker.stop_reasons.empty() || !worker.kill_note.empty()) {
+    loss.death->out_of_memory = oom_kill::no;  // it was us
+  }
+  const std::string task =
+      (sent.what.work->count > 1 ? "item " + std::to_string(item) + " of " : "") +
+      sent.what.work->name();
+  const auto stopped = worker.stop_reasons.find(sent.number + sent.done);
+  if (stopped != worker.stop_reasons.end() && stopped->second != stop_reason::cancelled) {
+    loss.code = errc::timeout;
+    loss.text = overrun(*sent.what.work, stopped->second) +
+                " and did not stop within the grace time: its worker (pid " +
+                std::to_string(worker.pid) + ") was killed and replaced";
+    return loss;
+  }
+  if (stopped != worker.stop_reasons.end()) {
+    loss.code = errc::cancelled;
+    loss.text = task + " was cancelled while it ran: its worker (pid " +
+                std::to_string(worker.pid) + ") was ended";
+    return loss;
+  }
+  loss.code = errc::worker_lost;
+  std::string how = notice.with_server
+                        ? "died with the fork server"
+                        : "ended in an unknown way (another wait took its exit status),";
+  if (notice.kind == 1) {
+    how = "ended with " + reason_of(loss);
+  } else if (notice.kind == 2) {
+    how = "died of " + reason_of(loss);
+  }
+  loss.text = task + ": worker " + std::to_string(worker.id) + " (pid " +
+              std::to_string(worker.pid) + ") " + how + " while running it (attempt " +
+              std::to_string(loss.attempt) + ")" +
+              (worker.kill_note.empty() ? ""
+               : worker.ended_for == 0  ? "; " + worker.kill_note
+                                        : "; another task of that worker had to be ended");
+  return loss;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Tasks of a thread pool that are coroutines.
+
+#include "pools/thread/thread_coroutines.hpp"
+
+#include "pools/coroutine/task_executor.hpp"
+
+#include <algorithm>
+#include <asio/cancellation_signal.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/post.hpp>
+#include <chrono>
+#include <optional>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+namespace {
+
+/// Handlers run in one go, before the queue is looked at again.
+constexpr int handlers_per_turn = 64;
+
+/// What a coroutine encodes its result into in a process; here nothing is.
+class no_sink final : public byte_sink {
+ protected:
+  void grow(std::size_t) override {}
+};
+
+/// The calling thread runs something of a coroutine while one of these lives.
+class as_local_task {
+ public:
+  explicit as_local_task(const local_task& now)
+      : now_{now},
+        before_{std::exchange(local_task::here(), &now)},
+        below_{std::exchange(top(), this)} {}
+  as_local_task(const as_local_task&) = delete;
+  as_local_task& operator=(const as_local_task&) = delete;
+  ~as_local_task() {
+    local_task::here() = before_;
+    top() = below_;
+  }
+
+  /// The calling thread's innermost.
+  static const as_local_task*& top() noexcept {
+    constinit thread_local const as_local_task* innermost = nullptr;
+    return innermost;
+  }
+  [[nodiscard]] const local_task& task() const noexcept { return now_; }
+  [[nodiscard]] const as_local_task* below() const noexcept { return below_; }
+
+ private:
+  const local_task& now_;
+  const local_task* before_;
+  const as_local_task* below_;
+};
+
+}  // namespace
+
+std::size_t thread_core::coroutines_below_caller(const thread_group& map) {
+  std::vector<const local_task*> found;  // each once, however often the thread is inside of it
+  for (const auto* each = as_local_task::top(); each != nullptr; each = each->below()) {
+    const local_task* const task = &each->task();
+    if (!task->over && task->submission->group.get() == &map &&
+        std::find(found.begin(), found.end(), task) == found.end()) {
+      found.push_back(task);
+    }
+  }
+  return found.size();
+}
+
+/// One coroutine on its way, kept by the coroutine itself.
+class local_run final : public coroutine_run, public std::enable_shared_from_this<local_run> {
+ public:
+  using end = std::function<void(local_run&, const std::exception_ptr&)>;
+
+  local_run(worker_loop& host, const local_task& as, std::shared_ptr<thread_submission> submission,
+            end at_end)
+      : host_{host},
+        io_{host.io_},
+        as_{as},
+        job_{std::move(submission)},
+        at_end_{std::move(at_end)} {
+    ++host_.active_;
+  }
+
+  /// From any thread: asks the coroutine to stop.
+  void watch(const std::stop_token& token) {
+    on_stop_.emplace(token, stop_request{weak_from_this(), io_});
+  }
+
+  [[nodiscard]] asio::any_io_executor executor() override {
+    // Whoever keeps the executor keeps what it speaks of.
+    return task_executor<as_local_task, local_task, asio::io_context::executor_type>{
+        std::shared_ptr<const local_task>{shared_from_this(), &as_}, io_->get_executor()};
+  }
+  [[nodiscard]] asio::cancellation_slot stop_slot() override { return signal_.slot(); }
+  byte_sink& result() override { return sink_; }
+  void ended(task_stage /*stage*/, std::exception_ptr thrown) override {
+    const as_local_task scope{as_};
+    const auto self = shared_from_this();
+    as_.over = true;
+    on_stop_.reset();
+    --host_.active_;
+    at_end_(*this, thrown);
+  }
+
+  [[nodiscard]] bool was_stopped() const noexcept { return stopped_; }
+  [[nodiscard]] const std::shared_ptr<thread_submission>& submission() const noexcept {
+    return job_;
+  }
+
+ private:
+  struct stop_request {
+    std::weak_ptr<local_run> whom;
+    std::shared_ptr<asio::io_context> io;
+    void operator()() const {
+      asio::post(*io, [whom = whom] {
+        if (const auto run = whom.lock()) {
+          run->stopped_ = true;
+          const as_local_task scope{run->as_};
+          run->signal_.emit(asio::cancellation_type::all);
+        }
+      });
+    }
+  };
+
+  worker_loop& host_;
+  std::shared_ptr<asio::io_context> io_;
+  local_task as_;
+  std::shared_ptr<thread_submission> job_;
+  end at_end_;
+  no_sink sink_;
+  asio::cancellation_signal signal_;
+  std::optional<std::stop_callback<stop_request>> on_stop_;
+  bool stopped_ = false;
+};
+
+std::shared_ptr<coroutine_run> as_coroutine_run(const std::shared_ptr<local_run>& run) {
+  return run;
+}
+
+worker_loop::worker_loop() : io_{std::make_shared<asio::io_context>(1)} {
+  with_own_numbers(*io_);
+}
+worker_loop::~worker_loop() = default;
+
+bool worker_loop::has_work() {
+  if (active_ > 0) {
+    return true;
+  }
+  run_ready();
+  return !io_->stopped();
+}
+
+void worker_loop::run_ready() {
+  io_->restart();
+  for (int i = 0; i < handlers_per_turn && io_->poll_one() > 0; ++i) {
+  }
+}
+
+void worker_loop::wait(const deadline& until) {
+  // A coroutine may wait for something that Asio does not know of.
+  const auto stay = asio::make_work_guard(*io_);
+  io_->restart();
+  if (until) {
+    io_->run_one_until(*until);
+  } else {
+    io_->run_one();
+  }
+  run_ready();
+}
+
+std::function<void()> worker_loop::poker() const {
+  return [io = io_] { asio::post(*io, [] {}); };
+}
+
+void thread_core::begin_coroutine(worker& self,
+                                  const std::shared_ptr<thread_submission>& submission,
+                                  std::uint32_t item, bool again) {
+  const auto not_running = [this, &self, submission] {
+    const std::lock_guard lock{mutex_};
+    self.stopped_running(*submission);
+  };
+  const auto attempt = enter(*submission, item, again);
+  if (!attempt) {
+    not_running();
+    return;
+  }
+  if (!self.loop) {
+    self.loop = std::make_unique<worker_loop>();
+    const std::lock_guard lock{self.bell->mutex};
+    self.bell->poke = self.loop->poker();
+  }
+  if (submission->options_->timeout) {
+    begin_limit(*submission, item, *attempt);
+  }
+  const local_task as{submission->number_, this, submission.get(), item, *attempt};
+  const auto run = std::make_shared<local_run>(
+      *self.loop, as, submission,
+      [this, &self, item, attempt = *attempt, not_running](local_run& ended,
+                                                           const std::exception_ptr& thrown) {
+        not_running();
+        self.note_busy();
+        if (self.depth == 0 && !self.leaving) {
+          self.free.store(true);
+        }
+        conclude(self, *ended.submission(),
+                 {item, attempt, thrown, thrown && ended.was_stopped() && says_stopped(thrown)});
+      });
+  run->watch(stop_token_of(*submission, item, *attempt));
+  self.note_busy();
+  try {
+    submission->begin(item, run);
+  } catch (...) {
+    run->ended(task_stage::run, std::current_exception());  // what copying an argument threw
+  }
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/worker/stop_watcher.hpp"
+
+#include "troupe/detail/futex.hpp"
+
+#include <signal.h>
+
+#include <optional>
+#include <thread>
+
+namespace troupe::detail {
+
+std::stop_token stop_watcher::token(std::uint64_t number) {
+  const std::lock_guard lock{mutex_};
+  if (number != number_) {
+    number_ = number;
+    source_ = std::stop_source{};
+  }
+  if (!started_) {
+    started_ = true;
+    sigset_t all;
+    sigset_t old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    std::thread{[this] { watch(); }}.detach();
+    pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  }
+  if (channel_.stop_requested_for() == number) {
+    source_.request_stop();
+  }
+  return source_.get_token();
+}
+
+void stop_watcher::watch() {
+  for (;;) {
+    const std::uint32_t seen = channel_.stop_word().load();
+    std::stop_source wanted{std::nostopstate};
+    {
+      const std::lock_guard lock{mutex_};
+      if (number_ != 0 && channel_.stop_requested_for() == number_) {
+        wanted = source_;
+      }
+    }
+    wanted.request_stop();  // may run the task's stop callbacks: not under the lock
+    futex_wait(channel_.stop_word(), seen, std::nullopt, true);
+  }
+}
+
+}  // namespace troupe::detail

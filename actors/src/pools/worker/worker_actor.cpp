@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// The worker process: its main thread reads task frames from the ring, sends them to the worker
+// actor, and runs that actor right there. Tasks that are coroutines take turns on the same thread.
+
+#include "pools/worker/worker_actor.hpp"
+
+#include "troupe/this_process.hpp"
+
+#include "caf/caf.hpp"
+#include "caf/messages.hpp"
+#include "channel/crash_record.hpp"
+#include "os/failpoint.hpp"
+#include "pools/worker/this_worker.hpp"
+#include "pools/worker/worker.hpp"
+#include "processes/process_core.hpp"
+#include "system/runtime.hpp"
+
+#include <malloc.h>
+#include <stdio_ext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <utility>
+
+namespace troupe::detail {
+namespace {
+
+constexpr std::size_t bytes_per_message = 64 * 1024;
+
+/// Receives the serialized task messages of the supervisor actor at the other end of the channel.
+class worker_actor final : public compat::pinned_actor {
+ public:
+  worker_actor(caf::actor_config& config, worker* state)
+      : compat::pinned_actor{config}, state_{state} {}
+
+  caf::behavior make_behavior() override {
+    return {[this](std::uint32_t, std::uint64_t, const std::string& frames) {
+      state_->run_frames(std::as_bytes(std::span{frames}));
+    }};
+  }
+
+ private:
+  worker* state_;
+};
+
+/// What tasks printed becomes visible before this process sleeps, and is not lost when it is
+/// killed.
+void flush_output() {
+  if (::__fpending(stdout) > 0) {
+    std::fflush(stdout);
+  }
+  std::cout.flush();
+}
+
+std::string own_hello() {
+  hello mine;
+  mine.worker = this_process::worker_id();
+  const auto build = program_build_id();
+  mine.pid = this_process::pid();
+  mine.build_id_bytes = static_cast<std::uint8_t>(std::min(build.size(), sizeof mine.build_id));
+  std::memcpy(mine.build_id, build.data(), mine.build_id_bytes);
+  return to_bytes(mine);
+}
+
+/// Receives the one message that says what a `process` is to be.
+class process_actor final : public compat::pinned_actor {
+ public:
+  process_actor(caf::actor_config& config, std::string* role)
+      : compat::pinned_actor{config}, role_{role} {}
+
+  caf::behavior make_behavior() override {
+    return {
+        [this](std::uint32_t, std::uint64_t, std::string& frames) { *role_ = std::move(frames); }};
+  }
+
+ private:
+  std::string* role_;
+};
+
+/// The bytes of one message, handled by `receiver` here and now. False: there are none yet.
+bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat::run_loop& loop) {
+  std::string frames;
+  if (channel.take_frames(frames, bytes_per_message) == 0) {
+    return false;
+  }
+  const std::uint64_t bytes = frames.size();
+  compat::deliver(receiver,
+                  compat::make_message(static_cast<std::uint32_t>(worker_message::run_frames),
+                                       bytes, std::move(frames)),
+                  loop);
+  loop.run();
+  return true;
+}
+
+[[noreturn]] void act_as_process(worker_channel& channel, caf::actor_system& actors) {
+  // Forked from a task it would go on with that: with a channel that is not mapped here.
+  this_worker() = {};
+  compat::run_loop loop{actors};
+  std::string role;
+  const caf::actor receiver = compat::spawn<process_actor, caf::lazy_init>(actors, &role);
+  while (!deliver_frames(channel, receiver, loop)) {
+    if (!channel.wait_for_frames()) {
+      ::_exit(0);
+    }
+  }
+  auto payload = std::as_bytes(std::span{role});
+  frame_header header;
+  if (!take_front(payload, header) || header.kind != frame_kind::become) {
+    ::_exit(0);
+  }
+  // Outside of the message: the target may take as long as it likes, and leaves with exit.
+  run_process(channel, header, payload.first(header.bytes));
+}
+
+[[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
+  worker state{channel};
+  compat::run_loop loop{actors};
+  const caf::actor receiver = compat::spawn<worker_actor, caf::lazy_init>(actors, &state);
+  while (!state.stopping()) {
+    if (deliver_frames(channel, receiver, loop) || state.run_held()) {
+      continue;
+    }
+    flush_output();
+    if (!state.sleep()) {
+      break;
+    }
+  }
+  flush_output();
+  // Not exit: the destructors and handlers of the program belong to its main process, and an actor
+  // system is not to be torn down in a copy of it.
+  ::_exit(0);
+}
+
+}  // namespace
+
+void run_worker(worker_boot&& boot) {
+  TROUPE_FAILPOINT("worker.before_hello");
+  // Large results come and go: keep their memory instead of asking the kernel for it each time.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  large_fill_hook = &prepare_pages;
+  worker_channel channel{std::move(boot.ends)};
+  install_crash_handler(channel.crash_record());
+  channel.send_hello(own_hello());
+  compat::init_types();
+  caf::actor_system_config config;
+  compat::configure_without_threads(config);
+  const auto actors = compat::make_system(config);
+  runtime::enter_worker(this_program());
+  if (boot.is_process) {
+    act_as_process(channel, *actors);
+  }
+  act_as_worker(channel, *actors);
+}
+
+}  // namespace troupe::detail

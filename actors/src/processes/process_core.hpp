@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/attachment.hpp"
+#include "troupe/process.hpp"
+
+#include "channel/channel.hpp"
+#include "system/runtime.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace troupe::detail {
+
+/// What a process is to be: the payload of a `become` frame.
+struct process_role {
+  std::string name;
+  bool daemon = false;
+  std::string parent_name;
+  std::int64_t parent_pid = 0;
+  std::uint64_t depth = 0;  ///< of pools, see runtime::depth
+  std::uint64_t start = 0;  ///< the start_method that is the program's default
+  bound_call target;
+
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(name, daemon, parent_name, parent_pid, depth, start, target);
+  }
+};
+
+/// Flags of a `become` frame.
+inline constexpr std::uint16_t role_in_memory = 1;  ///< the payload is its size; it is in memory
+                                                    ///< that is the first of the shared objects
+/// The last of the shared objects is a pidfd of the parent.
+inline constexpr std::uint16_t role_has_parent = 2;
+
+/// A `process` as its handles see it.
+///
+///   fresh ──start──▶ starting ──launched──▶ running ──exited──▶ ended ──close──▶ closed
+///                        └── failed ──▶ fresh
+class process_core final : public process_observer,
+                           public std::enable_shared_from_this<process_core> {
+ public:
+  process_core(process_options options, bound_call target);
+  ~process_core() override;
+
+  void start();
+  bool wait(const deadline& until) const;
+  [[nodiscard]] bool is_alive() const;
+  [[nodiscard]] std::optional<troupe::exit_status> status() const;
+  [[nodiscard]] std::int64_t pid() const;
+  [[nodiscard]] const std::string& name() const noexcept { return options_.name; }
+  [[nodiscard]] const process_options& options() const noexcept { return options_; }
+  [[nodiscard]] int sentinel() const;
+  void signal(int number);
+  void close();
+
+  void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
+  void start_failed(std::uint64_t worker, int code) override;
+  void ended(std::uint64_t worker, const exit_notice& notice) override;
+
+ private:
+  enum class state : std::uint8_t { fresh, starting, running, ended, closed };
+
+  void check_owner() const;
+  void check_started(const char* what) const;  // with the mutex held
+  void hand_over(supervisor_channel& channel);
+
+  const process_options options_;
+  bound_call target_;         ///< until it was started: what it refers to is the process's then
+  const std::int64_t maker_;  ///< the only process in which this is a handle
+  std::shared_ptr<runtime> runtime_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  state state_ = state::fresh;                   // guarded by mutex_, like the rest
+  std::unique_ptr<supervisor_channel> channel_;  // its lifeline
+  std::uint64_t worker_ = 0;
+  std::int64_t pid_ = 0;
+  descriptor pidfd_;
+  std::optional<troupe::exit_status> status_;
+  int start_code_ = 0;
+};
+
+/// Ends daemons, waits for the others, and ends those that are left when the time is over.
+void end_processes(const std::vector<std::shared_ptr<process_core>>& running,
+                   std::chrono::milliseconds limit) noexcept;
+
+/// In a process that got a `become` frame: runs the target and leaves.
+[[noreturn]] void run_process(worker_channel& channel, const frame_header& frame,
+                              std::span<const std::byte> payload);
+
+}  // namespace troupe::detail

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "system/runtime.hpp"
+
+#include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/code_address.hpp"
+#include "troupe/detail/futex.hpp"
+#include "troupe/detail/memory.hpp"
+#include "troupe/detail/region.hpp"
+#include "troupe/log.hpp"
+#include "troupe/system.hpp"
+
+#include "base/thread_owned.hpp"
+#include "pools/process/pool_core_impl.hpp"
+#include "pools/thread/thread_core_impl.hpp"
+#include "pools/worker/worker_actor.hpp"
+#include "processes/process_core.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace troupe::detail {
+namespace {
+
+constexpr std::size_t max_idle_segment_bytes = std::size_t{512} << 20;
+
+/// What the process knows about itself: the one mutable global of the library.
+struct process_place {
+  std::mutex mutex;
+  std::shared_ptr<runtime> current;  // guarded by mutex
+  bool was_shut_down = false;        // guarded by mutex
+  program self;                      // in a worker
+  std::atomic<std::uint64_t> depth{0};
+  bool is_worker = false;
+  const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
+};
+
+process_place*& place_pointer() {
+  static process_place* pointer = new process_place;
+  return pointer;
+}
+
+process_place& place() {
+  return *place_pointer();
+}
+
+std::atomic<std::uint64_t> next_worker{1};
+
+/// Static initializers run in the order of the linker's inputs, where the users of a library stand
+/// before it: this one comes after those of the program.
+constinit bool before_main = true;
+[[gnu::constructor]] void program_is_initialized() {
+  before_main = false;
+}
+
+}  // namespace
+
+namespace {
+
+struct kept_loop {
+  std::unique_ptr<compat::run_loop> loop;
+  const caf::actor_system* of = nullptr;
+};
+
+/// On a thread whose kept loop is gone: that of the outermost call below.
+constinit thread_local compat::run_loop* late_loop = nullptr;
+
+}  // namespace
+
+void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_element_ptr message) {
+  if (kept_loop* const kept = thread_owned<kept_loop>::get()) {
+    if (kept->of != &system) {
+      kept->loop = std::make_unique<compat::run_loop>(system);
+      kept->of = &system;
+    }
+    compat::deliver(to, std::move(message), *kept->loop);
+    return kept->loop->run();
+  }
+  if (late_loop != nullptr) {
+    return compat::deliver(to, std::move(message), *late_loop);
+  }
+  compat::run_loop loop{system};
+  late_loop = &loop;
+  compat::deliver(to, std::move(message), loop);
+  loop.run();
+  late_loop = nullptr;
+}
+
+process_observer::~process_observer() = default;
+
+runtime::runtime(program self)
+    : process_{::getpid()},
+      launcher_{std::make_unique<launcher>(std::move(self))},
+      segments_{std::make_shared<segment_pool>(max_idle_segment_bytes)} {
+  large_fill_hook = &prepare_pages;
+  // CAF's threads inherit the mask: the host program's handlers must not run there.
+  sigset_t all;
+  sigset_t old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  compat::init_types();
+  config_ = std::make_unique<caf::actor_system_config>();
+  compat::configure(*config_);
+  actors_ = compat::make_system(*config_);
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  char name[256] = {};
+  host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
+  reactor_ = std::make_unique<reactor>();
+  errors_ = std::make_unique<stderr_relay>(*reactor_);
+  launcher_->attach(*reactor_, {[this](std::uint64_t worker, std::int64_t pid, descriptor pidfd) {
+                                  if (const auto owner = owner_of(worker)) {
+                                    owner->started(worker, pid, std::move(pidfd));
+                                  }
+                                },
+                                [this](std::uint64_t worker, int code) {
+                                  errors_->close(worker);
+                                  if (const auto owner = owner_of(worker)) {
+                                    owner->start_failed(worker, code);
+                                  }
+                                },
+                                [this](const exit_report& report) { worker_exited(report); }});
+}
+
+void runtime::worker_exited(const exit_report& report) {
+  exit_notice notice;
+  notice.pid = report.pid;
+  notice.usage = report.usage;
+  notice.with_server = report.with_server;
+  notice.stderr_tail = errors_->close(report.worker);
+  if (report.status) {
+    if (const auto* normal = std::get_if<exited>(&*report.status)) {
+      notice.kind = 1;
+      notice.value = normal->code;
+    } else {
+      notice.kind = 2;
+      notice.value = std::get<killed_by>(*report.status).signal;
+    }
+    notice.out_of_memory =
+        notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
+  }
+  // What it held of shared objects goes back before anybody hears of its end.
+  recover_objects_of_dead();
+  remove_abandoned_blocks();
+  if (const auto owner = owner_of(report.worker)) {
+    owner->ended(report.worker, notice);
+  }
+}
+
+// The handles of pools may keep a runtime beyond shut_down; by then it is an empty shell.
+runtime::~runtime() {
+  shut_down();
+  if (!can_wait()) {
+    static_cast<void>(launcher_.release());
+    static_cast<void>(reactor_.release());
+    static_cast<void>(errors_.release());
+    static_cast<void>(signals_.release());
+    static_cast<void>(actors_.release());
+    static_cast<void>(config_.release());
+  }
+}
+
+bool runtime::can_wait() const noexcept {
+  return process_ == ::getpid() && !reactor::is_here();
+}
+
+std::shared_ptr<runtime> runtime::start(program self) {
+  process_place& here = place();
+  const std::lock_guard lock{here.mutex};
+  if (here.current) {
+    throw error{
+        errc::already_bootstrapped, task_ran::no,
+        "troupe: there is a troupe::system already: construct one only, as the first line of "
+        "main, and let everything else use it"};
+  }
+  here.current = std::make_shared<runtime>(std::move(self));
+  here.was_shut_down = false;
+  return here.current;
+}
+
+std::shared_ptr<runtime> runtime::current() {
+  process_place& here = place();
+  const std::lock_guard lock{here.mutex};
+  if (!here.current && here.is_worker) {
+    here.current = std::make_shared<runtime>(here.self);
+  }
+  if (!here.current) {
+    throw not_bootstrapped{
+        here.was_shut_down ? "troupe: the troupe::system of this program has ended: keep it until "
+                             "the last pool is gone"
+                           : "troupe: no troupe::system in main. Make it the first line there:\n"
+                             "  int main(int argc, char** argv) {\n"
+                             "    troupe::system system{argc, argv};"};
+  }
+  return here.current;
+}
+
+void runtime::enter_worker(const program& self) {
+  // A process that a task of a thread pool forked is no worker thread of that pool.
+  wait_helper::of_this_thread() = nullptr;
+  local_task::here() = nullptr;
+  late_loop = nullptr;
+  // Never destroyed and never locked: in a worker forked from a running program the old one belongs
+  // to threads that do not exist here.
+  auto* const fresh = new process_place;
+  fresh->self = self;
+  fresh->is_worker = true;
+  fresh->of_parent = place_pointer();
+  place_pointer() = fresh;
+}
+
+void runtime::shut_down() noexcept {
+  // In a forked child it would wait for threads that do not exist there. On the reactor's thread
+  // (where a log hook called exit) it would wait for itself; the fork server ends the workers when
+  // the program is gone.
+  if (!can_wait()) {
+    return;
+  }
+  std::vector<std::weak_ptr<pool_core>> pools;
+  {
+    const std::lock_guard lock{mutex_};
+    if (std::exchange(down_, true)) {
+      return;
+    }
+    pools.swap(pools_);
+  }
+  for (const auto& weak : pools) {
+    if (const auto pool = weak.lock()) {
+      pool->end();
+      pool->retire();
+    }
+  }
+  end_processes(running(), join_limit_);
+  launcher_->detach();
+  errors_->finish();
+  reactor_.reset();
+  signals_.reset();
+  launcher_.reset();
+  if (callback_runner::is_here()) {
+    // exit() was called by a callback, and a system waits for its actors' threads at its end. This
+    // one is ending the program.
+    static_cast<void>(actors_.release());
+    static_cast<void>(config_.release());
+  }
+  actors_.reset();
+  process_place& here = place();
+  const std::lock_guard lock{here.mutex};
+  if (here.current.get() == this) {
+    here.current.reset();
+    here.was_shut_down = true;
+  }
+}
+
+std::vector<std::shared_ptr<pool_core>> runtime::live_pools() {
+  std::vector<std::shared_ptr<pool_core>> live;
+  const std::lock_guard lock{mutex_};
+  for (const auto& weak : pools_) {
+    if (auto pool = weak.lock()) {
+      live.push_back(std::move(pool));
+    }
+  }
+  return live;
+}
+
+void runtime::stop_on_signals() {
+  const std::lock_guard lock{mutex_};
+  if (!signals_) {
+    signals_ = std::make_unique<stop_signals>(
+        *reactor_, [this](int signal, int count) { on_stop_signal(signal, count); });
+  }
+}
+
+void runtime::on_stop_signal(int signal, int count) {
+  const std::string name = signal == SIGINT ? "SIGINT" : "SIGTERM";
+  stop_signal_ = signal;
+  for (const auto& pool : live_pools()) {
+    const pool_stats left = pool->stats();
+    const std::string tasks = std::to_string(left.running) + " tasks with workers and " +
+                              std::to_string(left.queued) + " waiting ones";
+    if (count == 1) {
+      log(log_level::warning, name + ": " + pool->title() + " takes no more work and finishes " +
+                                  tasks + "; once more to kill");
+      pool->close();
+    } else {
+      log(log_level::warning, name + " again: " + pool->title() + " is killed with " + tasks);
+      pool->kill();
+    }
+  }
+  if (count == 1) {
+    stopping_.request_stop();
+  }
+}
+
+std::uint64_t runtime::enroll(const std::shared_ptr<process_observer>& link) {
+  const std::uint64_t id = next_worker.fetch_add(1);
+  const std::lock_guard lock{mutex_};
+  workers_.emplace(id, link);
+  return id;
+}
+
+void runtime::dismiss(std::uint64_t worker) {
+  const std::lock_guard lock{mutex_};
+  workers_.erase(worker);
+}
+
+void runtime::add(const std::shared_ptr<pool_core>& link) {
+  const std::lock_guard lock{mutex_};
+  if (down_) {
+    throw pool_closed{
+        "troupe: the troupe::system of this program is ending: it starts no more pools"};
+  }
+  if (stop_signal_ != 0) {
+    throw pool_closed{
+        "troupe: this program was asked to stop by a signal (see system::stop_on_signals): it "
+        "starts no more pools"};
+  }
+  std::erase_if(pools_, [](const auto& weak) { return weak.expired(); });
+  pools_.push_back(link);
+  ++live_pools_;
+  segments_->keep_idle(true);
+}
+
+void runtime::pool_ended() {
+  const std::lock_guard lock{mutex_};
+  if (--live_pools_ == 0) {
+    segments_->keep_idle(false);
+  }
+}
+
+void runtime::add(const std::shared_ptr<process_core>& started) {
+  const std::lock_guard lock{mutex_};
+  if (down_) {
+    throw pool_closed{
+        "troupe: the troupe::system of this program is ending: it starts no more processes"};
+  }
+  running_.push_back(started);
+}
+
+void runtime::remove(const process_core* ended) {
+  std::shared_ptr<process_core> last;  // may end here: not under the lock
+  const std::lock_guard lock{mutex_};
+  const auto found = std::find_if(running_.begin(), running_.end(),
+                                  [&](const auto& one) { return one.get() == ended; });
+  if (found != running_.end()) {
+    last = std::move(*found);
+    running_.erase(found);
+  }
+}
+
+std::vector<std::shared_ptr<process_core>> runtime::running() {
+  const std::lock_guard lock{mutex_};
+  return running_;
+}
+
+std::uint64_t runtime::depth() noexcept {
+  return place().depth.load();
+}
+void runtime::set_depth(std::uint64_t depth) noexcept {
+  place().depth.store(depth);
+}
+
+void runtime::end_current() noexcept {
+  std::shared_ptr<runtime> current;
+  {
+    process_place& here = place();
+    const std::lock_guard lock{here.mutex};
+    current = here.current;
+  }
+  if (current) {
+    current->shut_down();
+  }
+}
+
+std::shared_ptr<process_observer> runtime::owner_of(std::uint64_t worker) {
+  const std::lock_guard lock{mutex_};
+  const auto found = workers_.find(worker);
+  return found == workers_.end() ? nullptr : found->second.lock();
+}
+
+}  // namespace troupe::detail
+
+namespace troupe {
+
+system::system(int argc, char** argv, const system_options& options) {
+  if (detail::before_main) {
+    // A worker begins in this constructor, and would run tasks in a program half of whose globals
+    // were never made.
+    throw not_bootstrapped{
+        "troupe: a troupe::system cannot be a global object: it begins before main, when other "
+        "globals, which tasks may use, do not exist yet. Make it the first line of main; it may "
+        "be `static` there"};
+  }
+  detail::program self;
+  self.arguments.assign(argv, argv + argc);
+  self.entry = &detail::run_worker;
+  detail::take_role(self);
+  // First used here, before there are threads: a process forked during the first use would wait for
+  // its guard for ever.
+  static_cast<void>(detail::program_build_id());
+  // So that main's first wait changes nothing about the program.
+  static_cast<void>(detail::handover::of_this_thread());
+  const auto runtime = detail::runtime::start(std::move(self));
+  runtime->limit_join(options.join_timeout);
+  runtime_ = runtime;
+}
+
+system::~system() {
+  const auto runtime = std::static_pointer_cast<detail::runtime>(runtime_);
+  if (runtime) {
+    runtime->shut_down();
+  }
+}
+
+std::vector<object_info> system::objects() const {
+  return detail::live_objects();
+}
+
+void system::stop_on_signals() {
+  std::static_pointer_cast<detail::runtime>(runtime_)->stop_on_signals();
+}
+
+std::stop_token system::stop_token() const {
+  return std::static_pointer_cast<detail::runtime>(runtime_)->stop_token();
+}
+
+int system::stop_signal() const noexcept {
+  return std::static_pointer_cast<detail::runtime>(runtime_)->stop_signal();
+}
+
+}  // namespace troupe

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "caf/caf.hpp"
+#include "caf/messages.hpp"
+#include "channel/segment.hpp"
+#include "os/reactor.hpp"
+#include "os/stop_signals.hpp"
+#include "process/launcher.hpp"
+#include "process/oom_watch.hpp"
+#include "process/stderr_relay.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace troupe::detail {
+
+class pool_core;
+class process_core;
+
+/// Who hears of a process that was launched: a pool of its workers, a `process` of itself.
+/// Called on the reactor's thread.
+class process_observer {
+ public:
+  virtual ~process_observer();
+  /// `pidfd`: only of those for which it was asked.
+  virtual void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) = 0;
+  virtual void start_failed(std::uint64_t worker, int code) = 0;
+  virtual void ended(std::uint64_t worker, const exit_notice& notice) = 0;
+};
+
+/// What all pools of a process stand on: the launcher, the reactor, the actor system.
+///
+///   system ──▶ runtime ──▶ launcher (fork server), reactor (one thread), caf::actor_system
+///                  ▲
+///   pool ──────────┘ through runtime::current()
+class runtime {
+ public:
+  explicit runtime(program self);
+  ~runtime();
+  runtime(const runtime&) = delete;
+  runtime& operator=(const runtime&) = delete;
+
+  /// The runtime of this process. In a worker the first call makes it.
+  ///
+  /// @throws not_bootstrapped, with the line to add.
+  static std::shared_ptr<runtime> current();
+  /// Makes the runtime of this process; throws error{already_bootstrapped} if there is one.
+  static std::shared_ptr<runtime> start(program self);
+  /// In a worker: forgets a parent's runtime (which is left alone, it belongs to threads that do
+  /// not exist here), and remembers what a later pool needs.
+  static void enter_worker(const program& self);
+  /// Ends all pools, then all processes and threads; later use throws pool_closed or
+  /// not_bootstrapped. Not on the reactor's thread.
+  void shut_down() noexcept;
+  /// Its end, and that of what stands on it, may be waited for here. False in a child that was
+  /// forked from its process, where its threads do not exist, and on its reactor's own thread.
+  [[nodiscard]] bool can_wait() const noexcept;
+
+  [[nodiscard]] caf::actor_system& actors() noexcept { return *actors_; }
+  [[nodiscard]] launcher& processes() noexcept { return *launcher_; }
+  [[nodiscard]] reactor& loop() noexcept { return *reactor_; }
+  [[nodiscard]] stderr_relay& errors() noexcept { return *errors_; }
+  [[nodiscard]] const std::string& host() const noexcept { return host_; }
+  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept { return segments_; }
+
+  /// A worker id for `link`, which hears of its life from now on.
+  std::uint64_t enroll(const std::shared_ptr<process_observer>& link);
+  void dismiss(std::uint64_t worker);
+  void add(const std::shared_ptr<pool_core>& link);
+  /// See system::stop_on_signals.
+  void stop_on_signals();
+  [[nodiscard]] std::stop_token stop_token() const { return stopping_.get_token(); }
+  [[nodiscard]] int stop_signal() const noexcept { return stop_signal_; }
+  /// Processes, between their start and their end: they go on without their handles.
+  void add(const std::shared_ptr<process_core>& started);
+  void remove(const process_core* ended);
+  [[nodiscard]] std::vector<std::shared_ptr<process_core>> running();
+  /// How long `shut_down` waits for processes that are no daemons.
+  void limit_join(std::chrono::milliseconds limit) { join_limit_ = limit; }
+  /// How many pools' tasks this process is inside of: 0 in the program itself.
+  static std::uint64_t depth() noexcept;
+  static void set_depth(std::uint64_t depth) noexcept;
+  /// Ends the runtime of this process, if there is one.
+  static void end_current() noexcept;
+  /// After the last one, memory kept for reuse is freed.
+  void pool_ended();
+
+ private:
+  std::shared_ptr<process_observer> owner_of(std::uint64_t worker);
+  void on_stop_signal(int signal, int count);
+  std::vector<std::shared_ptr<pool_core>> live_pools();
+  void worker_exited(const exit_report& report);
+
+  const std::int64_t process_;
+  // The first of these: its fork server is forked before there are threads.
+  std::unique_ptr<launcher> launcher_;
+  std::shared_ptr<segment_pool> segments_;
+  std::unique_ptr<caf::actor_system_config> config_;
+  std::unique_ptr<caf::actor_system> actors_;
+  std::unique_ptr<stderr_relay> errors_;  // before the reactor, whose thread uses it
+  oom_watch oom_;                         // the reactor's thread's
+  std::string host_;
+  std::unique_ptr<reactor> reactor_;
+  std::stop_source stopping_;
+  std::atomic<int> stop_signal_{0};
+  std::unique_ptr<stop_signals> signals_;
+  std::mutex mutex_;
+  std::map<std::uint64_t, std::weak_ptr<process_observer>> workers_;  // guarded by mutex_
+  std::vector<std::shared_ptr<process_core>> running_;                // guarded by mutex_
+  std::vector<std::weak_ptr<pool_core>> pools_;                       // guarded by mutex_
+  int live_pools_ = 0;                                                // guarded by mutex_
+  bool down_ = false;                                                 // guarded by mutex_
+  std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
+};
+
+/// Sends to an actor that runs on the thread that sends to it, and lets it run here.
+void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_element_ptr message);
+
+}  // namespace troupe::detail

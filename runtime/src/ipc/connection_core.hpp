@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/connection.hpp"
+
+#include "os/descriptor_attachment.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+namespace troupe::detail {
+
+/// What a connection may do, and what for all its owners is the same.
+struct connection_traits {
+  bool readable = true;
+  bool writable = true;
+  bool local = true;  ///< a Unix socket, which moves descriptors
+  std::uint64_t max_message_bytes = default_max_message_bytes;
+};
+
+enum class frame_content : std::uint8_t { value = 1, bytes = 2, descriptor = 3 };
+
+/// The owner of one end in this process.
+class connection_core {
+ public:
+  connection_core(std::shared_ptr<const attachment> socket, connection_traits traits) noexcept
+      : traits_{traits}, socket_{std::move(socket)} {}
+
+  void send(frame_content content, std::span<const std::byte> bytes, const attachment_list& with);
+  /// Receives a whole frame. What is not `wanted` is an error, after which the next frame is next.
+  /// `to.step(left)` says how much to read next, and `to.extend(bytes)` gives the memory for it.
+  template <class Sink>
+  void receive(frame_content wanted, Sink& to, attachment_list& with);
+
+  [[nodiscard]] bool poll(const deadline& until);
+  /// Throws error{closed}.
+  [[nodiscard]] std::shared_ptr<const attachment> socket() const;
+  [[nodiscard]] bool is_open() const noexcept;
+  void close() noexcept;
+  [[nodiscard]] const connection_traits& traits() const noexcept { return traits_; }
+
+ private:
+  [[noreturn]] void fail_sending(int error, bool begun);
+  /// Closes, and throws error{protocol_error}.
+  [[noreturn]] void fail_frame(const std::string& why);
+  [[noreturn]] void fail_receiving(int error);
+
+  /// Before any lock: a forked child has them as other threads left them.
+  void check_not_inherited() const;
+  [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
+
+  const std::uint32_t table_ = descriptor_table;
+  const connection_traits traits_;
+  std::mutex sending_;
+  std::mutex receiving_;
+  mutable std::mutex mutex_;  // of what follows; held for moments only
+  std::shared_ptr<const attachment> socket_;
+};
+
+struct connection_access {
+  static connection make(descriptor socket, connection_traits traits) {
+    return connection{std::make_shared<connection_core>(
+        std::make_shared<descriptor_attachment>(new_attachment_id(), std::move(socket)), traits)};
+  }
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/connection.hpp"
+#include "troupe/detail/descriptor.hpp"
+#include "troupe/error.hpp"
+#include "troupe/listener.hpp"
+
+#include "ipc/handshake.hpp"
+#include "ipc/socket_address.hpp"
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <deque>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace troupe::detail {
+
+/// What a listener's handle stands for: its socket, and the clients that have come so far.
+class listener_core {
+ public:
+  listener_core(const std::string& text, listener_options options);
+  ~listener_core() { close(); }
+  listener_core(const listener_core&) = delete;
+  listener_core& operator=(const listener_core&) = delete;
+
+  std::optional<connection> accept_until(const deadline& until);
+  void close() noexcept;
+
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+  [[nodiscard]] bool is_open() const noexcept {
+    if (is_inherited()) {
+      return false;
+    }
+    const std::lock_guard lock{mutex_};
+    return static_cast<bool>(listening_);
+  }
+  [[nodiscard]] int number() const {
+    check_open();
+    return watch_.number();
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  struct client {
+    descriptor socket;
+    handshake proof;
+    clock::time_point until;
+  };
+
+  /// By a forked child, which has neither its descriptors nor who held its lock.
+  [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
+  void check_options() const;
+  void check_open() const {
+    if (!is_open()) {
+      fail_closed();
+    }
+  }
+  [[noreturn]] static void fail_closed() {
+    throw error{errc::closed, task_ran::no, "troupe: the listener is closed"};
+  }
+  void listen_tcp();
+  void listen_unix();
+  /// Throws error{resource_exhausted}.
+  void add(int number) const;
+
+  // The rest with the mutex held.
+  void look_at_the_door();
+  void step_clients();
+  void drop_late_clients(clock::time_point now);
+  /// Nothing if the client is not ready.
+  void step(std::list<client>::iterator which);
+  void ring(bool on) const noexcept;
+
+  const listener_options options_;
+  const sys::socket_address address_;
+  std::string text_;
+  descriptor watch_;  // an epoll: of the bell, the listening socket and the clients'
+  descriptor bell_;   // readable while somebody is ready, and for ever once closed
+  const pid_t owner_ = ::getpid();
+  const std::uint32_t table_ = descriptor_table;
+  dev_t file_device_ = 0;
+  ino_t file_inode_ = 0;
+
+  mutable std::mutex mutex_;
+  descriptor listening_;
+  std::list<client> clients_;  // not done yet, in the order they came
+  std::deque<connection> ready_;
+  std::deque<std::string> refused_;  // each is one accept's authentication_error
+};
+
+}  // namespace troupe::detail

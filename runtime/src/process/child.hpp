@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "process/launcher.hpp"
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <vector>
+
+// What a process does between being forked and being useful.
+namespace troupe::detail::child {
+
+/// The environment variable through which an executed process learns what it is to be.
+inline constexpr const char* role_variable = "TROUPE_ROLE";
+
+/// Default dispositions for every signal that has a handler, SIGINT ignored or the default too,
+/// nothing blocked.
+void reset_signals(bool ignore_interrupt);
+
+/// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
+/// of shared objects. What owned one of the others owns nothing from then on.
+void close_inherited(std::initializer_list<descriptor*> keep);
+/// Closes every descriptor above 2 that is not in `keep`, numbers in order; allocates nothing.
+void close_all_between(std::span<const int> keep);
+
+/// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
+void plug_standard_streams();
+
+/// Runs `boot` in a freshly forked child: own process group, dies with `parent`, adopts what its
+/// tasks leave behind, holds exactly its channel. The process that was copied had no other thread,
+/// or the program asked for start_method::fork.
+[[noreturn]] void become_worker(worker_boot&& boot, const program& self, pid_t parent);
+
+/// Forks a child that executes the program anew as the worker `boot`, otherwise as `become_worker`.
+/// This process may have threads: its copy does nothing before it executes that could wait for one
+/// of them. Returns the child's id, or -1 with errno.
+pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent);
+
+/// The loop of the fork server.
+[[noreturn]] void serve(descriptor control, const program& self, pid_t supervisor);
+
+/// Requests to the fork server and what it answers; one socket message each.
+enum class op : std::uint32_t {
+  launch = 1,
+  signal,
+  guard,
+  unguard,
+  launched,
+  failed,
+  exited,
+  ready,
+  launch_with_pidfd,  ///< `launched` then comes with a descriptor
+  vanished            ///< it ended, and a thread that is not ours took its status
+};
+struct message {
+  op what{};
+  std::int32_t value = 0;  ///< start method, signal number, errno, or wait status
+  std::uint64_t worker = 0;
+  std::int64_t pid = 0;
+  resource_usage usage{};  ///< of `exited`
+};
+
+/// Of a wait status, and of what the kernel tells with it.
+exit_status to_exit_status(int status);
+resource_usage to_resource_usage(const rusage& usage);
+
+}  // namespace troupe::detail::child

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// The fork server: no threads, no locks, little memory. It starts workers, reaps them, says how
+// they ended, and when its supervisor is gone it ends them all and leaves.
+//
+//    supervisor's socket readable ──▶ launch / signal / guard
+//        at its end, or it is dead ─▶ kill every group, sweep, leave
+//    a worker's pidfd readable ──▶ reap, report, sweep what the dead worker left behind
+//
+// Where it is executed anew, the static initializers of the program run in it and may have started
+// threads, which take signals, and wait for children that are not theirs. So nothing here depends
+// on signals or on being the only one who waits, and workers are not copies of such a process but
+// executed themselves (docs/decisions/0014).
+
+#include "troupe/detail/region.hpp"
+
+#include "channel/crash_record.hpp"
+#include "os/failpoint.hpp"
+#include "os/sys.hpp"
+#include "process/child.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <deque>
+#include <iterator>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail::child {
+namespace {
+
+/// How long the guardian waits for killed processes to be gone before it leaves all the same.
+constexpr int last_sweep_rounds = 200;
+
+/// Whether there is a thread that a copy of this process would lack.
+bool has_threads() {
+#if defined(__SANITIZE_THREAD__)
+  constexpr int own = 2;  // the sanitizer has one in every copy, and brings it along itself
+#else
+  constexpr int own = 1;
+#endif
+  const int all = sys::thread_count();
+  return all == 0 || all > own;
+}
+
+class server {
+ public:
+  server(descriptor control, const program& self, pid_t supervisor)
+      : control_{std::move(control)},
+        self_{self},
+        own_pid_{::getpid()},
+        supervisor_{static_cast<int>(::syscall(SYS_pidfd_open, supervisor, 0))} {
+    const std::vector<pid_t> here_before = sys::children_of(own_pid_);
+    not_of_workers_.insert(here_before.begin(), here_before.end());
+    sigset_t all;
+    sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);  // INT, TERM and HUP of the terminal are not for us
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    deaths_ = descriptor{::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK)};
+  }
+
+  [[noreturn]] void run() {
+    answer({op::ready, 0, 0, own_pid_, {}});
+    std::vector<pollfd> wait;
+    for (;;) {
+      // The socket's end alone is not enough: a process that the program forked by itself may hold
+      // a copy of the other end. A negative descriptor (no pidfds here) is passed over.
+      const auto to_read_or_write = static_cast<short>(POLLIN | (outgoing_.empty() ? 0 : POLLOUT));
+      wait.assign({{control_.number(), to_read_or_write, 0},
+                   {deaths_.number(), POLLIN, 0},
+                   {supervisor_.number(), POLLIN, 0}});
+      for (const auto& [pid, worker] : workers_) {
+        wait.push_back({worker.watched() ? worker.pidfd.number() : -1, POLLIN, 0});
+      }
+      const bool looked = ::poll(wait.data(), wait.size(), patience_ms()) >= 0;
+      for (std::size_t i = 0; i < wait.size(); ++i) {
+        wait[i].revents = looked ? wait[i].revents : short{0};
+      }
+      auto of_worker = wait.begin() + 3;
+      for (auto& [pid, worker] : workers_) {
+        worker.may_have_ended = !worker.watched() || of_worker->revents != 0;
+        ++of_worker;
+      }
+      if (wait[1].revents != 0) {
+        std::array<signalfd_siginfo, 16> infos{};
+        while (::read(deaths_.number(), infos.data(), sizeof infos) > 0) {
+        }
+      }
+      reap();
+      if (sweep_due_ && sys::monotonic_ns() >= sweep_at_ns_) {
+        sweep_due_ = false;
+        sweep();
+      }
+      flush();
+      if (((wait[0].revents & ~POLLOUT) != 0 && !serve_request()) || wait[2].revents != 0) {
+        leave();
+      }
+    }
+  }
+
+ private:
+  /// What the supervisor is told, with a descriptor if there is one.
+  struct news {
+    message text;
+    descriptor passed;
+  };
+
+  struct worker_process {
+    std::uint64_t id = 0;
+    descriptor pidfd;             ///< none: the kernel has none for us
+    bool may_have_ended = false;  ///< worth a look
+    bool is_held = false;         ///< it has ended, but who traces it has not let it go yet
+    [[nodiscard]] bool watched() const { return pidfd.number() >= 0 && !is_held; }
+  };
+
+  static bool is_launch(op what) { return what == op::launch || what == op::launch_with_pidfd; }
+
+  bool serve_request() {
+    message request{};
+    sys::received got =
+        sys::receive(control_.number(), std::as_writable_bytes(std::span{&request, 1}), false);
+    if (got.status == sys::receive_status::closed) {
+      return false;
+    }
+    if (got.status == sys::receive_status::empty || got.bytes != sizeof request) {
+      return true;
+    }
+    if (is_launch(request.what)) {
+      launch(request, got.descriptors, got.some_lost);
+    } else {
+      carry_out(request);
+    }
+    return true;
+  }
+
+  void carry_out(const message& request) {
+    switch (request.what) {
+      case op::signal:
+        for (const auto& [pid, worker] : workers_) {
+          if (worker.id == request.worker) {
+            sys::signal_group(pid, request.value);
+            break;
+          }
+        }
+        break;
+      case op::guard:
+        guarded_.insert(static_cast<pid_t>(request.pid));
+        break;
+      case op::unguard:
+        guarded_.erase(static_cast<pid_t>(request.pid));
+        break;
+      default:
+        break;
+    }
+  }
+
+  /// Whom the supervisor wanted guarded is not forgotten because its death was noticed first.
+  void read_last_requests() {
+    // The first end may be an error, about answers that nobody will read: requests come after it.
+    for (int ends = 0; ends < 2;) {
+      message request{};
+      const sys::received got =
+          sys::receive(control_.number(), std::as_writable_bytes(std::span{&request, 1}), false);
+      if (got.status == sys::receive_status::empty) {
+        return;
+      }
+      if (got.status == sys::receive_status::closed) {
+        ++ends;
+      } else if (got.bytes == sizeof request && !is_launch(request.what)) {
+        carry_out(request);
+      }
+    }
+  }
+
+  void launch(const message& request, std::vector<descriptor>& descriptors, bool some_lost) {
+    if (some_lost || (descriptors.size() != 2 && descriptors.size() != 3)) {
+      answer({op::failed, some_lost ? EMFILE : EBADF, request.worker, 0, {}});
+      return;
+    }
+    int code = TROUPE_FAILPOINT_ERRNO("server.fork");
+    worker_boot boot;
+    boot.id = request.worker;
+    boot.method = static_cast<start_method>(request.value);
+    boot.is_process = request.what == op::launch_with_pidfd;
+    boot.ends.socket = std::move(descriptors[0]);
+    boot.ends.memory = std::move(descriptors[1]);
+    if (descriptors.size() == 3) {
+      boot.ends.errors = std::move(descriptors[2]);
+    }
+    pid_t pid = -1;
+    if (code == 0) {
+      // A copy of a process with threads would lack them, and what they had locked would stay so.
+      pid = boot.method == start_method::spawn || has_threads()
+                ? start_executed(std::move(boot), self_, own_pid_)
+                : ::fork();
+      code = pid < 0 ? errno : 0;
+    }
+    if (code != 0) {
+      answer({op::failed, code, request.worker, 0, {}});
+      return;
+    }
+    if (pid == 0) {
+      become_worker(std::move(boot), self_, own_pid_);
+    }
+    // On both sides, so that the group exists whoever runs first.
+    ::setpgid(pid, pid);
+    descriptor pidfd = open_pidfd(pid);
+    descriptor passed{pidfd && request.what == op::launch_with_pidfd
+                          ? ::fcntl(pidfd.number(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                          : -1};
+    workers_.emplace(pid, worker_process{request.worker, std::move(pidfd)});
+    answer({op::launched, 0, request.worker, pid, {}}, std::move(passed));
+  }
+
+  /// None if another thread has waited for the child already: then the number may be another's.
+  static descriptor open_pidfd(pid_t pid) {
+    descriptor opened{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+    if (!sys::is_own_child(pid)) {
+      opened.reset();
+    }
+    return opened;
+  }
+
+  /// How long to sleep when nothing comes.
+  [[nodiscard]] int patience_ms() const {
+    constexpr int soon = 10;
+    constexpr int now_and_then = 50;
+    if (sweep_due_) {
+      return soon;
+    }
+    // Where there are no pidfds, or none left, SIGCHLD may wake us, or may be taken by a thread.
+    const bool all_watched = std::all_of(workers_.begin(), workers_.end(),
+                                         [](const auto& one) { return one.second.watched(); });
+    return all_watched ? -1 : now_and_then;
+  }
+
+  void reap() {
+    for (auto at = workers_.begin(); at != workers_.end();) {
+      const auto next = std::next(at);
+      if (at->second.may_have_ended && has_ended(at->first, at->second)) {
+        workers_.erase(at);
+        sweep_soon();
+      }
+      at = next;
+    }
+    // What dead workers had left behind. The initializers of the program wait for other children.
+    std::erase_if(killed_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
+  }
+
+  /// Says so if the worker has ended.
+  bool has_ended(pid_t pid, worker_process& worker) {
+    siginfo_t info{};
+    // Look first and reap second: while the dead worker is a zombie its group id cannot be
+    // reused, so that killing its group hits nobody else.
+    if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+      if (info.si_pid == 0) {
+        worker.is_held = worker.pidfd.number() >= 0;
+        return false;
+      }
+      ::kill(-pid, SIGKILL);
+      int status = 0;
+      rusage usage{};
+      if (::wait4(pid, &status, WNOHANG, &usage) == pid) {
+        worker.pidfd.reset();  // before the end is told: nothing of the worker is left then
+        answer({op::exited, status, worker.id, pid, to_resource_usage(usage)});
+        return true;
+      }
+    } else if (errno != ECHILD) {
+      return false;
+    }
+    // A thread that waits for any child was quicker, and it alone knows the status.
+    sys::signal_group(pid, SIGKILL);
+    worker.pidfd.reset();
+    answer({op::vanished, 0, worker.id, pid, {}});
+    return true;
+  }
+
+  void sweep_soon() {
+    sweep_due_ = true;
+    sweep_at_ns_ = sys::monotonic_ns() + 10'000'000;
+  }
+
+  /// Workers adopt what their tasks leave behind, so whatever is our child and no worker was left
+  /// by a worker that is dead; or it is of the program's static initializers, which had it before.
+  bool sweep(bool last = false) {
+    bool found = false;
+    for (const pid_t pid : sys::children_of(own_pid_)) {
+      if (!workers_.contains(pid) && (last || !not_of_workers_.contains(pid))) {
+        ::kill(pid, SIGKILL);
+        killed_.insert(pid);
+        found = true;
+      }
+    }
+    if (found) {
+      sweep_soon();  // its own children come to us next
+    }
+    return found;
+  }
+
+  /// Never blocks: the supervisor may be blocked on a request to us, and we are the one to go on
+  /// reading.
+  void answer(const message& text, descriptor passed = {}) {
+    outgoing_.push_back({text, std::move(passed)});
+    flush();
+  }
+
+  void flush() {
+    while (!outgoing_.empty()) {
+      news& next = outgoing_.front();
+      const int number = next.passed.number();
+      const sys::send_status status =
+          sys::send(control_.number(), std::as_bytes(std::span{&next.text, 1}),
+                    std::span{&number, next.passed ? 1U : 0U}, false);
+      if (status == sys::send_status::full) {
+        return;
+      }
+      if (status == sys::send_status::failed && next.passed) {
+        next.passed.reset();  // too many are on their way: the news must not be lost with it
+        continue;
+      }
+      outgoing_.pop_front();
+    }
+  }
+
+  [[noreturn]] void leave() {
+    read_last_requests();
+    for (const auto& [pid, worker] : workers_) {
+      sys::signal_group(pid, SIGKILL);
+    }
+    for (const pid_t pid : guarded_) {
+      ::kill(-pid, SIGKILL);
+    }
+    control_.reset();
+    for (int round = 0; round < last_sweep_rounds; ++round) {
+      pid_t pid = 0;
+      while ((pid = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
+        workers_.erase(pid);
+      }
+      if (pid < 0 && errno == ECHILD) {
+        break;
+      }
+      sweep(true);
+      ::poll(nullptr, 0, 10);
+    }
+    remove_abandoned_blocks();
+    ::_exit(0);
+  }
+
+  descriptor control_;
+  const program& self_;
+  pid_t own_pid_;
+  descriptor supervisor_;
+  descriptor deaths_;
+  std::deque<news> outgoing_;
+  std::map<pid_t, worker_process> workers_;
+  std::set<pid_t> guarded_;
+  std::set<pid_t> not_of_workers_;  ///< children that were there first
+  std::set<pid_t> killed_;          ///< by the sweep, to be reaped
+  bool sweep_due_ = false;
+  std::int64_t sweep_at_ns_ = 0;
+};
+
+}  // namespace
+
+void serve(descriptor control, const program& self, pid_t supervisor) {
+  ::setsid();
+  ::prctl(PR_SET_NAME, "troupe-server");
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  ::prctl(PR_SET_PDEATHSIG, 0);
+  reset_signals(true);
+  plug_standard_streams();
+  if (!has_threads()) {
+    // Else its threads have descriptors, whose numbers must not become ours.
+    close_inherited({&control});
+  }
+  prepare_backtraces();  // once, for all who are forked from here
+  if (::getppid() != supervisor) {
+    ::_exit(0);  // gone already: nobody will ever ask for anything
+  }
+  server{std::move(control), self, supervisor}.run();
+}
+
+}  // namespace troupe::detail::child

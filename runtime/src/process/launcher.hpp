@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/error.hpp"
+#include "troupe/start_method.hpp"
+
+#include "channel/channel.hpp"
+#include "os/reactor.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace troupe::detail {
+
+/// What a new worker process begins with.
+struct worker_boot {
+  std::uint64_t id = 0;
+  start_method method{};
+  channel_ends ends;
+  bool is_process = false;  ///< of the user's own: SIGINT ends it, from its first moment
+};
+
+/// What runs in a worker process; never returns.
+using worker_entry = void (*)(worker_boot&&);
+
+/// How a worker process ended.
+struct exit_report {
+  std::uint64_t worker = 0;
+  std::int64_t pid = 0;
+  std::optional<exit_status> status;  ///< nullopt: not known; the process that knew it is gone
+  std::optional<resource_usage> usage;
+  bool with_server = false;  ///< it went with its fork server
+};
+
+/// What this program is, for starting it again.
+struct program {
+  std::vector<std::string> arguments;
+  worker_entry entry = nullptr;
+};
+
+/// What this process was started as; for a worker that starts workers of its own.
+const program& this_program();
+
+/// Becomes a worker or a fork server in a process that was started to be one, and does not return
+/// there. In other processes it does nothing. Called first in the constructor of troupe::system.
+void take_role(const program& self);
+
+/// Starts, kills and reaps workers.
+///
+/// Workers are children of the fork server: a process without threads, forked before this one had
+/// any (or executed anew, where that came too late), which reaps them, relays how they ended, and
+/// is their guardian: when this process is gone, it kills every worker's process group and all that
+/// they left, and leaves. start_method::fork makes children of this process instead. A fork server
+/// that has threads all the same (of static initializers) executes its workers anew.
+///
+/// @threads any. Events are called on the reactor's thread.
+class launcher {
+ public:
+  struct events {
+    /// `pidfd`: of the process, if it was asked for.
+    std::function<void(std::uint64_t worker, std::int64_t pid, descriptor pidfd)> launched;
+    std::function<void(std::uint64_t worker, int code)> failed;  ///< an errno
+    std::function<void(const exit_report&)> exited;
+  };
+
+  /// Starts the fork server: construct it before any thread. `watch` comes later, with threads.
+  explicit launcher(program self);
+  /// Kills what is left and waits for it.
+  ~launcher();
+  launcher(const launcher&) = delete;
+  launcher& operator=(const launcher&) = delete;
+
+  void attach(reactor& loop, events callbacks);
+  /// Stops calling back; before the reactor goes.
+  void detach();
+
+  /// Asks for a worker; `launched` or `failed` follows, then one `exited` for each launched.
+  void launch(std::uint64_t worker, start_method method, channel_ends ends,
+              bool with_pidfd = false);
+  /// Sends a signal to the worker's whole process group; nothing if it is already gone.
+  void kill(std::uint64_t worker, int signal);
+
+ private:
+  struct forked_child {
+    std::int64_t pid;
+    descriptor pidfd;
+  };
+
+  void ensure_server();  ///< with the mutex held
+  void start_server();
+  void server_readable();
+  void server_lost();
+  void fork_here(std::uint64_t worker, channel_ends ends, bool with_pidfd);
+  void reap_forked(std::uint64_t worker);
+  void order_guard(bool guard, std::int64_t pid);
+
+  program self_;
+  reactor* loop_ = nullptr;
+  events events_;
+  mutable std::mutex mutex_;
+  descriptor server_;                                // guarded by mutex_
+  std::int64_t server_pid_ = -1;                     // guarded by mutex_
+  std::map<std::uint64_t, std::int64_t> of_server_;  // guarded by mutex_; pid 0: not yet known
+  std::map<std::uint64_t, forked_child> forked_;     // guarded by mutex_
+  std::map<std::uint64_t, bool> to_fork_;  // guarded by mutex_; true: killed before its turn
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/descriptor.hpp"
+
+#include "os/reactor.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe::detail {
+
+/// What workers write to stderr goes through here to the stderr of this process, unchanged and a
+/// worker's lines whole where they come whole; the last ones of each worker are kept.
+///
+///   worker's descriptor 2 ══pipe══▶ its source ──▶ outgoing ──▶ descriptor 2 of this process
+///                                     └─ tail
+///
+/// A worker that writes faster than this process's stderr takes it waits in its write; no other
+/// worker or thread does. All is read and written on the reactor's thread.
+///
+/// @threads any.
+class stderr_relay {
+ public:
+  explicit stderr_relay(reactor& loop) : loop_{loop} {}
+  stderr_relay(const stderr_relay&) = delete;
+  stderr_relay& operator=(const stderr_relay&) = delete;
+  ~stderr_relay() = default;
+
+  /// What becomes descriptor 2 of `worker`; empty when descriptors are too short for `to_come` more
+  /// workers, which is logged once: then it keeps this process's.
+  descriptor open(std::uint64_t worker, std::size_t to_come);
+  /// Passes on what a dead worker left in its pipe, even if another process still has that open,
+  /// and returns its last lines.
+  std::string close(std::uint64_t worker);
+  /// Before the reactor goes: passes on what is left, for at most a moment.
+  void finish();
+
+ private:
+  struct source {
+    descriptor pipe;
+    std::string line;  // without its end so far
+    std::string tail;
+    bool stalled = false;     // to be read on when outgoing_ has room
+    bool line_timer = false;  // passes an unfinished line on
+  };
+
+  void readable(std::uint64_t worker);
+  void pass_everything_on();
+  // All with the mutex held.
+  void read_some(std::uint64_t worker, source& from);
+  void take(source& from, std::string_view bytes);
+  void pass_line(source& from);
+  void write_out();
+  /// False: this process's stderr takes nothing just now.
+  bool write_some();
+
+  reactor& loop_;
+  std::mutex mutex_;
+  std::map<std::uint64_t, source> sources_;  // guarded by mutex_
+  std::string outgoing_;                     // guarded by mutex_
+  std::size_t written_ = 0;                  // guarded by mutex_; of outgoing_
+  std::vector<char> buffer_;                 // guarded by mutex_
+  bool write_timer_ = false;                 // guarded by mutex_
+  bool told_short_ = false;                  // guarded by mutex_
+  bool finished_ = false;                    // guarded by mutex_
+};
+
+/// The last lines of `text`: at most `lines` and `bytes`. A first line that is too long is cut at
+/// its front.
+[[nodiscard]] std::string_view last_lines(std::string_view text, std::size_t lines,
+                                          std::size_t bytes);
+
+}  // namespace troupe::detail

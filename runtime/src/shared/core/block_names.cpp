@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "shared/core/block_names.hpp"
+
+#include "os/failpoint.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+namespace troupe::detail {
+namespace {
+
+bool is_same_file(const descriptor& one, const descriptor& other) noexcept {
+  struct stat a{};
+  struct stat b{};
+  return ::fstat(one.number(), &a) == 0 && ::fstat(other.number(), &b) == 0 &&
+         a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+descriptor open_name(const std::string& name) noexcept {
+  return descriptor{::shm_open(path_of(name).c_str(), O_RDONLY | O_CLOEXEC, 0)};
+}
+
+}  // namespace
+
+block_lock::block_lock(const descriptor& memory, mode how) : number_{memory.number()} {
+  for (int tries = 0; tries < 100; ++tries) {
+    if (::flock(number_, (how == mode::alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
+      locked_ = true;
+      return;
+    }
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+}
+
+block_lock::~block_lock() {
+  if (locked_) {
+    ::flock(number_, LOCK_UN);
+  }
+}
+
+bool names(const std::string& name, const descriptor& memory) noexcept {
+  const descriptor found = open_name(name);
+  return found && is_same_file(found, memory);
+}
+
+void remove_block_name(const std::string& name, const descriptor& memory) noexcept {
+  const descriptor found = open_name(name);
+  if (!found || !is_same_file(found, memory)) {
+    return;
+  }
+  const block_lock alone{found, block_lock::mode::alone};
+  // Again: the name may have been removed, and given to other memory, before the lock was had.
+  if (alone && names(name, memory)) {
+    TROUPE_FAILPOINT("blocks.remove");
+    ::shm_unlink(path_of(name).c_str());
+  }
+}
+
+}  // namespace troupe::detail

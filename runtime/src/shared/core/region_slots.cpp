@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// The slots of a region: who has the object, and what is given back of those who died.
+
+#include "troupe/detail/region.hpp"
+#include "troupe/error.hpp"
+
+#include "os/failpoint.hpp"
+#include "os/process_identity.hpp"
+#include "os/sys.hpp"
+#include "shared/core/block_names.hpp"
+#include "shared/core/proxy.hpp"
+#include "shared/core/region_registry.hpp"
+#include "shared/core/transaction.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+
+namespace troupe::detail {
+namespace {
+
+constexpr auto sweep_interval_ns = std::int64_t{40'000'000};
+
+bool ledger_is_empty(const process_slot& slot) noexcept {
+  const auto is_zero = [](const shared_word& word) { return word.load() == 0; };
+  return std::all_of(slot.counters.begin(), slot.counters.end(), is_zero) &&
+         std::all_of(slot.waiting.begin(), slot.waiting.end(), is_zero);
+}
+
+}  // namespace
+
+process_slot* region::slot_of(std::uint64_t identity) noexcept {
+  for (process_slot& slot : slots()) {
+    if (slot.owner.load() == identity) {
+      return &slot;
+    }
+  }
+  return nullptr;
+}
+
+process_slot* region::claim_slot_for(std::uint64_t identity) noexcept {
+  process_slot* mine = slot_of(identity);
+  const auto all = slots();
+  for (auto slot = all.begin(); mine == nullptr && slot != all.end(); ++slot) {
+    std::uint64_t nobody = 0;
+    if (slot->owner.compare_exchange_strong(nobody, identity)) {
+      mine = &*slot;
+    }
+  }
+  if (mine != nullptr) {
+    mine->mapped.store(1);
+  }
+  return mine;
+}
+
+bool region::leave_slot_of(std::uint64_t identity) noexcept {
+  process_slot* const slot = slot_of(identity);
+  if (slot == nullptr) {
+    return true;
+  }
+  slot->mapped.store(0);
+  return ledger_is_empty(*slot) && slot->owner.compare_exchange_strong(identity, 0);
+}
+
+void region::end_slot_of(std::uint64_t identity) {
+  if (process_slot* const slot = slot_of(identity)) {
+    recover_slot(*slot, identity);
+  }
+}
+
+process_slot* region::claim_slot() noexcept {
+  process_slot* const mine = claim_slot_for(own_identity());
+  if (mine != nullptr) {
+    own_.store(mine);
+    own_generation_.store(fork_generation());
+  }
+  return mine;
+}
+
+process_slot& region::own_slot() {
+  if (this_proxy.object == this) [[unlikely]] {
+    return *this_proxy.slot;
+  }
+  if (own_generation_.load(std::memory_order_acquire) == fork_generation()) [[likely]] {
+    return *own_.load(std::memory_order_relaxed);
+  }
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    {
+      const std::lock_guard lock{region_registry::instance().mutex};
+      if (process_slot* const mine = claim_slot()) {
+        return *mine;
+      }
+    }
+    recover_dead();
+  }
+  throw error{errc::resource_exhausted, task_ran::no,
+              std::to_string(region_slots) + " processes have this " +
+                  std::string{to_string(kind())} + " already, which is the most there can be"};
+}
+
+void region::free_slot() noexcept {
+  process_slot* const mine = own_.load();
+  if (mine == nullptr || own_generation_.load() != fork_generation()) {
+    return;  // none, or that of the process this one was forked from
+  }
+  mine->mapped.store(0);
+  if (named_) {
+    // The last one removes the name. Who opens it meanwhile sees `closed`, or is seen here.
+    const auto holds = [](const process_slot& slot) {
+      const std::uint64_t owner = slot.owner.load();
+      return slot.mapped.load() != 0 && owner != 0 && !is_gone(owner);
+    };
+    header().closed.store(1);
+    TROUPE_FAILPOINT("blocks.let_go");
+    const auto all = slots();
+    if (std::any_of(all.begin(), all.end(), holds)) {
+      header().closed.store(0);
+    } else {
+      remove_block_name(spec_.name, memory_);
+    }
+  }
+  if (ledger_is_empty(*mine)) {
+    std::uint64_t me = own_identity();
+    mine->owner.compare_exchange_strong(me, 0);
+  }
+}
+
+void region::recover_slot(process_slot& slot, std::uint64_t dead) {
+  if (rules().recover != nullptr) {
+    transaction tx{*this, &slot};
+    if (slot.owner.load() != dead) {
+      return;  // somebody else was faster
+    }
+    for (std::size_t i = 0; i < wait_channels; ++i) {
+      if (const std::uint64_t asleep = tx.get(slot.waiting[i]); asleep != 0) {
+        shared_word& waiters = header().channels[i].waiters;
+        tx.set(waiters, tx.get(waiters) - std::min(asleep, tx.get(waiters)));
+        tx.set(slot.waiting[i], 0);
+      }
+      tx.wake(i);
+    }
+    rules().recover(tx, slot);
+    tx.commit();
+    slot.mapped.store(0);
+    slot.owner.compare_exchange_strong(dead, 0);
+  } else {
+    for (shared_word& waiting : slot.waiting) {
+      waiting.store(0);
+    }
+    slot.mapped.store(0);
+    slot.owner.compare_exchange_strong(dead, 0);
+  }
+}
+
+std::size_t region::recover_dead() {
+  const std::uint64_t me = own_identity();
+  std::size_t found = 0;
+  for (process_slot& slot : slots()) {
+    const std::uint64_t owner = slot.owner.load();
+    if (owner != 0 && owner != me && is_gone(owner)) {
+      recover_slot(slot, owner);
+      ++found;
+    }
+  }
+  return found;
+}
+
+void region::sweep() {
+  shared_word& last = header().last_sweep;
+  std::uint64_t before = last.load();
+  const auto now = static_cast<std::uint64_t>(sys::monotonic_ns());
+  if (now - before < static_cast<std::uint64_t>(sweep_interval_ns) ||
+      !last.compare_exchange_strong(before, now)) {
+    return;
+  }
+  recover_dead();
+}
+
+}  // namespace troupe::detail
