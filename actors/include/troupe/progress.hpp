@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 namespace troupe {
+
+namespace detail {
+/// Bytes of a report's text; the rest is cut off.
+inline constexpr std::size_t max_progress_text = 200;
+}  // namespace detail
 
 /// How far a task is, in units that the task chooses.
 struct task_progress {

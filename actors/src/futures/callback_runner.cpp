@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/process/pool_core_impl.hpp"
+#include "futures/callback_runner.hpp"
+
+#include "troupe/detail/futex.hpp"
 
 #include <unistd.h>
 
+#include <optional>
 #include <utility>
 
 namespace troupe::detail {

@@ -5,6 +5,7 @@
 #include "troupe/process.hpp"
 
 #include "channel/channel.hpp"
+#include "channel/worker_protocol.hpp"
 #include "system/runtime.hpp"
 
 #include <chrono>
@@ -17,28 +18,6 @@
 #include <vector>
 
 namespace troupe::detail {
-
-/// What a process is to be: the payload of a `become` frame.
-struct process_role {
-  std::string name;
-  bool daemon = false;
-  std::string parent_name;
-  std::int64_t parent_pid = 0;
-  std::uint64_t depth = 0;  ///< of pools, see runtime::depth
-  std::uint64_t start = 0;  ///< the start_method that is the program's default
-  bound_call target;
-
-  template <class Archive>
-  void serialize(Archive& ar) {
-    ar(name, daemon, parent_name, parent_pid, depth, start, target);
-  }
-};
-
-/// Flags of a `become` frame.
-inline constexpr std::uint16_t role_in_memory = 1;  ///< the payload is its size; it is in memory
-                                                    ///< that is the first of the shared objects
-/// The last of the shared objects is a pidfd of the parent.
-inline constexpr std::uint16_t role_has_parent = 2;
 
 /// A `process` as its handles see it.
 ///

@@ -90,8 +90,6 @@ void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_ele
   late_loop = nullptr;
 }
 
-process_observer::~process_observer() = default;
-
 runtime::runtime(program self)
     : process_{::getpid()},
       launcher_{std::make_unique<launcher>(std::move(self))},

@@ -6,6 +6,7 @@
 #include "channel/segment.hpp"
 #include "os/reactor.hpp"
 #include "os/stop_signals.hpp"
+#include "pools/process_observer.hpp"
 #include "process/launcher.hpp"
 #include "process/oom_watch.hpp"
 #include "process/stderr_relay.hpp"
@@ -25,17 +26,6 @@ namespace troupe::detail {
 
 class pool_core;
 class process_core;
-
-/// Who hears of a process that was launched: a pool of its workers, a `process` of itself.
-/// Called on the reactor's thread.
-class process_observer {
- public:
-  virtual ~process_observer();
-  /// `pidfd`: only of those for which it was asked.
-  virtual void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) = 0;
-  virtual void start_failed(std::uint64_t worker, int code) = 0;
-  virtual void ended(std::uint64_t worker, const exit_notice& notice) = 0;
-};
 
 /// What all pools of a process stand on: the launcher, the reactor, the actor system.
 ///

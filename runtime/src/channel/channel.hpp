@@ -6,6 +6,7 @@
 #include "troupe/detail/memory.hpp"
 
 #include "channel/crash_record.hpp"
+#include "channel/worker_protocol.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -26,49 +27,9 @@
 // instruction leaves whole frames or nothing. docs/protocol.md has the layout.
 namespace troupe::detail {
 
-enum class frame_kind : std::uint16_t {
-  // supervisor -> worker
-  configure = 1,  ///< payload: the pool's initializer, may be empty
-  tasks,          ///< payload: run_header, callable, items
-  stop,           ///< finish what was claimed, then leave
-  // worker -> supervisor
-  ready,        ///< the initializer is done
-  init_failed,  ///< payload: an encoded failure
-  began,        ///< number: the claimed task, sent only where it was asked for
-  result,       ///< number: the task; flags: result_flag; payload: see result_prefix
-  progress,     ///< number: the running task; payload: done, total, text
-  submit,       ///< number: ticket of a task for the same pool; payload: as its submission's
-  // supervisor -> worker
-  stop_task,  ///< number: a task that was begun; ends it if it is a coroutine
-  become,     ///< payload: an encoded process_role; this is no worker but a process of the user's
-};
-
-struct frame_header {
-  std::uint32_t bytes = 0;  ///< of payload, without this header and the padding
-  frame_kind kind{};
-  std::uint16_t flags = 0;
-  std::uint64_t number = 0;
-};
-static_assert(sizeof(frame_header) == 16);
-
-/// Where a payload lies that is not inside its frame.
-struct segment_reference {
-  std::uint64_t id = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
-};
-
 struct control_page;  // the layout is private to src/channel_memory.hpp
 
 inline constexpr std::size_t ring_bytes = 128 * 1024;
-/// No frame is larger, so that a ring always holds several.
-inline constexpr std::size_t max_frame_bytes = 48 * 1024;
-inline constexpr std::size_t result_slots = 256;
-
-/// Shared objects that one frame may refer to: they travel in one message.
-inline constexpr std::size_t max_attachments = 128;
-/// The same for one callable, one task's arguments, or one result.
-inline constexpr std::size_t max_attachments_of_part = max_attachments / 2;
 
 /// A payload in another process's segment; its owner may reuse the memory once the last copy goes.
 class foreign_payload {

@@ -5,6 +5,7 @@
 
 #include "caf/caf.hpp"
 #include "caf/messages.hpp"
+#include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
 #include "futures/waiting_line.hpp"
 #include "pools/process/process_submission.hpp"
@@ -48,36 +49,6 @@ struct question {
 
   std::function<void(supervisor&)> answer;
   std::atomic<std::uint32_t> answered{no};
-};
-
-/// Runs a pool's callbacks one after the other on an actor with a thread of its own. Shared with
-/// that actor, because the last handle of a pool may go in a callback.
-class callback_runner : public std::enable_shared_from_this<callback_runner> {
- public:
-  explicit callback_runner(caf::actor_system& system) : system_{system} {}
-  ~callback_runner() = default;
-  callback_runner(const callback_runner&) = delete;
-  callback_runner& operator=(const callback_runner&) = delete;
-
-  void run(std::function<void()> function);
-  /// Until everything handed over so far has run; at once when called from a callback.
-  void wait_idle();
-  /// The actor ends after what it has.
-  void stop();
-  /// The calling thread is one that runs callbacks.
-  static bool is_here() noexcept;
-
- private:
-  friend class callback_actor;
-  void run_queued();
-
-  caf::actor_system& system_;
-  std::mutex mutex_;
-  std::vector<std::function<void()>> queue_;  // guarded by mutex_
-  caf::actor actor_;                          // guarded by mutex_
-  bool stopped_ = false;                      // guarded by mutex_
-  std::thread::id thread_;                    // guarded by mutex_
-  std::atomic<std::uint32_t> unfinished_{0};
 };
 
 /// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.

@@ -5,7 +5,6 @@
 #include "futures/made_here.hpp"
 #include "pools/option_checks.hpp"
 #include "pools/process/pool_core_impl.hpp"
-#include "pools/worker/nested.hpp"
 
 #include <stdexcept>
 #include <string>
@@ -13,6 +12,11 @@
 #include <utility>
 
 namespace troupe::detail {
+
+namespace {
+/// Pools that may be made in tasks of pools in tasks of pools, and so on.
+constexpr std::uint64_t max_pool_depth = 10;
+}  // namespace
 
 pool_ptr make_pool(const pool_options& options) {
   constexpr std::string_view who = "troupe::pool";

@@ -6,6 +6,7 @@
 
 #include "channel/channel.hpp"
 #include "channel/segment.hpp"
+#include "pools/counter.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -19,25 +20,6 @@ namespace troupe::detail {
 
 class process_submission;
 class pool_core;
-
-/// Written by the supervisor on its turn, read by everybody at any time.
-class counter {
- public:
-  counter& operator=(std::uint64_t value) noexcept {
-    value_.store(value, std::memory_order_relaxed);
-    return *this;
-  }
-  counter& operator+=(std::uint64_t more) noexcept { return *this = *this + more; }
-  counter& operator-=(std::uint64_t less) noexcept { return *this = *this - less; }
-  counter& operator++() noexcept { return *this += 1; }
-  counter& operator--() noexcept { return *this -= 1; }
-  operator std::uint64_t() const noexcept {  // NOLINT(google-explicit-constructor): a number
-    return value_.load(std::memory_order_relaxed);
-  }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
 
 /// Several submissions with a common fate: a map.
 class submission_group {

@@ -4,8 +4,8 @@
 #include "troupe/policy.hpp"
 
 #include "channel/channel.hpp"
+#include "pools/process/nested_outcome.hpp"
 #include "pools/process/pool_core_impl.hpp"
-#include "pools/worker/nested.hpp"
 
 #include <chrono>
 #include <climits>

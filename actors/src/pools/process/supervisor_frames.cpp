@@ -2,6 +2,7 @@
 
 // What workers say: hello, that they are ready, and what became of their tasks.
 
+#include "troupe/progress.hpp"
 #include "troupe/codec.hpp"
 #include "troupe/detail/callable.hpp"
 

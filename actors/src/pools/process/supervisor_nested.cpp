@@ -6,8 +6,8 @@
 
 #include "os/message_socket.hpp"
 #include "os/shortage.hpp"
+#include "pools/process/nested_outcome.hpp"
 #include "pools/process/supervisor_actor.hpp"
-#include "pools/worker/nested.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -4,7 +4,9 @@
 #include "troupe/detail/thread_core.hpp"
 #include "troupe/thread_pool.hpp"
 
-#include "pools/process/pool_core_impl.hpp"
+#include "futures/callback_runner.hpp"
+#include "futures/made_here.hpp"
+#include "futures/waiting_line.hpp"
 #include "pools/thread/ring.hpp"
 #include "pools/thread/thread_actors.hpp"
 

@@ -3,6 +3,7 @@
 // The workers of a thread pool: their turns, the tasks they run, and the hand they lend while they
 // wait.
 
+#include "troupe/progress.hpp"
 #include "pools/thread/thread_core_impl.hpp"
 #include "pools/thread/thread_coroutines.hpp"
 

@@ -2,6 +2,7 @@
 
 // A worker's frames: what it is told, and what it says that is not a result.
 
+#include "troupe/progress.hpp"
 #include "pools/worker/worker.hpp"
 
 #include "troupe/callable.hpp"
