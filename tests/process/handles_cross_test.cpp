@@ -46,7 +46,7 @@ class tally {
   }
 
  private:
-  std::shared_ptr<const detail::attachments> what_;
+  std::shared_ptr<const detail::attachment> what_;
 };
 
 int add_to(tally t, int n) {

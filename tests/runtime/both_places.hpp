@@ -32,7 +32,7 @@ struct on_another_machine {
 template <class Where>
 class both_places : public shared_objects {
  protected:
-  Where lend;
+  Where to_importer;
 
   /// Runs in a thread of its own; the exception of one is rethrown by `join`.
   class worker {

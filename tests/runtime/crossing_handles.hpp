@@ -16,9 +16,9 @@
 namespace troupe::test {
 
 /// What arrives with a message: a descriptor with an id.
-class arrived_attachments final : public detail::attachments {
+class arrived_attachment final : public detail::attachment {
  public:
-  arrived_attachments(std::uint64_t id, detail::descriptor memory)
+  arrived_attachment(std::uint64_t id, detail::descriptor memory)
       : attachment{id}, memory_{std::move(memory)} {}
   [[nodiscard]] int number() const noexcept override { return memory_.number(); }
 
@@ -43,7 +43,7 @@ parcel pack(const T& value) {
   }
   made.bytes.assign(buffer.data(), buffer.data() + buffer.size());
   for (auto& one : made.attachments) {
-    one = std::make_shared<arrived_attachments>(
+    one = std::make_shared<arrived_attachment>(
         one->id(), detail::descriptor{::fcntl(one->number(), F_DUPFD_CLOEXEC, 3)});
   }
   return made;

@@ -75,7 +75,7 @@ parcel receive_descriptor(int socket) {
     made.bytes.resize(sizeof id);
     std::memcpy(made.bytes.data(), &id, sizeof id);
     made.attachments.push_back(
-        std::make_shared<test::arrived_attachments>(id, detail::descriptor{number}));
+        std::make_shared<test::arrived_attachment>(id, detail::descriptor{number}));
   }
   return made;
 }
@@ -236,7 +236,7 @@ class HostileHandles : public SharedObjects {
     made.bytes.resize(sizeof id);
     std::memcpy(made.bytes.data(), &id, sizeof id);
     made.attachments.push_back(
-        std::make_shared<test::arrived_attachments>(id, detail::descriptor{number}));
+        std::make_shared<test::arrived_attachment>(id, detail::descriptor{number}));
     return made;
   }
   /// A sealed copy of a value<int>'s memory, for changing.
