@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "pools/option_checks.hpp"
 
-#include "troupe/detail/pool_core.hpp"
-
 namespace troupe::detail {
 namespace {
 

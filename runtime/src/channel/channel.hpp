@@ -84,7 +84,7 @@ class supervisor_channel {
   supervisor_channel(const supervisor_channel&) = delete;
   supervisor_channel& operator=(const supervisor_channel&) = delete;
 
-  [[nodiscard]] channel_ends take_worker_ends() noexcept { return std::move(far_); }
+  [[nodiscard]] channel_ends take_worker_ends() noexcept { return std::move(worker_ends_); }
   [[nodiscard]] int socket() const noexcept { return socket_.number(); }
 
   /// Room for a frame of `bytes` payload, null when the ring is full now. Nothing is visible before
@@ -151,7 +151,7 @@ class supervisor_channel {
   bool read_message();
 
   descriptor socket_;
-  channel_ends far_;
+  channel_ends worker_ends_;
   std::shared_ptr<mapping> control_memory_;
   control_page* control_;
   mapping tasks_;

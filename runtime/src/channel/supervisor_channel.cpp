@@ -22,11 +22,11 @@ namespace troupe::detail {
 supervisor_channel::supervisor_channel() {
   auto [here, there] = sys::socket_pair();
   socket_ = std::move(here);
-  far_.socket = std::move(there);
-  far_.memory = create_memory("troupe-channel", memory_bytes);
-  control_memory_ = std::make_shared<mapping>(map_memory(far_.memory, 0, control_bytes));
-  tasks_ = map_ring(far_.memory, tasks_offset, ring_bytes);
-  results_ = map_ring(far_.memory, results_offset, ring_bytes);
+  worker_ends_.socket = std::move(there);
+  worker_ends_.memory = create_memory("troupe-channel", memory_bytes);
+  control_memory_ = std::make_shared<mapping>(map_memory(worker_ends_.memory, 0, control_bytes));
+  tasks_ = map_ring(worker_ends_.memory, tasks_offset, ring_bytes);
+  results_ = map_ring(worker_ends_.memory, results_offset, ring_bytes);
   control_ = new (control_memory_->data()) control_page{};
 }
 

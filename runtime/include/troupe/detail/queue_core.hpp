@@ -103,7 +103,7 @@ class queue_core {
 
   /// How what is put gets to where the queue is.
   [[nodiscard]] attachment_route way() const noexcept {
-    return far_ == nullptr ? attachment_route::descriptors : attachment_route::link;
+    return remote_ == nullptr ? attachment_route::descriptors : attachment_route::link;
   }
   /// Checks that an order can compare `item`: others would break a priority_queue for all
   /// processes.
@@ -120,7 +120,7 @@ class queue_core {
   std::mutex making_;
   std::atomic<parts*> ready_{nullptr};  // what `parts_` has, once all of it is there
   std::unique_ptr<parts> parts_;
-  std::shared_ptr<region> far_;  ///< of a queue on another machine, which has no parts here
+  std::shared_ptr<region> remote_;  ///< of a queue on another machine, which has no parts here
   std::array<std::uint64_t, 2> remote_part_ids_{};
 };
 

@@ -81,7 +81,14 @@ static_assert(sizeof(region_header) <= 1024);
 
 class region;
 class transaction;
-class imported_object;
+/// What a region has instead of memory when its object is on another machine: see shared/remote.
+class remote_object {
+ public:
+  remote_object() = default;
+  remote_object(const remote_object&) = delete;
+  remote_object& operator=(const remote_object&) = delete;
+  virtual ~remote_object() = default;
+};
 
 /// What is the same for all objects of a kind.
 struct object_rules {
@@ -106,7 +113,7 @@ struct region_spec {
 };
 
 /// One shared object in this process. There is one of them for an object, however often its handle
-/// arrives. One that is on another machine has no memory here, and a imported object instead: its
+/// arrives. One that is on another machine has no memory here, and a remote_object instead: its
 /// operations become messages (object_sink.hpp).
 ///
 /// @threads any.
@@ -146,7 +153,7 @@ class region final : public attachment, public std::enable_shared_from_this<regi
 
   /// An object of another machine.
   [[nodiscard]] static std::shared_ptr<region> exported(region_spec spec, std::uint64_t id,
-                                                        std::unique_ptr<imported_object> far);
+                                                        std::unique_ptr<remote_object> remote);
 
   ~region() override;
   region(const region&) = delete;
@@ -167,11 +174,11 @@ class region final : public attachment, public std::enable_shared_from_this<regi
       make();
     }
   }
-  /// The same, but true if there is nothing here: its operations go to `far()`.
+  /// The same, but true if there is nothing here: its operations go to `remote()`.
   [[nodiscard]] bool is_elsewhere() {
     return begin_.load(std::memory_order_acquire) == nullptr && !make_unless_remote();
   }
-  [[nodiscard]] imported_object* far() const noexcept { return far_.get(); }
+  [[nodiscard]] remote_object* remote() const noexcept { return remote_.get(); }
   [[nodiscard]] std::byte* begin() const noexcept { return begin_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t total_bytes() const noexcept { return view_.size(); }
   [[nodiscard]] region_header& header() const noexcept {
@@ -237,7 +244,7 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   std::atomic<std::byte*> begin_{nullptr};
   std::atomic<process_slot*> own_{nullptr};
   std::atomic<std::uint32_t> own_generation_{0};  ///< of forks, when `own_` was claimed
-  std::unique_ptr<imported_object> far_;          ///< of an object on another machine
+  std::unique_ptr<remote_object> remote_;         ///< of an object on another machine
   bool registered_ = false;
   bool named_ = false;
 };

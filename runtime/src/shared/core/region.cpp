@@ -10,7 +10,6 @@
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/region_memory.hpp"
 #include "shared/core/region_registry.hpp"
-#include "shared/remote/imported_object.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -110,7 +109,7 @@ void region::lay_out(std::uint32_t flags) {
 }
 
 bool region::make_unless_remote() {
-  if (far_ != nullptr) {
+  if (remote_ != nullptr) {
     return false;
   }
   make();
@@ -118,7 +117,7 @@ bool region::make_unless_remote() {
 }
 
 void region::make() {
-  if (far_ != nullptr) {
+  if (remote_ != nullptr) {
     throw error{errc::not_on_this_machine, task_ran::no,
                 "troupe: this " + std::string{to_string(kind())} +
                     " is on another machine, where its memory is: references to it, and what "
@@ -272,9 +271,9 @@ std::shared_ptr<region> region::import_any(const std::shared_ptr<const attachmen
 }
 
 std::shared_ptr<region> region::exported(region_spec spec, std::uint64_t id,
-                                         std::unique_ptr<imported_object> far) {
+                                         std::unique_ptr<remote_object> remote) {
   auto made = region_registry::own(std::unique_ptr<region>{new region{std::move(spec), id}});
-  made->far_ = std::move(far);
+  made->remote_ = std::move(remote);
   return made;
 }
 

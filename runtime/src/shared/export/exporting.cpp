@@ -21,7 +21,7 @@ namespace {
 }
 
 void check_lendable(const region& object) {
-  if (object.far() != nullptr) {
+  if (object.remote() != nullptr) {
     refuse("a handle of an object that is itself on another machine",
            "only the machine where an object is lends it to others");
   }

@@ -129,8 +129,8 @@ std::shared_ptr<queue_core> queue_core::create(queue_spec spec) {
 }
 
 queue_core::parts& queue_core::get_parts() {
-  if (far_ != nullptr) {
-    far_->ensure();  // throws
+  if (remote_ != nullptr) {
+    remote_->ensure();  // throws
   }
   if (parts* const there = ready_.load(std::memory_order_acquire)) {
     return *there;
@@ -160,7 +160,7 @@ std::shared_ptr<queue_core> queue_core::load(input_archive& ar, const queue_spec
   if (object->is_elsewhere()) {
     std::shared_ptr<queue_core> made{new queue_core{spec}};
     ar.read(made->remote_part_ids_.data(), sizeof made->remote_part_ids_, typeid(queue_core));
-    made->far_ = std::move(object);
+    made->remote_ = std::move(object);
     return made;
   }
   const auto storage = load_attachment(ar);
@@ -194,8 +194,8 @@ void queue_core::check_comparable(const queue_item& item) const {
 }
 
 void queue_core::save(output_archive& ar) {
-  if (far_ != nullptr) {
-    save_attachment(ar, far_);
+  if (remote_ != nullptr) {
+    save_attachment(ar, remote_);
     return ar.write(remote_part_ids_.data(), sizeof remote_part_ids_);
   }
   const parts& p = get_parts();
@@ -209,8 +209,8 @@ queue_answer queue_core::put(std::span<const queue_item> items, std::size_t& sto
   if (items.empty()) {
     return queue_answer::done;
   }
-  if (far_ != nullptr) [[unlikely]] {
-    return remote_queue::put(*far_, items, stored, until);
+  if (remote_ != nullptr) [[unlikely]] {
+    return remote_queue::put(*remote_, items, stored, until);
   }
   parts& p = get_parts();
   queue_operation op{*p.object, p.storage, p.socket, p.before};
@@ -230,8 +230,8 @@ queue_answer queue_core::put(std::span<const queue_item> items, std::size_t& sto
 }
 
 queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, const deadline& until) {
-  if (far_ != nullptr) [[unlikely]] {
-    return remote_queue::get(*far_, to, most, until);
+  if (remote_ != nullptr) [[unlikely]] {
+    return remote_queue::get(*remote_, to, most, until);
   }
   parts& p = get_parts();
   queue_operation op{*p.object, p.storage, p.socket, p.before};
@@ -269,8 +269,8 @@ queue_answer queue_core::get(std::vector<queue_item>& to, std::size_t most, cons
 }
 
 void queue_core::task_done() {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote(*far_, remote_op::task_done);
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote(*remote_, remote_op::task_done);
   }
   parts& p = get_parts();
   transaction tx{*p.object};
@@ -293,8 +293,8 @@ void queue_core::task_done() {
 }
 
 bool queue_core::join(const deadline& until) {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote<bool>(*far_, remote_op::join, time_left(until));
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote<bool>(*remote_, remote_op::join, time_left(until));
   }
   parts& p = get_parts();
   transaction tx{*p.object};
@@ -308,8 +308,8 @@ bool queue_core::join(const deadline& until) {
 }
 
 void queue_core::close() {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote(*far_, remote_op::close);
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote(*remote_, remote_op::close);
   }
   parts& p = get_parts();
   transaction tx{*p.object};
@@ -320,8 +320,8 @@ void queue_core::close() {
 }
 
 bool queue_core::is_closed() {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote<bool>(*far_, remote_op::is_closed);
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote<bool>(*remote_, remote_op::is_closed);
   }
   parts& p = get_parts();
   const transaction tx{*p.object};
@@ -329,8 +329,8 @@ bool queue_core::is_closed() {
 }
 
 std::size_t queue_core::size() {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote<std::uint64_t>(*far_, remote_op::size);
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote<std::uint64_t>(*remote_, remote_op::size);
   }
   parts& p = get_parts();
   const transaction tx{*p.object};
@@ -338,8 +338,8 @@ std::size_t queue_core::size() {
 }
 
 std::size_t queue_core::storage_bytes() {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote<std::uint64_t>(*far_, remote_op::storage_bytes);
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote<std::uint64_t>(*remote_, remote_op::storage_bytes);
   }
   parts& p = get_parts();
   const transaction tx{*p.object};
@@ -347,18 +347,18 @@ std::size_t queue_core::storage_bytes() {
 }
 
 std::size_t queue_core::capacity() {
-  if (far_ != nullptr) [[unlikely]] {
-    return call_remote<std::uint64_t>(*far_, remote_op::capacity);
+  if (remote_ != nullptr) [[unlikely]] {
+    return call_remote<std::uint64_t>(*remote_, remote_op::capacity);
   }
   return get_parts().state().capacity.load();
 }
 
 std::uint64_t queue_core::id() {
-  return far_ != nullptr ? far_->id() : get_parts().object->id();
+  return remote_ != nullptr ? remote_->id() : get_parts().object->id();
 }
 
 const std::string& queue_core::name() {
-  return far_ != nullptr ? far_->name() : get_parts().object->name();
+  return remote_ != nullptr ? remote_->name() : get_parts().object->name();
 }
 
 }  // namespace troupe::detail

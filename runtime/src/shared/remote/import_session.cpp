@@ -77,7 +77,7 @@ std::uint64_t number_of_this_thread(const std::shared_ptr<import_state>& session
 }
 
 const imported_object& remote_of(const region& object) noexcept {
-  return *object.far();
+  return *imported(object);
 }
 
 }  // namespace
@@ -185,7 +185,8 @@ void import_state::save(output_archive& ar, const attachment_list& attachments) 
   std::vector<std::uint64_t> ids;
   for (const auto& one : attachments) {
     const auto object = std::dynamic_pointer_cast<const region>(one);
-    if (object == nullptr || object->far() == nullptr || object->far()->session().get() != this) {
+    if (object == nullptr || object->remote() == nullptr ||
+        imported(*object)->session().get() != this) {
       throw error{errc::argument_encode_failed, task_ran::no,
                   "troupe: a handle of an object that is not of the other machine cannot go there: "
                   "only the machine where an object is lends it to others. Make it there"};
@@ -219,7 +220,7 @@ std::shared_ptr<region> import_state::arrived(input_archive& ar, const exported_
   const std::lock_guard lock{known_mutex_};
   if (const auto known = known_.find(one.id); known != known_.end()) {
     if (auto here = known->second.lock()) {
-      here->far()->arrived_again();
+      imported(*here)->arrived_again();
       return here;
     }
   }
@@ -250,7 +251,8 @@ remote_answer remote_request::send() {
 }
 
 bool same_exporter(const region& a, const region& b) noexcept {
-  return a.far() != nullptr && b.far() != nullptr && a.far()->session() == b.far()->session();
+  return a.remote() != nullptr && b.remote() != nullptr &&
+         imported(a)->session() == imported(b)->session();
 }
 
 void save_remote_attachments(output_archive& ar, const region& object,

@@ -145,12 +145,12 @@ void save_remote_attachments(output_archive& ar, const region& object,
 [[nodiscard]] attachment_list load_remote_attachments(input_archive& ar, const region& object);
 
 /// What a region has instead of memory.
-class imported_object {
+class imported_object final : public remote_object {
  public:
   explicit imported_object(std::shared_ptr<import_state> session, std::uint64_t id) noexcept
       : session_{std::move(session)}, id_{id} {}
   /// Tells the exporter that nobody has a handle here any more.
-  ~imported_object();
+  ~imported_object() override;
   imported_object(const imported_object&) = delete;
   imported_object& operator=(const imported_object&) = delete;
 
@@ -163,5 +163,10 @@ class imported_object {
   std::uint64_t id_;
   std::atomic<std::uint64_t> exported_{1};
 };
+
+/// The remote end of a region that has one.
+[[nodiscard]] inline imported_object* imported(const region& object) noexcept {
+  return static_cast<imported_object*>(object.remote());
+}
 
 }  // namespace troupe::detail
