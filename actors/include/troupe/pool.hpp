@@ -155,7 +155,7 @@ class submissions {
 
  private:
   friend struct executor_access;
-  const pool_ptr& core() const { return static_cast<const Self*>(this)->core_; }
+  const engine_ptr& core() const { return static_cast<const Self*>(this)->core_; }
   const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
 
   template <class F, class... Args>
@@ -226,11 +226,11 @@ class pool_with : public detail::submissions<pool_with> {
  private:
   friend class pool;
   friend class detail::submissions<pool_with>;
-  pool_with(detail::pool_ptr core, const task_options& options)
+  pool_with(detail::engine_ptr core, const task_options& options)
       : core_{std::move(core)}, options_{detail::share_options(options)} {}
   [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
 
-  detail::pool_ptr core_;
+  detail::engine_ptr core_;
   detail::options_ptr options_;
 };
 
@@ -298,7 +298,7 @@ class pool : public detail::submissions<pool> {
     return detail::defaults_of(core_);
   }
 
-  detail::pool_ptr core_;
+  detail::engine_ptr core_;
 };
 
 }  // namespace troupe

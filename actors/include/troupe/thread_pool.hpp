@@ -185,7 +185,7 @@ class local_submissions {
 
  private:
   friend struct executor_access;
-  const thread_core_ptr& core() const { return static_cast<const Self*>(this)->core_; }
+  const engine_ptr& core() const { return static_cast<const Self*>(this)->core_; }
   const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
 
   template <class F, class... Args>
@@ -254,11 +254,11 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
  private:
   friend class thread_pool;
   friend class detail::local_submissions<thread_pool_with>;
-  thread_pool_with(detail::thread_core_ptr core, const task_options& options)
+  thread_pool_with(detail::engine_ptr core, const task_options& options)
       : core_{std::move(core)}, options_{detail::share_options(options)} {}
   [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
 
-  detail::thread_core_ptr core_;
+  detail::engine_ptr core_;
   detail::options_ptr options_;
 };
 
@@ -347,7 +347,7 @@ class thread_pool : public detail::local_submissions<thread_pool> {
     return detail::defaults_of(core_);
   }
 
-  detail::thread_core_ptr core_;
+  detail::engine_ptr core_;
 };
 
 }  // namespace troupe

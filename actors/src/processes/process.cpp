@@ -136,7 +136,7 @@ void process_core::start() {
   };
   try {
     runtime_ = runtime::current();
-    runtime_->add(shared_from_this());
+    runtime_->add(shared_from_this(), &end_processes);
     auto channel = std::make_unique<supervisor_channel>();
     hand_over(*channel);
     channel_ends ends = channel->take_worker_ends();
@@ -286,7 +286,20 @@ void process_core::close() {
   pidfd_.reset();
 }
 
-void end_processes(const std::vector<std::shared_ptr<process_core>>& running,
+namespace {
+
+/// Of the processes that the runtime knows, which are all of them of this kind.
+std::vector<std::shared_ptr<process_core>> cores_of(const runtime::running_processes& running) {
+  std::vector<std::shared_ptr<process_core>> cores;
+  for (const auto& one : running) {
+    cores.push_back(std::static_pointer_cast<process_core>(one));
+  }
+  return cores;
+}
+
+}  // namespace
+
+void end_processes(const runtime::running_processes& left,
                    std::chrono::milliseconds limit) noexcept {
   using clock = std::chrono::steady_clock;
   const auto end = [](process_core& one) {
@@ -297,6 +310,7 @@ void end_processes(const std::vector<std::shared_ptr<process_core>>& running,
     }
   };
   try {
+    const auto running = cores_of(left);
     for (const auto& one : running) {
       if (one->options().daemon) {
         one->signal(SIGTERM);  // all of them, before the first is waited for
@@ -320,6 +334,10 @@ void end_processes(const std::vector<std::shared_ptr<process_core>>& running,
   } catch (const std::exception& problem) {
     log(log_level::error, std::string{"ending processes: "} + problem.what());
   }
+}
+
+std::vector<std::shared_ptr<process_core>> active_processes() {
+  return cores_of(runtime::current()->running());
 }
 
 process_ptr make_process(process_options options, bound_call target) {
@@ -377,7 +395,7 @@ void process::close() {
 
 std::vector<process_info> active_children() {
   std::vector<process_info> children;
-  for (const auto& one : detail::runtime::current()->running()) {
+  for (const auto& one : detail::active_processes()) {
     if (one->pid() != 0 && !one->status()) {
       children.push_back({one->pid(), one->name(), one->options().daemon});
     }

@@ -6,7 +6,7 @@
 
 #include "channel/channel.hpp"
 #include "channel/worker_protocol.hpp"
-#include "system/runtime.hpp"
+#include "host/runtime.hpp"
 
 #include <chrono>
 #include <condition_variable>
@@ -23,7 +23,7 @@ namespace troupe::detail {
 ///
 ///   fresh ──start──▶ starting ──launched──▶ running ──exited──▶ ended ──close──▶ closed
 ///                        └── failed ──▶ fresh
-class process_core final : public process_observer,
+class process_core final : public running_process,
                            public std::enable_shared_from_this<process_core> {
  public:
   process_core(process_options options, bound_call target);
@@ -67,8 +67,11 @@ class process_core final : public process_observer,
 };
 
 /// Ends daemons, waits for the others, and ends those that are left when the time is over.
-void end_processes(const std::vector<std::shared_ptr<process_core>>& running,
+void end_processes(const runtime::running_processes& running,
                    std::chrono::milliseconds limit) noexcept;
+
+/// Those of this program that were started and have not ended.
+[[nodiscard]] std::vector<std::shared_ptr<process_core>> active_processes();
 
 /// In a process that got a `become` frame: runs the target and leaves.
 [[noreturn]] void run_process(worker_channel& channel, const frame_header& frame,

@@ -6,8 +6,8 @@
 
 #include "ipc/handshake.hpp"
 #include "ipc/socket_address.hpp"
+#include "ipc/stream_io.hpp"
 #include "ipc/stream_socket.hpp"
-#include "os/stream_io.hpp"
 #include "os/sys.hpp"
 
 #include <fcntl.h>

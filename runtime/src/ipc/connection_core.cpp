@@ -2,8 +2,8 @@
 #include "ipc/connection_core.hpp"
 
 #include "ipc/message_sinks.hpp"
+#include "ipc/stream_io.hpp"
 #include "os/shortage.hpp"
-#include "os/stream_io.hpp"
 #include "os/sys.hpp"
 
 #include <algorithm>

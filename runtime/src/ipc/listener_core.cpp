@@ -3,8 +3,8 @@
 
 #include "troupe/log.hpp"
 
+#include "ipc/stream_io.hpp"
 #include "ipc/stream_socket.hpp"
-#include "os/stream_io.hpp"
 #include "os/sys.hpp"
 
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 
 #include "troupe/error.hpp"
 
-#include "os/stream_io.hpp"
+#include "ipc/stream_io.hpp"
 #include "os/sys.hpp"
 
 #include <stdexcept>

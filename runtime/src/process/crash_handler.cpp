@@ -4,7 +4,7 @@
 
 #include "channel/crash_layout.hpp"
 #include "channel/crash_record.hpp"
-#include "os/loaded_modules.hpp"
+#include "process/loaded_modules.hpp"
 
 #include <execinfo.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "process/throw_trace.hpp"
 
-#include "os/loaded_modules.hpp"
+#include "process/loaded_modules.hpp"
 
 #include <cxxabi.h>
 #include <execinfo.h>

@@ -30,7 +30,7 @@ class local_input final : public thread_input {
             shared_function<F>{std::move(function)})},
         view_{view} {}
 
-  std::shared_ptr<thread_submission> open(const thread_core_ptr& pool, const options_ptr& how,
+  std::shared_ptr<thread_submission> open(const engine_ptr& pool, const options_ptr& how,
                                           std::size_t most) override {
     return std::make_shared<block>(pool, how, function_, most);
   }
@@ -92,7 +92,7 @@ class local_map_results final : public open_map {
   static_assert(!std::is_void_v<result>,
                 "troupe: imap of a function that returns void yields nothing to iterate: use map");
 
-  local_map_results(const thread_core_ptr& pool, F function, View view, thread_map::settings how)
+  local_map_results(const engine_ptr& pool, F function, View view, thread_map::settings how)
       : view_{std::move(view)}, input_{view_, std::move(function)}, session_{pool, how} {}
 
   void advance() {

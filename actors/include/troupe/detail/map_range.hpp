@@ -50,7 +50,7 @@ struct plain {
 };
 
 template <class Shape, class F>
-submission_builder encode_callable_for(const pool_ptr& pool, const F& function) {
+submission_builder encode_callable_for(const engine_ptr& pool, const F& function) {
   submission_builder submission{pool};
   if constexpr (Shape::ok) {  // its static_asserts have spoken already: no second page of errors
     submission.callable([&](byte_sink& sink) { Shape::callable(sink, function); });
@@ -107,7 +107,7 @@ class map_results final : public open_map {
   static_assert(!std::is_void_v<result>,
                 "troupe: imap of a function that returns void yields nothing to iterate: use map");
 
-  map_results(const pool_ptr& pool, submission_builder callable, View view,
+  map_results(const engine_ptr& pool, submission_builder callable, View view,
               map_session::settings how)
       : view_{std::move(view)}, input_{view_}, session_{pool, std::move(callable), how} {}
 

@@ -3,6 +3,7 @@
 
 #include "troupe/detail/attachment.hpp"
 #include "troupe/detail/byte_sink.hpp"
+#include "troupe/detail/engine.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/pool_options.hpp"
@@ -23,7 +24,6 @@ class submission_sink;
 class pool_core;
 class segment;
 class segment_pool;
-using pool_ptr = std::shared_ptr<pool_core>;
 
 /// A function to call with a sink, by reference and without a type.
 class encode_ref {
@@ -43,7 +43,7 @@ class encode_ref {
 /// One submission being encoded: the callable, then its items.
 class submission_builder {
  public:
-  explicit submission_builder(const pool_ptr& pool);
+  explicit submission_builder(const engine_ptr& pool);
   submission_builder(std::shared_ptr<segment_pool> segments, std::uint64_t max_part_bytes);
   ~submission_builder();
   submission_builder(submission_builder&&) noexcept;
@@ -76,24 +76,12 @@ class submission_builder {
   attachment_list attachments_;
 };
 
-pool_ptr make_pool(const pool_options& options);
-std::shared_ptr<future_state> submit(const pool_ptr& pool, submission_builder&& submission,
+engine_ptr make_pool(const pool_options& options);
+std::shared_ptr<future_state> submit(const engine_ptr& pool, submission_builder&& submission,
                                      const options_ptr& options);
 /// Null: the queue is full.
-std::shared_ptr<future_state> try_submit(const pool_ptr& pool, submission_builder&& submission,
+std::shared_ptr<future_state> try_submit(const engine_ptr& pool, submission_builder&& submission,
                                          const options_ptr& options);
-class room_turn;
-std::shared_ptr<room_turn> make_turn(const pool_ptr& pool);
-void close(const pool_ptr& pool);
-void join(const pool_ptr& pool);
-void terminate(const pool_ptr& pool);
-/// Terminates the pool unless it was closed and joined; for destructors: bounded in time.
-void end_pool(const pool_ptr& pool) noexcept;
-void resize(const pool_ptr& pool, int workers);
-const options_ptr& defaults_of(const pool_ptr& pool);
-std::vector<worker_info> workers_of(const pool_ptr& pool);
-pool_stats stats_of(const pool_ptr& pool);
-
 /// How the input of a map is pulled, by reference and without a type: encodes the next item's
 /// arguments. False: there are no more.
 class puller {
@@ -130,7 +118,7 @@ class map_session {
     bool run_unread = false;
   };
 
-  map_session(pool_ptr pool, submission_builder callable, settings how);
+  map_session(engine_ptr pool, submission_builder callable, settings how);
   /// As abandon.
   ~map_session();
   map_session(const map_session&) = delete;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/engine.hpp"
 #include "troupe/detail/open_map.hpp"
-#include "troupe/detail/pool_core.hpp"
-#include "troupe/detail/thread_core.hpp"
 
 #include <memory>
 
@@ -14,11 +13,10 @@ struct shutdown_report;
 
 namespace troupe::detail {
 
-/// How an executor ends the pool below it, whichever that is.
+/// How an executor ends the pool below it.
 class executor_end {
  public:
-  explicit executor_end(const pool_ptr& pool);
-  explicit executor_end(const thread_core_ptr& pool);
+  explicit executor_end(engine_ptr pool);
   ~executor_end();
   executor_end(executor_end&&) noexcept;
   executor_end& operator=(executor_end&&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/engine.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/pool_options.hpp"
@@ -31,7 +32,6 @@ class coroutine_run;
 class local_run;
 class thread_core;
 class thread_submission;
-using thread_core_ptr = std::shared_ptr<thread_core>;
 
 /// Several submissions with a common fate: a map.
 class thread_group {
@@ -82,7 +82,7 @@ class thread_group {
 /// whichever comes first.
 class thread_submission : public future_state {
  public:
-  thread_submission(thread_core_ptr owner, const options_ptr& how);
+  thread_submission(engine_ptr owner, const options_ptr& how);
   ~thread_submission() override;
 
   // Nothing was encoded.
@@ -187,23 +187,10 @@ class thread_submission : public future_state {
 
 // ---- what the templates call -------------------------------------------------------------------
 
-thread_core_ptr make_thread_pool(const thread_pool_options& options);
+engine_ptr make_thread_pool(const thread_pool_options& options);
 /// False: the queue is full, and it may not block, or was full until then.
-bool submit(const thread_core_ptr& pool, std::shared_ptr<thread_submission> submission,
-            bool may_block, const deadline& until = {});
-class room_turn;
-std::shared_ptr<room_turn> make_turn(const thread_core_ptr& pool);
-void close(const thread_core_ptr& pool);
-void join(const thread_core_ptr& pool);
-void terminate(const thread_core_ptr& pool);
-void resize(const thread_core_ptr& pool, int workers);
-/// Terminates the pool unless it was closed and joined, and waits for the running tasks; for
-/// destructors.
-void end_pool(const thread_core_ptr& pool) noexcept;
-const options_ptr& defaults_of(const thread_core_ptr& pool);
-std::vector<worker_info> workers_of(const thread_core_ptr& pool);
-pool_stats stats_of(const thread_core_ptr& pool);
-
+bool submit(const engine_ptr& pool, std::shared_ptr<thread_submission> submission, bool may_block,
+            const deadline& until = {});
 /// Where the input of a map comes from, without its types.
 class thread_input {
  public:
@@ -212,8 +199,8 @@ class thread_input {
   thread_input& operator=(const thread_input&) = delete;
   virtual ~thread_input();
   /// An empty submission for up to `most` items.
-  virtual std::shared_ptr<thread_submission> open(const thread_core_ptr& pool,
-                                                  const options_ptr& how, std::size_t most) = 0;
+  virtual std::shared_ptr<thread_submission> open(const engine_ptr& pool, const options_ptr& how,
+                                                  std::size_t most) = 0;
   /// Takes the next item into the submission. False: there are no more.
   virtual bool pull(thread_submission& into) = 0;
   /// No more items for this one; tells how many it has.
@@ -239,7 +226,7 @@ class thread_map {
     bool run_unread = false;
   };
 
-  thread_map(thread_core_ptr pool, const settings& how);
+  thread_map(engine_ptr pool, const settings& how);
   /// As abandon.
   ~thread_map();
   thread_map(const thread_map&) = delete;

@@ -51,7 +51,7 @@ class thread_call final : public thread_submission {
 
  public:
   template <class G, class... Given>
-  thread_call(thread_core_ptr owner, const options_ptr& how, G&& function, Given&&... args)
+  thread_call(engine_ptr owner, const options_ptr& how, G&& function, Given&&... args)
       : thread_submission{std::move(owner), how},
         call_{std::in_place, std::forward<G>(function), std::forward<Given>(args)...} {}
 
@@ -222,7 +222,7 @@ class thread_block final : public thread_submission {
   struct nothing {};
   using stored = std::conditional_t<std::is_void_v<result>, nothing, result>;
 
-  thread_block(thread_core_ptr owner, const options_ptr& how,
+  thread_block(engine_ptr owner, const options_ptr& how,
                std::shared_ptr<const shared_function<F>> function, std::size_t most)
       : thread_submission{std::move(owner), how}, function_{std::move(function)} {
     items_.reserve(most);

@@ -5,9 +5,7 @@
 #include "troupe/log.hpp"
 
 #include "futures/made_here.hpp"
-#include "pools/process/pool_core_impl.hpp"
-#include "pools/process/supervisor_actor.hpp"
-#include "pools/thread/thread_core_impl.hpp"
+#include "pools/engine.hpp"
 
 #include <chrono>
 #include <exception>
@@ -16,89 +14,9 @@
 #include <utility>
 
 namespace troupe::detail {
-namespace {
-
-/// What ends, in words that fit both kinds.
-class ending {
- public:
-  ending() = default;
-  ending(const ending&) = delete;
-  ending& operator=(const ending&) = delete;
-  virtual ~ending() = default;
-
-  virtual void close() = 0;
-  virtual void drop_waiting() = 0;
-  virtual void ask_to_stop() = 0;
-  virtual void terminate() = 0;
-  virtual void kill() = 0;
-  virtual bool join_until(const deadline& until) = 0;
-  virtual pool_stats stats() = 0;
-  virtual std::uint64_t killed() { return 0; }
-  /// How many workers `terminate` would end by a signal.
-  virtual std::uint64_t processes() { return 0; }
-  [[nodiscard]] virtual std::chrono::milliseconds grace() const = 0;
-  /// Waiting here would be waiting for oneself.
-  [[nodiscard]] virtual bool in_own_task() const { return false; }
-  /// False: this is a forked child, or a thread of the library's that calls exit.
-  [[nodiscard]] virtual bool can_wait() const = 0;
-};
-
-class process_ending final : public ending {
- public:
-  explicit process_ending(pool_ptr pool) : pool_{std::move(pool)} {}
-  void close() override { pool_->close(); }
-  void drop_waiting() override {
-    pool_->ask([](supervisor& s) { s.cancel_waiting(); });
-  }
-  void ask_to_stop() override {
-    pool_->ask([](supervisor& s) { s.ask_all_to_stop(); });
-  }
-  void terminate() override { pool_->terminate(); }
-  void kill() override {
-    pool_->ask([](supervisor& s) { s.kill_all(); });
-  }
-  bool join_until(const deadline& until) override { return pool_->join_until(until); }
-  pool_stats stats() override { return pool_->stats(); }
-  std::uint64_t killed() override {
-    std::uint64_t count = 0;
-    pool_->ask([&](supervisor& s) { count = s.killed(); });
-    return count;
-  }
-  std::uint64_t processes() override {
-    std::uint64_t count = 0;
-    pool_->ask([&](supervisor& s) { count = s.processes(); });
-    return count;
-  }
-  [[nodiscard]] std::chrono::milliseconds grace() const override { return pool_->options().grace; }
-  [[nodiscard]] bool can_wait() const override { return pool_->can_wait(); }
-
- private:
-  pool_ptr pool_;
-};
-
-class thread_ending final : public ending {
- public:
-  explicit thread_ending(thread_core_ptr pool) : pool_{std::move(pool)} {}
-  void close() override { pool_->close(); }
-  void drop_waiting() override { pool_->cancel_waiting(" was shut down before it began"); }
-  void ask_to_stop() override { pool_->ask_all_to_stop(); }
-  void terminate() override { pool_->terminate(pool_->options().grace); }
-  void kill() override { pool_->terminate(std::chrono::milliseconds{0}); }
-  bool join_until(const deadline& until) override { return pool_->join_until(until); }
-  pool_stats stats() override { return pool_->stats(); }
-  [[nodiscard]] std::chrono::milliseconds grace() const override { return pool_->options().grace; }
-  [[nodiscard]] bool in_own_task() const override { return pool_->in_own_task(); }
-  [[nodiscard]] bool can_wait() const override { return pool_->is_of_this_process(); }
-
- private:
-  thread_core_ptr pool_;
-};
-
-}  // namespace
-
 struct executor_end::state {
   delete_where_made maker;
-  std::unique_ptr<ending> pool;
+  engine_ptr pool;
   std::shared_ptr<open_maps> open = std::make_shared<open_maps>();
   int exceptions_before = std::uncaught_exceptions();
   std::mutex mutex;
@@ -110,8 +28,8 @@ struct executor_end::state {
       into.complete = true;
       return;
     }
-    pool->drop_waiting();
-    pool->ask_to_stop();
+    pool->cancel_waiting();
+    pool->ask_all_to_stop();
     if (pool->join_until(deadline_after(pool->grace()))) {
       into.complete = true;
       return;
@@ -128,11 +46,8 @@ struct executor_end::state {
   }
 };
 
-executor_end::executor_end(const pool_ptr& pool) : state_{std::make_unique<state>()} {
-  state_->pool = std::make_unique<process_ending>(pool);
-}
-executor_end::executor_end(const thread_core_ptr& pool) : state_{std::make_unique<state>()} {
-  state_->pool = std::make_unique<thread_ending>(pool);
+executor_end::executor_end(engine_ptr pool) : state_{std::make_unique<state>()} {
+  state_->pool = std::move(pool);
 }
 executor_end::~executor_end() {
   if (state_ && !state_->maker.is_here()) {
@@ -143,7 +58,7 @@ executor_end::executor_end(executor_end&&) noexcept = default;
 
 shutdown_report executor_end::shutdown(const shutdown_options& how) {
   state_->maker.check_is_here();
-  ending& pool = *state_->pool;
+  engine& pool = *state_->pool;
   if (how.deadline && how.deadline->count() < 0) {
     throw std::invalid_argument{"troupe: shutdown options: .deadline = " +
                                 std::to_string(how.deadline->count()) + " ms is negative"};
@@ -164,7 +79,7 @@ shutdown_report executor_end::shutdown(const shutdown_options& how) {
   }
   pool.close();
   if (how.cancel_pending) {
-    pool.drop_waiting();
+    pool.cancel_waiting();
   }
   if (how.wait && until) {
     state_->escalate(until, report);
@@ -216,7 +131,7 @@ void executor_end::end() noexcept {
     }
     state_->pool->close();
     if (drop) {
-      state_->pool->drop_waiting();
+      state_->pool->cancel_waiting();
     }
     if (!state_->pool->in_own_task()) {
       state_->pool->join_until(std::nullopt);

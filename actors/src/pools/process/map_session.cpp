@@ -175,7 +175,7 @@ class group_future final : public future_state, public submission_group {
 struct map_session::state {
   enum class step : std::uint8_t { sent, no_room, over };
 
-  pool_ptr pool;
+  std::shared_ptr<pool_core> pool;
   submission_builder callable;
   settings how;
   std::shared_ptr<session_group> group = std::make_shared<session_group>();
@@ -201,8 +201,10 @@ struct map_session::state {
 
   std::atomic<bool> given_up{false};  ///< by its reader, or a result was not there in time
 
-  state(pool_ptr p, submission_builder c, settings h)
-      : pool{std::move(p)}, callable{std::move(c)}, how{std::move(h)} {
+  state(engine_ptr p, submission_builder c, settings h)
+      : pool{std::static_pointer_cast<pool_core>(std::move(p))},
+        callable{std::move(c)},
+        how{std::move(h)} {
     group->all_or_nothing = how.all_or_nothing;
     group->in_order = how.ordered;
     submission_items = std::max<std::size_t>(how.map.chunk, 1);
@@ -372,7 +374,7 @@ struct map_session::state {
   }
 };
 
-map_session::map_session(pool_ptr pool, submission_builder callable, settings how)
+map_session::map_session(engine_ptr pool, submission_builder callable, settings how)
     : state_{std::make_unique<state>(std::move(pool), std::move(callable), std::move(how))} {}
 
 map_session::~map_session() {

@@ -4,6 +4,7 @@
 #include "troupe/log.hpp"
 
 #include "os/spin.hpp"
+#include "pools/option_checks.hpp"
 #include "pools/process/supervisor_actor.hpp"
 
 #include <chrono>
@@ -201,6 +202,26 @@ void pool_core::kill() {
   ask([](supervisor& s) { s.kill_all(); });
 }
 
+void pool_core::cancel_waiting() {
+  ask([](supervisor& s) { s.cancel_waiting(); });
+}
+
+void pool_core::ask_all_to_stop() {
+  ask([](supervisor& s) { s.ask_all_to_stop(); });
+}
+
+std::uint64_t pool_core::processes() {
+  std::uint64_t count = 0;
+  ask([&](supervisor& s) { count = s.processes(); });
+  return count;
+}
+
+std::uint64_t pool_core::killed() {
+  std::uint64_t count = 0;
+  ask([&](supervisor& s) { count = s.killed(); });
+  return count;
+}
+
 void pool_core::join() {
   if (!refusing_) {
     throw std::logic_error{"troupe: " + title() +
@@ -285,11 +306,12 @@ std::vector<worker_info> pool_core::workers() {
 }
 
 void pool_core::resize(int workers) {
+  check_between("troupe::pool::resize", "workers", workers, max_workers_of_a_pool);
   check_accepting();
   ask([workers](supervisor& s) { s.resize(workers); });
 }
 
-pool_stats pool_core::stats() const {
+pool_stats pool_core::stats() {
   return {counts_.submitted, counts_.queued + counts_.pending_retries,
           counts_.running,   counts_.succeeded,
           counts_.failed,    counts_.cancelled,

@@ -8,8 +8,9 @@
 #include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
 #include "futures/waiting_line.hpp"
+#include "host/runtime.hpp"
+#include "pools/engine.hpp"
 #include "pools/process/process_submission.hpp"
-#include "system/runtime.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -52,7 +53,9 @@ struct question {
 };
 
 /// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
-class pool_core final : public process_observer, public std::enable_shared_from_this<pool_core> {
+class pool_core final : public engine,
+                        public process_observer,
+                        public std::enable_shared_from_this<pool_core> {
  public:
   pool_core(std::shared_ptr<runtime> owner, const pool_options& options);
   ~pool_core() override;
@@ -67,35 +70,41 @@ class pool_core final : public process_observer, public std::enable_shared_from_
                                              std::shared_ptr<submission_group> group,
                                              std::uint32_t max_range, bool may_block,
                                              const deadline& until = {});
-  void close();
-  void join();
-  /// False: the deadline passed first. Callable before close.
-  bool join_until(const deadline& until);
-  void terminate();
-  /// As terminate, without a grace time.
-  void kill();
-  void end() noexcept;
-  /// See runtime::can_wait.
-  [[nodiscard]] bool can_wait() const noexcept { return runtime_->can_wait(); }
+  void close() override;
+  void join() override;
+  bool join_until(const deadline& until) override;
+  void terminate() override;
+  void kill() override;
+  void end() noexcept override;
+  void retire() noexcept override;
+  void cancel_waiting() override;
+  void ask_all_to_stop() override;
+  void resize(int workers) override;
+  std::shared_ptr<room_turn> make_turn() override;
+  std::vector<worker_info> workers() override;
+  pool_stats stats() override;
+  std::uint64_t processes() override;
+  std::uint64_t killed() override;
+  [[nodiscard]] const options_ptr& task_defaults() const noexcept override {
+    return task_defaults_;
+  }
+  [[nodiscard]] std::chrono::milliseconds grace() const noexcept override { return options_.grace; }
+  [[nodiscard]] std::string title() const override { return "pool '" + options_.name + "'"; }
+  [[nodiscard]] bool can_wait() const noexcept override { return runtime_->can_wait(); }
+
   bool cancel(process_submission& which, bool force);
   void cancel_group(const std::shared_ptr<submission_group>& group);
   bool is_running(const process_submission& which);
   /// Spins for its result if tasks are so short that this beats sleeping. True: it is done.
   bool spin_for_outcome(const process_submission& which);
-  void resize(int workers);
-  std::shared_ptr<room_turn> make_turn();
   future_state::executor callback_executor();
-  std::vector<worker_info> workers();
-  [[nodiscard]] pool_stats stats() const;
 
   [[nodiscard]] runtime& owner() noexcept { return *runtime_; }
   [[nodiscard]] const pool_options& options() const noexcept { return options_; }
-  [[nodiscard]] const options_ptr& task_defaults() const noexcept { return task_defaults_; }
   /// How many workers it may have at most just now.
   [[nodiscard]] int most_workers() const noexcept {
     return most_workers_.load(std::memory_order_relaxed);
   }
-  [[nodiscard]] std::string title() const { return "pool '" + options_.name + "'"; }
   submission_table& submissions() noexcept { return submissions_; }
 
   /// Sends to the supervisor, which then runs on this thread unless another is at it.
@@ -123,9 +132,6 @@ class pool_core final : public process_observer, public std::enable_shared_from_
 
   /// What a submission throws: empty while the pool takes work.
   void refuse_because(errc code, std::string text);
-
-  /// Ends the supervisor actor, once nothing is running; for the runtime.
-  void retire() noexcept;
 
  private:
   void check_accepting();
@@ -156,5 +162,10 @@ class pool_core final : public process_observer, public std::enable_shared_from_
   // that does not use the call passes it on.
   waiting_line line_;
 };
+
+/// The engine behind a handle of `troupe::pool`.
+[[nodiscard]] inline pool_core& core_of(const engine_ptr& pool) noexcept {
+  return static_cast<pool_core&>(*pool);
+}
 
 }  // namespace troupe::detail

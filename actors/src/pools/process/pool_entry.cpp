@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t max_pool_depth = 10;
 }  // namespace
 
-pool_ptr make_pool(const pool_options& options) {
+engine_ptr make_pool(const pool_options& options) {
   constexpr std::string_view who = "troupe::pool";
   const auto refuse = [who](const std::string& text) {
     throw std::invalid_argument{std::string{who} + ": " + text};
@@ -55,50 +55,14 @@ pool_ptr make_pool(const pool_options& options) {
   return core;
 }
 
-std::shared_ptr<future_state> submit(const pool_ptr& pool, submission_builder&& submission,
+std::shared_ptr<future_state> submit(const engine_ptr& pool, submission_builder&& submission,
                                      const options_ptr& options) {
-  return pool->submit(std::move(submission), options, nullptr, 0, true);
+  return core_of(pool).submit(std::move(submission), options, nullptr, 0, true);
 }
 
-std::shared_ptr<future_state> try_submit(const pool_ptr& pool, submission_builder&& submission,
+std::shared_ptr<future_state> try_submit(const engine_ptr& pool, submission_builder&& submission,
                                          const options_ptr& options) {
-  return pool->submit(std::move(submission), options, nullptr, 0, false);
-}
-
-std::shared_ptr<room_turn> make_turn(const pool_ptr& pool) {
-  return pool->make_turn();
-}
-
-void close(const pool_ptr& pool) {
-  check_not_inherited(pool);
-  pool->close();
-}
-void join(const pool_ptr& pool) {
-  check_not_inherited(pool);
-  pool->join();
-}
-void terminate(const pool_ptr& pool) {
-  check_not_inherited(pool);
-  pool->terminate();
-}
-void end_pool(const pool_ptr& pool) noexcept {
-  if (pool && !is_inherited(pool)) {
-    pool->end();
-  }
-}
-void resize(const pool_ptr& pool, int workers) {
-  check_between("troupe::pool::resize", "workers", workers, max_workers_of_a_pool);
-  check_not_inherited(pool);
-  pool->resize(workers);
-}
-const options_ptr& defaults_of(const pool_ptr& pool) {
-  return pool->task_defaults();
-}
-std::vector<worker_info> workers_of(const pool_ptr& pool) {
-  return pool->workers();
-}
-pool_stats stats_of(const pool_ptr& pool) {
-  return pool->stats();
+  return core_of(pool).submit(std::move(submission), options, nullptr, 0, false);
 }
 
 }  // namespace troupe::detail

@@ -2,9 +2,9 @@
 
 // What workers say: hello, that they are ready, and what became of their tasks.
 
-#include "troupe/progress.hpp"
 #include "troupe/codec.hpp"
 #include "troupe/detail/callable.hpp"
+#include "troupe/progress.hpp"
 
 #include "pools/process/supervisor_actor.hpp"
 

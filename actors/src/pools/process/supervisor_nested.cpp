@@ -4,7 +4,7 @@
 
 #include "troupe/log.hpp"
 
-#include "os/message_socket.hpp"
+#include "channel/message_socket.hpp"
 #include "os/shortage.hpp"
 #include "pools/process/nested_outcome.hpp"
 #include "pools/process/supervisor_actor.hpp"

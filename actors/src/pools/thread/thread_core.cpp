@@ -362,6 +362,9 @@ void thread_core::end() noexcept {
 
 std::vector<worker_info> thread_core::workers() {
   std::vector<worker_info> found;
+  if (!is_of_this_process()) {
+    return found;  // a thread that does not exist here may hold the lock
+  }
   const std::lock_guard lock{mutex_};
   for (const auto& each : workers_) {
     if (each->present) {
@@ -373,6 +376,9 @@ std::vector<worker_info> thread_core::workers() {
 
 pool_stats thread_core::stats() {
   pool_stats found;
+  if (!is_of_this_process()) {
+    return found;  // as above
+  }
   const std::lock_guard lock{mutex_};
   found.submitted = submitted_;
   found.queued = queued_.load();

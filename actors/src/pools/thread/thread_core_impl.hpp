@@ -7,6 +7,7 @@
 #include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
 #include "futures/waiting_line.hpp"
+#include "pools/engine.hpp"
 #include "pools/thread/ring.hpp"
 #include "pools/thread/thread_actors.hpp"
 
@@ -66,10 +67,10 @@ struct wake_flag {
 /// Locks: `mutex_` for the queue, what runs and who sleeps, `control_` for limits, stop tokens,
 /// attempts and failures. None is held while a task, a callback or a stop callback runs; they are
 /// never nested.
-class thread_core : public std::enable_shared_from_this<thread_core> {
+class thread_core final : public engine, public std::enable_shared_from_this<thread_core> {
  public:
   explicit thread_core(const thread_pool_options& options);
-  ~thread_core();
+  ~thread_core() override;
   thread_core(const thread_core&) = delete;
   thread_core& operator=(const thread_core&) = delete;
 
@@ -77,35 +78,43 @@ class thread_core : public std::enable_shared_from_this<thread_core> {
   void start();
   bool submit(std::shared_ptr<thread_submission> submission, bool may_block,
               const deadline& until = {});
-  std::shared_ptr<room_turn> make_turn();
-  void close();
-  void join();
-  /// False: the deadline passed first.
-  bool join_until(const deadline& until);
+  void close() override;
+  void join() override;
+  bool join_until(const deadline& until) override;
+  void terminate() override { terminate(options_.grace); }
+  void kill() override { terminate(std::chrono::milliseconds{0}); }
+  void end() noexcept override;
+  void cancel_waiting() override { cancel_waiting(" was shut down before it began"); }
+  void ask_all_to_stop() override;
+  void resize(int workers) override;
+  std::shared_ptr<room_turn> make_turn() override;
+  std::vector<worker_info> workers() override;
+  pool_stats stats() override;
+  [[nodiscard]] const options_ptr& task_defaults() const noexcept override {
+    return task_defaults_;
+  }
+  [[nodiscard]] std::chrono::milliseconds grace() const noexcept override { return options_.grace; }
+  [[nodiscard]] std::string title() const override { return "thread pool '" + options_.name + "'"; }
+  [[nodiscard]] bool in_own_task() const noexcept override {
+    return worker_of_this_thread() != nullptr;
+  }
+  [[nodiscard]] bool can_wait() const noexcept override { return is_of_this_process(); }
+
   void terminate(std::chrono::milliseconds grace);
-  void end() noexcept;
   /// False in a forked child, where its threads do not exist.
   [[nodiscard]] bool is_of_this_process() const noexcept;
   void cancel_waiting(const char* because);
-  void resize(int workers);
   [[nodiscard]] bool elastic() const noexcept {
     return options_.min_workers.has_value() || options_.max_workers.has_value();
   }
-  void ask_all_to_stop();
   bool cancel(thread_submission& which, bool force);
-  std::vector<worker_info> workers();
-  pool_stats stats();
   /// By a worker's thread, at its end.
   void departed();
 
   [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
   /// Tasks that may be on workers at the same time.
   [[nodiscard]] int most_at_once() const noexcept { return most_.load() * options_.concurrency; }
-  [[nodiscard]] const options_ptr& task_defaults() const noexcept { return task_defaults_; }
-  [[nodiscard]] std::string title() const { return "thread pool '" + options_.name + "'"; }
   [[nodiscard]] const std::shared_ptr<callback_runner>& callbacks() const { return callbacks_; }
-  /// The calling thread is one of its workers.
-  [[nodiscard]] bool in_own_task() const noexcept { return worker_of_this_thread() != nullptr; }
   /// Of an attempt that is over: one that is never set.
   std::stop_token stop_token_of(thread_submission& submission, std::uint32_t item,
                                 std::uint32_t attempt);
@@ -381,5 +390,10 @@ class thread_core::worker final : public wait_helper {
   std::atomic<bool> free{true};       // would take another task at once; set false by who takes
   std::atomic<int> urgency{INT_MIN};  // the priority of what is first in `own`
 };
+
+/// The engine behind a handle of `troupe::thread_pool`.
+[[nodiscard]] inline thread_core& thread_core_of(const engine_ptr& pool) noexcept {
+  return static_cast<thread_core&>(*pool);
+}
 
 }  // namespace troupe::detail

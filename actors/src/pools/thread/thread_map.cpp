@@ -64,7 +64,7 @@ class session_group final : public thread_group {
 /// waits for.
 class any_submission final : public future_state {
  public:
-  explicit any_submission(thread_core_ptr core) : core_{std::move(core)} {}
+  explicit any_submission(std::shared_ptr<thread_core> core) : core_{std::move(core)} {}
   void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
   bool cancel(bool) override { return false; }
   [[nodiscard]] bool running() const override { return true; }
@@ -78,7 +78,7 @@ class any_submission final : public future_state {
   [[nodiscard]] executor callbacks() const override { return {}; }
 
  private:
-  thread_core_ptr core_;
+  std::shared_ptr<thread_core> core_;
   std::atomic<bool> once_{false};
 };
 
@@ -97,7 +97,7 @@ class async_group final : public thread_group {
 /// The future of a map_async: ends when all of its submissions have.
 class all_submissions final : public future_state {
  public:
-  explicit all_submissions(thread_core_ptr core)
+  explicit all_submissions(std::shared_ptr<thread_core> core)
       : core_{std::move(core)}, group_{std::make_shared<async_group>()} {}
 
   void submission_done(const thread_submission& finished) {
@@ -199,7 +199,7 @@ class all_submissions final : public future_state {
     finish(std::move(why));
   }
 
-  thread_core_ptr core_;
+  std::shared_ptr<thread_core> core_;
   std::shared_ptr<async_group> group_;
   std::vector<std::shared_ptr<thread_submission>> submissions_;
   std::exception_ptr thrown_;
@@ -229,7 +229,7 @@ const std::vector<std::shared_ptr<thread_submission>>& jobs_of(const future_stat
 struct thread_map::state {
   enum class step : std::uint8_t { sent, no_room, over };
 
-  thread_core_ptr pool;
+  std::shared_ptr<thread_core> pool;
   settings how;
   std::shared_ptr<session_group> group;
   int exceptions_before = std::uncaught_exceptions();
@@ -256,8 +256,10 @@ struct thread_map::state {
 
   std::atomic<bool> given_up{false};  ///< by its reader, or a result was not there in time
 
-  state(thread_core_ptr p, const settings& h)
-      : pool{std::move(p)}, how{h}, group{std::make_shared<session_group>(h.ordered)} {
+  state(engine_ptr p, const settings& h)
+      : pool{std::static_pointer_cast<thread_core>(std::move(p))},
+        how{h},
+        group{std::make_shared<session_group>(h.ordered)} {
     group->all_or_nothing = how.all_or_nothing;
     group->stops_what_it_cuts = true;
     submission_items = std::max<std::size_t>(how.map.chunk, 1);
@@ -479,7 +481,7 @@ struct thread_map::state {
   }
 };
 
-thread_map::thread_map(thread_core_ptr pool, const settings& how)
+thread_map::thread_map(engine_ptr pool, const settings& how)
     : state_{std::make_unique<state>(std::move(pool), how)} {}
 
 thread_map::~thread_map() {

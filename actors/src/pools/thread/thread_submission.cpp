@@ -9,8 +9,8 @@ namespace troupe::detail {
 thread_group::~thread_group() = default;
 thread_input::~thread_input() = default;
 
-thread_submission::thread_submission(thread_core_ptr owner, const options_ptr& how)
-    : owner_{std::move(owner)},
+thread_submission::thread_submission(engine_ptr owner, const options_ptr& how)
+    : owner_{std::static_pointer_cast<thread_core>(std::move(owner))},
       options_{how.get()},
       kept_options_{how == owner_->task_defaults() ? nullptr : how} {}
 thread_submission::~thread_submission() = default;

@@ -4,6 +4,7 @@
 // wait.
 
 #include "troupe/progress.hpp"
+
 #include "pools/thread/thread_core_impl.hpp"
 #include "pools/thread/thread_coroutines.hpp"
 

@@ -7,8 +7,8 @@
 #include "troupe/this_task.hpp"
 
 #include "caf/messages.hpp"
+#include "channel/message_socket.hpp"
 #include "os/descriptor_attachment.hpp"
-#include "os/message_socket.hpp"
 #include "os/shortage.hpp"
 #include "pools/worker/this_worker.hpp"
 

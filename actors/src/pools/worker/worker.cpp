@@ -2,17 +2,17 @@
 
 // A worker's frames: what it is told, and what it says that is not a result.
 
-#include "troupe/progress.hpp"
 #include "pools/worker/worker.hpp"
 
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
+#include "troupe/progress.hpp"
 #include "troupe/start_method.hpp"
 #include "troupe/this_process.hpp"
 
+#include "host/runtime.hpp"
 #include "os/failpoint.hpp"
 #include "pools/worker/this_worker.hpp"
-#include "system/runtime.hpp"
 
 #include <unistd.h>
 

@@ -10,11 +10,11 @@
 #include "caf/caf.hpp"
 #include "caf/messages.hpp"
 #include "channel/crash_record.hpp"
+#include "host/runtime.hpp"
 #include "os/failpoint.hpp"
+#include "pools/thread/thread_core_impl.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
-#include "processes/process_core.hpp"
-#include "system/runtime.hpp"
 
 #include <malloc.h>
 #include <stdio_ext.h>
@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <utility>
@@ -96,7 +97,8 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
   return true;
 }
 
-[[noreturn]] void act_as_process(worker_channel& channel, caf::actor_system& actors) {
+[[noreturn]] void act_as_process(worker_channel& channel, caf::actor_system& actors,
+                                 process_target act) {
   // Forked from a task it would go on with that: with a channel that is not mapped here.
   this_worker() = {};
   compat::run_loop loop{actors};
@@ -113,7 +115,8 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
     ::_exit(0);
   }
   // Outside of the message: the target may take as long as it likes, and leaves with exit.
-  run_process(channel, header, payload.first(header.bytes));
+  act(channel, header, payload.first(header.bytes));
+  std::abort();  // it does not return
 }
 
 [[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
@@ -137,7 +140,7 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
 
 }  // namespace
 
-void run_worker(worker_boot&& boot) {
+void run_worker(worker_boot&& boot, process_target act) {
   TROUPE_FAILPOINT("worker.before_hello");
   // Large results come and go: keep their memory instead of asking the kernel for it each time.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -150,9 +153,12 @@ void run_worker(worker_boot&& boot) {
   caf::actor_system_config config;
   compat::configure_without_threads(config);
   const auto actors = compat::make_system(config);
+  // A process that a task of a thread pool forked is no worker thread of that pool.
+  wait_helper::of_this_thread() = nullptr;
+  local_task::here() = nullptr;
   runtime::enter_worker(this_program());
   if (boot.is_process) {
-    act_as_process(channel, *actors);
+    act_as_process(channel, *actors, act);
   }
   act_as_worker(channel, *actors);
 }

@@ -4,9 +4,9 @@
 #include "troupe/error.hpp"
 
 #include "os/failpoint.hpp"
-#include "os/free_memory.hpp"
 #include "os/process_identity.hpp"
 #include "os/sys.hpp"
+#include "shared/core/free_memory.hpp"
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/region_memory.hpp"
 #include "shared/core/region_registry.hpp"

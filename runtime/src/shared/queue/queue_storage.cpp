@@ -5,8 +5,8 @@
 
 #include "os/descriptor_attachment.hpp"
 #include "os/failpoint.hpp"
-#include "os/free_memory.hpp"
 #include "os/sys.hpp"
+#include "shared/core/free_memory.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "os/loaded_modules.hpp"
+#include "process/loaded_modules.hpp"
 
 #include <dlfcn.h>
 #include <link.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "os/stream_io.hpp"
+#include "ipc/stream_io.hpp"
 
 #include <sys/socket.h>
 #include <sys/uio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "system/runtime.hpp"
+#include "host/runtime.hpp"
 
 #include "troupe/detail/byte_sink.hpp"
 #include "troupe/detail/code_address.hpp"
@@ -7,13 +7,10 @@
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/region.hpp"
 #include "troupe/log.hpp"
-#include "troupe/system.hpp"
 
 #include "base/thread_owned.hpp"
-#include "pools/process/pool_core_impl.hpp"
-#include "pools/thread/thread_core_impl.hpp"
-#include "pools/worker/worker_actor.hpp"
-#include "processes/process_core.hpp"
+#include "futures/callback_runner.hpp"
+#include "pools/engine.hpp"
 
 #include <pthread.h>
 #include <signal.h>
@@ -49,17 +46,6 @@ process_place& place() {
 }
 
 std::atomic<std::uint64_t> next_worker{1};
-
-/// Static initializers run in the order of the linker's inputs, where the users of a library stand
-/// before it: this one comes after those of the program.
-constinit bool before_main = true;
-[[gnu::constructor]] void program_is_initialized() {
-  before_main = false;
-}
-
-}  // namespace
-
-namespace {
 
 struct kept_loop {
   std::unique_ptr<compat::run_loop> loop;
@@ -197,9 +183,6 @@ std::shared_ptr<runtime> runtime::current() {
 }
 
 void runtime::enter_worker(const program& self) {
-  // A process that a task of a thread pool forked is no worker thread of that pool.
-  wait_helper::of_this_thread() = nullptr;
-  local_task::here() = nullptr;
   late_loop = nullptr;
   // Never destroyed and never locked: in a worker forked from a running program the old one belongs
   // to threads that do not exist here.
@@ -217,7 +200,7 @@ void runtime::shut_down() noexcept {
   if (!can_wait()) {
     return;
   }
-  std::vector<std::weak_ptr<pool_core>> pools;
+  std::vector<std::weak_ptr<engine>> pools;
   {
     const std::lock_guard lock{mutex_};
     if (std::exchange(down_, true)) {
@@ -231,7 +214,9 @@ void runtime::shut_down() noexcept {
       pool->retire();
     }
   }
-  end_processes(running(), join_limit_);
+  if (const running_processes left = running(); !left.empty()) {
+    end_all_(left, join_limit_);  // written once, before the first of them was added
+  }
   launcher_->detach();
   errors_->finish();
   reactor_.reset();
@@ -252,8 +237,8 @@ void runtime::shut_down() noexcept {
   }
 }
 
-std::vector<std::shared_ptr<pool_core>> runtime::live_pools() {
-  std::vector<std::shared_ptr<pool_core>> live;
+std::vector<std::shared_ptr<engine>> runtime::live_pools() {
+  std::vector<std::shared_ptr<engine>> live;
   const std::lock_guard lock{mutex_};
   for (const auto& weak : pools_) {
     if (auto pool = weak.lock()) {
@@ -304,7 +289,7 @@ void runtime::dismiss(std::uint64_t worker) {
   workers_.erase(worker);
 }
 
-void runtime::add(const std::shared_ptr<pool_core>& link) {
+void runtime::add(const std::shared_ptr<engine>& pool) {
   const std::lock_guard lock{mutex_};
   if (down_) {
     throw pool_closed{
@@ -316,7 +301,7 @@ void runtime::add(const std::shared_ptr<pool_core>& link) {
         "starts no more pools"};
   }
   std::erase_if(pools_, [](const auto& weak) { return weak.expired(); });
-  pools_.push_back(link);
+  pools_.push_back(pool);
   ++live_pools_;
   segments_->keep_idle(true);
 }
@@ -328,17 +313,20 @@ void runtime::pool_ended() {
   }
 }
 
-void runtime::add(const std::shared_ptr<process_core>& started) {
+void runtime::add(const std::shared_ptr<running_process>& started,
+                  void (*end_all)(const running_processes&,
+                                  std::chrono::milliseconds limit) noexcept) {
   const std::lock_guard lock{mutex_};
   if (down_) {
     throw pool_closed{
         "troupe: the troupe::system of this program is ending: it starts no more processes"};
   }
+  end_all_ = end_all;
   running_.push_back(started);
 }
 
-void runtime::remove(const process_core* ended) {
-  std::shared_ptr<process_core> last;  // may end here: not under the lock
+void runtime::remove(const running_process* ended) {
+  std::shared_ptr<running_process> last;  // may end here: not under the lock
   const std::lock_guard lock{mutex_};
   const auto found = std::find_if(running_.begin(), running_.end(),
                                   [&](const auto& one) { return one.get() == ended; });
@@ -348,7 +336,7 @@ void runtime::remove(const process_core* ended) {
   }
 }
 
-std::vector<std::shared_ptr<process_core>> runtime::running() {
+runtime::running_processes runtime::running() {
   const std::lock_guard lock{mutex_};
   return running_;
 }
@@ -379,53 +367,3 @@ std::shared_ptr<process_observer> runtime::owner_of(std::uint64_t worker) {
 }
 
 }  // namespace troupe::detail
-
-namespace troupe {
-
-system::system(int argc, char** argv, const system_options& options) {
-  if (detail::before_main) {
-    // A worker begins in this constructor, and would run tasks in a program half of whose globals
-    // were never made.
-    throw not_bootstrapped{
-        "troupe: a troupe::system cannot be a global object: it begins before main, when other "
-        "globals, which tasks may use, do not exist yet. Make it the first line of main; it may "
-        "be `static` there"};
-  }
-  detail::program self;
-  self.arguments.assign(argv, argv + argc);
-  self.entry = &detail::run_worker;
-  detail::take_role(self);
-  // First used here, before there are threads: a process forked during the first use would wait for
-  // its guard for ever.
-  static_cast<void>(detail::program_build_id());
-  // So that main's first wait changes nothing about the program.
-  static_cast<void>(detail::handover::of_this_thread());
-  const auto runtime = detail::runtime::start(std::move(self));
-  runtime->limit_join(options.join_timeout);
-  runtime_ = runtime;
-}
-
-system::~system() {
-  const auto runtime = std::static_pointer_cast<detail::runtime>(runtime_);
-  if (runtime) {
-    runtime->shut_down();
-  }
-}
-
-std::vector<object_info> system::objects() const {
-  return detail::live_objects();
-}
-
-void system::stop_on_signals() {
-  std::static_pointer_cast<detail::runtime>(runtime_)->stop_on_signals();
-}
-
-std::stop_token system::stop_token() const {
-  return std::static_pointer_cast<detail::runtime>(runtime_)->stop_token();
-}
-
-int system::stop_signal() const noexcept {
-  return std::static_pointer_cast<detail::runtime>(runtime_)->stop_signal();
-}
-
-}  // namespace troupe

@@ -20,4 +20,7 @@ class process_observer {
   virtual void ended(std::uint64_t worker, const exit_notice& notice) = 0;
 };
 
+/// A process of the user's, between its start and its end: it goes on without its handles.
+class running_process : public process_observer {};
+
 }  // namespace troupe::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "os/message_socket.hpp"
+#include "channel/message_socket.hpp"
 
 #include "os/sys.hpp"
 

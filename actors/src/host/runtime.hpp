@@ -4,12 +4,12 @@
 #include "caf/caf.hpp"
 #include "caf/messages.hpp"
 #include "channel/segment.hpp"
+#include "host/process_observer.hpp"
 #include "os/reactor.hpp"
-#include "os/stop_signals.hpp"
-#include "pools/process_observer.hpp"
 #include "process/launcher.hpp"
 #include "process/oom_watch.hpp"
 #include "process/stderr_relay.hpp"
+#include "process/stop_signals.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -24,8 +24,7 @@
 
 namespace troupe::detail {
 
-class pool_core;
-class process_core;
+class engine;
 
 /// What all pools of a process stand on: the launcher, the reactor, the actor system.
 ///
@@ -65,15 +64,18 @@ class runtime {
   /// A worker id for `link`, which hears of its life from now on.
   std::uint64_t enroll(const std::shared_ptr<process_observer>& link);
   void dismiss(std::uint64_t worker);
-  void add(const std::shared_ptr<pool_core>& link);
+  void add(const std::shared_ptr<engine>& pool);
   /// See system::stop_on_signals.
   void stop_on_signals();
   [[nodiscard]] std::stop_token stop_token() const { return stopping_.get_token(); }
   [[nodiscard]] int stop_signal() const noexcept { return stop_signal_; }
   /// Processes, between their start and their end: they go on without their handles.
-  void add(const std::shared_ptr<process_core>& started);
-  void remove(const process_core* ended);
-  [[nodiscard]] std::vector<std::shared_ptr<process_core>> running();
+  using running_processes = std::vector<std::shared_ptr<running_process>>;
+  /// `end_all` ends those that are left with the program: daemons at once, others within the limit.
+  void add(const std::shared_ptr<running_process>& started,
+           void (*end_all)(const running_processes&, std::chrono::milliseconds limit) noexcept);
+  void remove(const running_process* ended);
+  [[nodiscard]] running_processes running();
   /// How long `shut_down` waits for processes that are no daemons.
   void limit_join(std::chrono::milliseconds limit) { join_limit_ = limit; }
   /// How many pools' tasks this process is inside of: 0 in the program itself.
@@ -87,7 +89,7 @@ class runtime {
  private:
   std::shared_ptr<process_observer> owner_of(std::uint64_t worker);
   void on_stop_signal(int signal, int count);
-  std::vector<std::shared_ptr<pool_core>> live_pools();
+  std::vector<std::shared_ptr<engine>> live_pools();
   void worker_exited(const exit_report& report);
 
   const std::int64_t process_;
@@ -105,10 +107,12 @@ class runtime {
   std::unique_ptr<stop_signals> signals_;
   std::mutex mutex_;
   std::map<std::uint64_t, std::weak_ptr<process_observer>> workers_;  // guarded by mutex_
-  std::vector<std::shared_ptr<process_core>> running_;                // guarded by mutex_
-  std::vector<std::weak_ptr<pool_core>> pools_;                       // guarded by mutex_
-  int live_pools_ = 0;                                                // guarded by mutex_
-  bool down_ = false;                                                 // guarded by mutex_
+  running_processes running_;                                         // guarded by mutex_
+  void (*end_all_)(const running_processes&,
+                   std::chrono::milliseconds) noexcept = nullptr;  // guarded by mutex_
+  std::vector<std::weak_ptr<engine>> pools_;                       // guarded by mutex_
+  int live_pools_ = 0;                                             // guarded by mutex_
+  bool down_ = false;                                              // guarded by mutex_
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
 };
 

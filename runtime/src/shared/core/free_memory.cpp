@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "os/free_memory.hpp"
+#include "shared/core/free_memory.hpp"
 
 #include "os/failpoint.hpp"
 #include "os/sys.hpp"

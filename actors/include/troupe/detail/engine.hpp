@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/pool_options.hpp"
+
+#include <memory>
+#include <vector>
+
+// What the handles of every pool do with the engine behind them, whichever that is.
+namespace troupe::detail {
+
+class engine;
+using engine_ptr = std::shared_ptr<engine>;
+class room_turn;
+
+// In a process that was forked from the pool's, all of these but the last five throw pool_closed.
+void close(const engine_ptr& pool);
+void join(const engine_ptr& pool);
+void terminate(const engine_ptr& pool);
+void resize(const engine_ptr& pool, int workers);
+/// Terminates the pool unless it was closed and joined; for destructors. What that waits for, the
+/// handle says.
+void end_pool(const engine_ptr& pool) noexcept;
+/// A place in the line for room in its full queue.
+std::shared_ptr<room_turn> make_turn(const engine_ptr& pool);
+const options_ptr& defaults_of(const engine_ptr& pool);
+std::vector<worker_info> workers_of(const engine_ptr& pool);
+pool_stats stats_of(const engine_ptr& pool);
+
+}  // namespace troupe::detail

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/engine.hpp"
+
+#include "futures/made_here.hpp"
+
+namespace troupe::detail {
+
+void close(const engine_ptr& pool) {
+  check_not_inherited(pool);
+  pool->close();
+}
+void join(const engine_ptr& pool) {
+  check_not_inherited(pool);
+  pool->join();
+}
+void terminate(const engine_ptr& pool) {
+  check_not_inherited(pool);
+  pool->terminate();
+}
+void resize(const engine_ptr& pool, int workers) {
+  check_not_inherited(pool);
+  pool->resize(workers);
+}
+void end_pool(const engine_ptr& pool) noexcept {
+  if (pool && !is_inherited(pool)) {
+    pool->end();
+  }
+}
+std::shared_ptr<room_turn> make_turn(const engine_ptr& pool) {
+  return pool->make_turn();
+}
+const options_ptr& defaults_of(const engine_ptr& pool) {
+  return pool->task_defaults();
+}
+std::vector<worker_info> workers_of(const engine_ptr& pool) {
+  return pool->workers();
+}
+pool_stats stats_of(const engine_ptr& pool) {
+  return pool->stats();
+}
+
+}  // namespace troupe::detail
