@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/open_map.hpp"
 #include "troupe/detail/shutdown.hpp"
 #include "troupe/detail/zip.hpp"
@@ -8,7 +9,6 @@
 #include "troupe/pool.hpp"
 #include "troupe/thread_pool.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/codec.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/continuation.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/error.hpp"
 
-#include <chrono>
 #include <compare>
 #include <concepts>
 #include <functional>
@@ -30,34 +29,6 @@ struct force_t {
 inline constexpr force_t force{};
 
 namespace detail {
-
-template <class T>
-T decode_result(std::span<const std::byte> bytes) {
-  try {
-    return decode<T>(bytes);
-  } catch (...) {
-    throw_result_decode(std::current_exception());
-  }
-}
-
-template <class T>
-T take_one(const future_state& state) {
-  if constexpr (!std::is_void_v<T>) {
-    std::optional<T> value;
-    state.each_value(
-        [&](std::span<const std::byte> bytes) { value.emplace(decode_result<T>(bytes)); });
-    return std::move(*value);
-  }
-}
-
-template <class Vector>
-Vector take_all(const future_state& state) {
-  Vector values;
-  state.each_value([&](std::span<const std::byte> bytes) {
-    values.push_back(decode_result<typename Vector::value_type>(bytes));
-  });
-  return values;
-}
 
 struct future_access;
 
@@ -348,14 +319,6 @@ class future {
 namespace detail {
 
 struct future_access {
-  template <class T>
-  static future<T> one(std::shared_ptr<future_state> state) {
-    return {std::move(state), &take_one<T>};
-  }
-  template <class Vector>
-  static future<Vector> all(std::shared_ptr<future_state> state) {
-    return {std::move(state), &take_all<Vector>};
-  }
   /// With a result that was never encoded: `take` knows where it is.
   template <class T>
   static future<T> local(std::shared_ptr<future_state> state, T (*take)(const future_state&)) {

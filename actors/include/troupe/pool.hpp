@@ -3,6 +3,7 @@
 
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
+#include "troupe/detail/encoded_future.hpp"
 #include "troupe/detail/map_range.hpp"
 #include "troupe/future.hpp"
 #include "troupe/pool_options.hpp"
@@ -50,7 +51,7 @@ class submissions {
   ///   pool_closed; pool_broken.
   template <class F, class... Args>
   future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
-    return future_access::one<task_result_t<F, Args...>>(
+    return encoded_future<task_result_t<F, Args...>>(
         submit(core(), encode_call(function, args...), options()));
   }
 
@@ -66,7 +67,7 @@ class submissions {
     if (!state) {
       return std::nullopt;
     }
-    return future_access::one<task_result_t<F, Args...>>(std::move(state));
+    return encoded_future<task_result_t<F, Args...>>(std::move(state));
   }
 
   /// As apply_async, for coroutines: `future<R> f = co_await pool.co_apply_async(function,
@@ -86,7 +87,7 @@ class submissions {
         },
         [pool = core()] { return make_turn(pool); },
         [](std::shared_ptr<future_state> state) {
-          return future_access::one<result>(std::move(state));
+          return encoded_future<result>(std::move(state));
         });
   }
 
@@ -201,9 +202,9 @@ class submissions {
     input_walk<Shape, Range> pull{range};
     auto state = session.run_async(pull);
     if constexpr (std::is_void_v<result>) {
-      return future_access::one<void>(std::move(state));
+      return encoded_future<void>(std::move(state));
     } else {
-      return future_access::all<std::vector<result>>(std::move(state));
+      return encoded_futures<std::vector<result>>(std::move(state));
     }
   }
 

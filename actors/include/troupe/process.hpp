@@ -2,12 +2,12 @@
 #pragma once
 
 #include "troupe/callable.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
 #include "troupe/start_method.hpp"
 #include "troupe/this_process.hpp"
 
-#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <memory>

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <exception>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,8 +32,6 @@ template <class T>
 struct truly_copyable<T> : enable_repeat<typename T::value_type> {};
 template <class C, class Traits, class Allocator>
 struct truly_copyable<std::basic_string<C, Traits, Allocator>> : std::true_type {};
-template <>
-struct truly_copyable<std::filesystem::path> : std::true_type {};
 template <>
 struct truly_copyable<std::exception_ptr> : std::true_type {};
 template <class T>

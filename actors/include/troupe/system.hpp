@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/objects.hpp"
 
-#include <chrono>
 #include <memory>
 #include <stop_token>
 #include <vector>

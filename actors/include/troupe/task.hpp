@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/await.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/coroutine_run.hpp"
 #include "troupe/future.hpp"
 #include "troupe/submission.hpp"
@@ -11,7 +12,6 @@
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/use_awaitable.hpp>
-#include <chrono>
 #include <exception>
 #include <memory>
 #include <optional>

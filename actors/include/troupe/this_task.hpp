@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/callable.hpp"
+#include "troupe/detail/encoded_future.hpp"
 #include "troupe/detail/pool_core.hpp"
 #include "troupe/detail/this_task_functions.hpp"  // IWYU pragma: export
 #include "troupe/future.hpp"
@@ -53,7 +54,7 @@ class own_pool {
         detail::encode_task_arguments<F, Args...>(sink, args...);
       });
     }
-    return detail::future_access::one<detail::task_result_t<F, Args...>>(
+    return detail::encoded_future<detail::task_result_t<F, Args...>>(
         detail::submit_nested(std::move(submission)));
   }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/local_map.hpp"
 #include "troupe/detail/this_task_functions.hpp"
 #include "troupe/future.hpp"
-#include "troupe/pool_options.hpp"
 #include "troupe/submission.hpp"
+#include "troupe/task_options.hpp"
 #include "troupe/this_process.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <iterator>

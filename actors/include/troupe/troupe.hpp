@@ -32,6 +32,7 @@
 #include "troupe/submission.hpp"     // IWYU pragma: export
 #include "troupe/system.hpp"         // IWYU pragma: export
 #include "troupe/task.hpp"           // IWYU pragma: export
+#include "troupe/task_options.hpp"   // IWYU pragma: export
 #include "troupe/this_process.hpp"   // IWYU pragma: export
 #include "troupe/this_task.hpp"      // IWYU pragma: export
 #include "troupe/thread_pool.hpp"    // IWYU pragma: export

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/completion.hpp"
 #include "troupe/detail/pull_iterator.hpp"
 #include "troupe/future.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <iterator>
 #include <memory>

@@ -3,7 +3,7 @@
 
 #include "troupe/detail/engine.hpp"
 #include "troupe/detail/futex.hpp"
-#include "troupe/pool_options.hpp"
+#include "troupe/task_options.hpp"
 
 #include <chrono>
 #include <cstdint>

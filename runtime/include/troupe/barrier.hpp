@@ -2,10 +2,10 @@
 #pragma once
 
 #include "troupe/callable.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/region.hpp"
 #include "troupe/error.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <utility>
 

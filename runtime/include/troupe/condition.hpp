@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/region.hpp"
 #include "troupe/mutex.hpp"
 
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>

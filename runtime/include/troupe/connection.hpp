@@ -3,10 +3,10 @@
 
 #include "troupe/codec.hpp"
 #include "troupe/detail/attachment.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>

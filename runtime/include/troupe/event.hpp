@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/region.hpp"
-
-#include <chrono>
 
 namespace troupe {
 

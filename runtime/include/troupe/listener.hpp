@@ -2,9 +2,9 @@
 #pragma once
 
 #include "troupe/connection.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/futex.hpp"
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>

@@ -2,13 +2,13 @@
 #pragma once
 
 #include "troupe/codec.hpp"
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/queue_core.hpp"
 #include "troupe/detail/region.hpp"
 #include "troupe/error.hpp"
 #include "troupe/objects.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <functional>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/futex.hpp"
 
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <initializer_list>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/attachment.hpp"
 
+#include "troupe/detail/archive.hpp"
 #include "troupe/error.hpp"
 
 #include <sys/random.h>

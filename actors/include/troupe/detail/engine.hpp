@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/pool_options.hpp"
+#include "troupe/task_options.hpp"
 
 #include <memory>
 #include <vector>

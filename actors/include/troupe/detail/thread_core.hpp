@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
 #include "troupe/detail/engine.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
-#include "troupe/pool_options.hpp"
+#include "troupe/task_options.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>

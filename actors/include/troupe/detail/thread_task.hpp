@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/callable.hpp"
+#include "troupe/detail/kept_result.hpp"
 #include "troupe/detail/local_value.hpp"
 #include "troupe/detail/thread_core.hpp"
 #include "troupe/detail/type_name.hpp"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
+
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <optional>
 

@@ -2,6 +2,7 @@
 #include "troupe/shared_memory.hpp"
 
 #include "troupe/detail/memory.hpp"
+#include "troupe/detail/archive.hpp"
 #include "troupe/error.hpp"
 
 #include "os/sys.hpp"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/archive.hpp"
-
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -10,6 +8,11 @@
 // What an encoded value has beside its bytes: kernel objects, each known by a descriptor. The bytes
 // name them by id; the transport that moves the bytes to another process moves the descriptors
 // along (SCM_RIGHTS), and offers them there to the code that decodes.
+namespace troupe {
+class input_archive;
+class output_archive;
+}  // namespace troupe
+
 namespace troupe::detail {
 
 /// A kernel object that a value refers to, alive as long as there is a pointer to this.

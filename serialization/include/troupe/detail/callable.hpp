@@ -3,6 +3,7 @@
 
 #include "troupe/detail/byte_sink.hpp"
 #include "troupe/detail/code_address.hpp"
+#include "troupe/detail/kept_result.hpp"
 #include "troupe/detail/signature.hpp"
 
 #include <bit>
@@ -100,24 +101,6 @@ template <class F>
         std::byte{});  // [=] or [&] that captured nothing: no state, no constructor
   }
 }
-
-// results
-
-template <class R>
-using kept_result = std::conditional_t<is_text_pointer<std::decay_t<R>> ||
-                                           std::is_same_v<std::decay_t<R>, std::string_view>,
-                                       std::string, std::decay_t<R>>;
-
-/// Specialised by troupe/task.hpp for the type of its coroutines, so that no other header needs
-/// Asio:
-///   result                  what the coroutine returns at its end
-///   run(make)               runs the coroutine that `make()` makes to its end, returns its result
-///   begin(run, make, keep)  begins it; `keep(result, sink)` encodes what it returns
-template <class R>
-struct coroutine_traits {
-  static constexpr bool is_coroutine = false;
-  using result = R;
-};
 
 /// A callable is called as const; one that is only callable as non-const gets a fresh copy each
 /// time, so that no task sees what an earlier one left in it.

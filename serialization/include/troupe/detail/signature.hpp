@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/crossing.hpp"
+#include "troupe/detail/kept_result.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -100,9 +101,6 @@ template <class T>
 inline constexpr bool is_crossing_span = false;
 template <blittable T>
 inline constexpr bool is_crossing_span<std::span<const T>> = true;
-
-template <class T>
-inline constexpr bool is_text_pointer = std::is_same_v<T, const char*> || std::is_same_v<T, char*>;
 
 /// How one argument travels: `wire` is the type it is written as, `received` how it is read.
 template <class P, class Arg>

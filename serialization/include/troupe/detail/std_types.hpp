@@ -2,10 +2,10 @@
 #pragma once
 
 #include "troupe/detail/archive.hpp"
+#include "troupe/detail/clock.hpp"
 
 #include <array>
 #include <bitset>
-#include <chrono>
 #include <complex>
 #include <deque>
 #include <forward_list>
