@@ -28,6 +28,10 @@ using failpoint::arm;
 struct FaultOfDescriptors : fault_test {
  protected:
   void SetUp() override {
+    fault_test::SetUp();
+    if (IsSkipped()) {
+      return;
+    }
     if (address_sanitized) {
       GTEST_SKIP() << "UndefinedBehaviorSanitizer needs a free descriptor to look at an object";
     }

@@ -97,6 +97,45 @@ bool has_no_element(const Iterator& it) {
   return false;
 }
 
+struct numbered {
+  int number = 0;
+  std::string read;  ///< the file where the reader of the results marks each
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(number, read);
+  }
+};
+/// Those behind the first wait until all results before theirs were read. Whether that was so.
+constexpr int first_quick = 30;
+bool after_the_results_before(const numbered& one) {
+  const std::string gave_up = one.read + " late";
+  const auto read_in_time = [&] { return marks(one.read) >= static_cast<std::size_t>(one.number); };
+  if (one.number < first_quick ||
+      (eventually([&] { return read_in_time() || marks(gave_up) > 0; }) && read_in_time())) {
+    return true;
+  }
+  mark(gave_up);  // the others need not wait as long
+  return false;
+}
+
+// Many quick items say that more of them could travel together. The caller has said how many do.
+TYPED_TEST(MapIterators, WithAChunkOfOneAResultDoesNotWaitForThoseBehindIt) {
+  const auto input =
+      std::views::iota(0, 2 * first_quick) | std::views::transform([this](int i) {
+        if (i == first_quick) {  // it has been measured how quick they are
+          EXPECT_TRUE(eventually([this] { return this->pool_.stats().succeeded > 10; }));
+        }
+        return numbered{i, this->file("read")};
+      });
+  int read = 0;
+  for (const bool in_time : TypeParam::map(this->pool_, after_the_results_before, input)) {
+    ASSERT_TRUE(in_time) << "of " << read << " results";
+    mark(this->file("read"));
+    ++read;
+  }
+  EXPECT_EQ(read, 2 * first_quick);
+}
+
 TYPED_TEST(MapIterators, AfterAnIncrementThatThrewTheElementIsThatException) {
   auto results = this->map(fails_at(7, 20));
   auto it = results.begin();

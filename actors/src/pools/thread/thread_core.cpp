@@ -250,6 +250,7 @@ void thread_core::close() {
 }
 
 void thread_core::cancel_waiting(const char* because) {
+  const concluding now{*this};  // before the workers find the queue empty
   std::vector<lane> waiting;
   {
     const std::lock_guard lock{mutex_};
@@ -292,6 +293,7 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
     if (grace.count() > 0) {
       add_limit(std::chrono::steady_clock::now() + grace, std::move(last));
     } else {
+      const concluding now{*this};
       reach(last);
     }
   }
@@ -325,6 +327,10 @@ bool thread_core::join_until(const deadline& until) {
     } else if (!life_.wait_until(lock, *until, gone)) {
       return false;
     }
+  }
+  // Now every task has been taken by the thread that says how it ends. Not all of these are workers.
+  if (!wait_until_concluded(until)) {
+    return false;
   }
   callbacks_->wait_idle();
   return true;

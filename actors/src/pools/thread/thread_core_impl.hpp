@@ -281,6 +281,23 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   sleeper add_worker();
   [[nodiscard]] int take_place();
 
+  /// While one lives, the calling thread, which need not be a worker, may take tasks away from the
+  /// workers and say how they end. Who joins the pool waits for the end of that.
+  class concluding {
+   public:
+    explicit concluding(thread_core& of);
+    /// For one that was noted with `control_` held, in `concluding_`.
+    concluding(thread_core& of, std::adopt_lock_t /*noted*/) : of_{of} {}
+    ~concluding();
+    concluding(const concluding&) = delete;
+    concluding& operator=(const concluding&) = delete;
+
+   private:
+    thread_core& of_;
+  };
+  /// False: the deadline passed first.
+  bool wait_until_concluded(const deadline& until);
+
   // Limits; see the timekeeper in thread_limits.cpp.
   void begin_limit(thread_submission& submission, std::uint32_t item, std::uint32_t attempt);
   void watch_deadline(const std::shared_ptr<thread_submission>& submission);
@@ -348,9 +365,11 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   std::condition_variable time_;                                        // with control_
   std::multimap<std::chrono::steady_clock::time_point, limit> limits_;  // guarded by control_
   caf::actor timekeeper_;                                               // guarded by control_
-  bool keeping_time_ = false;   // guarded by control_; the timekeeper is awake
-  bool time_is_over_ = false;   // guarded by control_
-  bool all_must_stop_ = false;  // guarded by control_
+  bool keeping_time_ = false;                // guarded by control_; the timekeeper is awake
+  bool time_is_over_ = false;                // guarded by control_
+  bool all_must_stop_ = false;               // guarded by control_
+  std::vector<std::thread::id> concluding_;  // guarded by control_; one for each `concluding`
+  std::condition_variable concluded_;        // with control_: there is one fewer
 };
 
 /// The core whose tasks fulfil this future; null: none.

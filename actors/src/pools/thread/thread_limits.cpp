@@ -231,27 +231,26 @@ void thread_core::add_limit(std::chrono::steady_clock::time_point when, limit wh
 
 /// On the timekeeper's thread, until there is no limit; false: it leaves.
 bool thread_core::keep_time() {
-  std::unique_lock lock{control_};
   for (;;) {
-    if (time_is_over_) {
-      keeping_time_ = false;
-      return false;
+    limit due;
+    {
+      std::unique_lock lock{control_};
+      while (!time_is_over_ && !limits_.empty() &&
+             limits_.begin()->first > std::chrono::steady_clock::now()) {
+        time_.wait_until(lock, std::chrono::steady_clock::time_point{limits_.begin()->first});
+      }
+      if (time_is_over_ || limits_.empty()) {
+        keeping_time_ = false;
+        return !time_is_over_;
+      }
+      const auto first = limits_.begin();
+      due = std::move(first->second);
+      limits_.erase(first);
+      concluding_.push_back(std::this_thread::get_id());
     }
-    if (limits_.empty()) {
-      keeping_time_ = false;
-      return true;
-    }
-    const auto first = limits_.begin();
-    if (first->first > std::chrono::steady_clock::now()) {
-      time_.wait_until(lock, std::chrono::steady_clock::time_point{first->first});
-      continue;
-    }
-    limit due = std::move(first->second);
-    limits_.erase(first);
-    lock.unlock();
+    const concluding now{*this, std::adopt_lock};
     reach(due);
-    due = {};
-    lock.lock();
+    due = {};  // what this may destroy of the user's, no join leaves behind
   }
 }
 

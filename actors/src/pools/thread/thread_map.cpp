@@ -303,7 +303,10 @@ struct thread_map::state {
     }
     slow = slow || std::chrono::steady_clock::now() - begun_at > max_pull_time;
     slow_input = slow;
-    if (slow) {
+    if (how.streamed && how.map.chunk > 0) {
+      // As many as the caller said: the reader gets results when all of their submission are there, so in
+      // a larger one the first would wait for the last.
+    } else if (slow) {
       submission_items = std::max<std::size_t>(1, submission_items / 2);
     } else if (how.streamed) {
       const std::int64_t mean = group->mean_ns.load(std::memory_order_relaxed);

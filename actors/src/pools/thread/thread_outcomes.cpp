@@ -63,8 +63,41 @@ std::shared_ptr<const failure> thread_core::plain(errc code, task_ran ran, const
   return what;
 }
 
+thread_core::concluding::concluding(thread_core& of) : of_{of} {
+  const std::lock_guard lock{of_.control_};
+  of_.concluding_.push_back(std::this_thread::get_id());
+}
+
+thread_core::concluding::~concluding() {
+  const std::lock_guard lock{of_.control_};
+  auto& all = of_.concluding_;
+  all.erase(std::find(all.begin(), all.end(), std::this_thread::get_id()));
+  of_.concluded_.notify_all();
+}
+
+bool thread_core::wait_until_concluded(const deadline& until) {
+  std::unique_lock lock{control_};
+  // A pool may end in what its cancellation runs, as the destructor of an argument: the calling
+  // thread goes on with the cancellation afterwards, and nobody can wait for it until then.
+  const auto own = std::this_thread::get_id();
+  const std::size_t times = std::erase(concluding_, own);
+  if (times > 0) {
+    concluded_.notify_all();
+  }
+  const auto none = [&] { return concluding_.empty(); };
+  bool in_time = true;
+  if (!until) {
+    concluded_.wait(lock, none);
+  } else {
+    in_time = concluded_.wait_until(lock, *until, none);
+  }
+  concluding_.insert(concluding_.end(), times, own);
+  return in_time;
+}
+
 std::uint32_t thread_core::cancel_rest(thread_submission& which, const std::string& why,
                                        errc code) {
+  const concluding now{*this};  // before the workers find that nothing is left of it
   const std::uint32_t count = which.count_;
   const std::uint32_t first = std::min(which.next_.exchange(count), count);
   if (first < count) {

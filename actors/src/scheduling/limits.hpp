@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/policy.hpp"
+
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+
+namespace troupe::detail {
+
+/// The times by which something of a task has to happen, and what is to be done when it has not.
+///
+///   attempt   begins ──timeout──▶ ask_to_stop ──grace──▶ time_out
+///   deadline  submitted ──deadline──▶ overdue ──grace──▶ give_up
+///   cancel    forced ──grace──▶ give_up
+///   retry     failed ──backoff──▶ try_again
+///   idle      ──idle timeout──▶ let_idle_go
+///
+/// Each is found by its time and by its task: with n of them, setting, removing and reaching one
+/// takes log n. Nothing is copied or destroyed of a `Task` but a pointer to it.
+template <class Task>
+class limits {
+ public:
+  enum class step : std::uint8_t {
+    ask_to_stop,
+    time_out,
+    overdue,
+    give_up,
+    try_again,
+    let_idle_go
+  };
+  /// What is to be done now.
+  struct due {
+    step what = step::ask_to_stop;
+    std::shared_ptr<Task> task{};  ///< none for `let_idle_go`
+    std::uint32_t item = 0;        ///< of `ask_to_stop`, `time_out` and `try_again`
+    std::uint32_t attempt = 0;     ///< of `ask_to_stop` and `time_out`
+  };
+
+  /// An attempt at an item begins. One that is limited to more than ten years is not limited.
+  void begin_attempt(std::shared_ptr<Task> task, std::uint32_t item, std::uint32_t attempt,
+                     steady_time now, std::chrono::milliseconds timeout,
+                     std::chrono::milliseconds grace) {
+    const key which{task.get(), item, kind::attempt};
+    set(which, later(now, timeout),
+        {{step::ask_to_stop, std::move(task), item, attempt}, grace, {}});
+  }
+  /// An attempt is over; another one of the item keeps its limit. The pointer that was kept, for
+  /// the caller to let go of without a lock; null: it had no limit any more.
+  std::shared_ptr<Task> end_attempt(const Task& task, std::uint32_t item, std::uint32_t attempt) {
+    const auto found = entries_.find({&task, item, kind::attempt});
+    if (found == entries_.end() || found->second.what.attempt != attempt) {
+      return nullptr;
+    }
+    return remove(found);
+  }
+  void set_deadline(std::shared_ptr<Task> task, steady_time when, std::chrono::milliseconds grace) {
+    const key which{task.get(), 0, kind::deadline};
+    set(which, when, {{step::overdue, std::move(task)}, grace, {}});
+  }
+  /// The task is done: it has neither a deadline nor what follows it. As `end_attempt`.
+  std::shared_ptr<Task> end_deadline(const Task& task) {
+    const auto found = entries_.find({&task, 0, kind::deadline});
+    return found == entries_.end() ? nullptr : remove(found);
+  }
+  /// The task was cancelled by force, and has until then to stop; the earliest time counts.
+  void give_up_at(std::shared_ptr<Task> task, steady_time when) {
+    const key which{task.get(), 0, kind::cancel};
+    const auto found = entries_.find(which);
+    if (found == entries_.end() || when < found->second.when) {
+      set(which, when, {{step::give_up, std::move(task)}, {}, {}});
+    }
+  }
+  void try_again_at(std::shared_ptr<Task> task, std::uint32_t item, steady_time when) {
+    const key which{task.get(), item, kind::retry};
+    set(which, when, {{step::try_again, std::move(task), item}, {}, {}});
+  }
+  void let_idle_go_at(steady_time when) {
+    set({nullptr, 0, kind::idle}, when, {{step::let_idle_go}, {}, {}});
+  }
+
+  /// When the next one is due; none: nothing is limited.
+  [[nodiscard]] std::optional<steady_time> next() const {
+    return order_.empty() ? std::nullopt : std::optional{order_.begin()->first.when};
+  }
+  /// The earliest that is due by now. What follows it is set already, so that the end of the task
+  /// or the attempt finds it.
+  std::optional<due> take(steady_time now) {
+    if (order_.empty() || order_.begin()->first.when > now) {
+      return std::nullopt;
+    }
+    const auto found = order_.begin()->second;
+    const due reached = found->second.what;
+    if (reached.what == step::ask_to_stop || reached.what == step::overdue) {
+      order_.erase(order_.begin());
+      found->second.what.what = reached.what == step::overdue ? step::give_up : step::time_out;
+      found->second.when = later(now, found->second.grace);
+      put_in_order(found);
+    } else {
+      remove(found);
+    }
+    return reached;
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+
+ private:
+  enum class kind : std::uint8_t { attempt, deadline, cancel, retry, idle };
+  struct key {
+    const Task* task = nullptr;
+    std::uint32_t item = 0;
+    kind of = kind::attempt;
+    auto operator<=>(const key&) const = default;
+  };
+  struct place {
+    steady_time when;
+    std::uint64_t sequence;  ///< of two with the same time the one that was set first
+    auto operator<=>(const place&) const = default;
+  };
+  struct entry {
+    due what;
+    std::chrono::milliseconds grace{};
+    steady_time when{};
+    std::uint64_t sequence = 0;
+  };
+  using entry_map = std::map<key, entry>;
+
+  void set(const key& which, steady_time when, entry what) {
+    if (const auto before = entries_.find(which); before != entries_.end()) {
+      remove(before);
+    }
+    if (when == steady_time::max()) {
+      return;
+    }
+    what.when = when;
+    put_in_order(entries_.emplace(which, std::move(what)).first);
+  }
+  void put_in_order(typename entry_map::iterator which) {
+    which->second.sequence = ++sequence_;
+    order_.emplace(place{which->second.when, sequence_}, which);
+  }
+  std::shared_ptr<Task> remove(typename entry_map::iterator which) {
+    std::shared_ptr<Task> kept = std::move(which->second.what.task);
+    order_.erase({which->second.when, which->second.sequence});
+    entries_.erase(which);
+    return kept;
+  }
+
+  entry_map entries_;
+  std::map<place, typename entry_map::iterator> order_;
+  std::uint64_t sequence_ = 0;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/error.hpp"
+#include "troupe/policy.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace troupe::detail {
+
+/// How much of a map's input is pulled ahead of its results, and how many items go into one
+/// submission.
+///
+/// Counts items: *in flight* are those that were submitted and whose submission was not handed out
+/// to the reader of the results.
+class map_window {
+ public:
+  struct rules {
+    std::size_t chunk = 0;   ///< items the user wants together; 0: left open
+    std::size_t window = 0;  ///< items that may be in flight; 0: as many as keep the workers busy
+    bool streamed = false;   ///< results are wanted one by one as they come
+  };
+  explicit map_window(const rules& how)
+      : how_{how}, submission_items_{std::max<std::size_t>(how.chunk, 1)} {}
+
+  /// For how many items a submission is to be made now; 0: enough is pulled.
+  [[nodiscard]] std::size_t wanted(std::size_t tasks_at_once) const {
+    const std::size_t limit = limit_for(tasks_at_once);
+    if (in_flight_ >= limit) {
+      return 0;
+    }
+    const std::size_t room = limit - in_flight_;
+    // Without a bound that was asked for, half-empty is early enough, and makes fewer, larger
+    // submissions.
+    if (how_.window == 0 && in_flight_ > limit / 2 && room < submission_items_) {
+      return 0;
+    }
+    return std::min(submission_items_, room);
+  }
+  /// The same where all that is left is pulled, into a queue of at most `max_queued` items (0: no
+  /// bound).
+  [[nodiscard]] std::size_t wanted_of_rest(std::size_t max_queued) const {
+    // How long the items take is hardly known when most are pulled. The first results are wanted
+    // early, and a million must not be a million submissions: a submission is small next to what is
+    // before it.
+    std::size_t most = submission_items_;
+    if (!slow_input_) {
+      most = std::max(most, static_cast<std::size_t>(
+                                std::min<std::uint64_t>(max_submission_items, pulled_ / 64)));
+    }
+    if (how_.chunk > 1) {
+      most += (how_.chunk - most % how_.chunk) % how_.chunk;
+    }
+    return max_queued == 0 ? most : std::min(most, max_queued);
+  }
+
+  /// For the code that pulls a submission: it has `items` of `most` since `taken`, is one more to be
+  /// pulled? The workers do not wait for a slow input.
+  [[nodiscard]] static bool goes_on(std::size_t items, std::size_t most,
+                                    std::chrono::nanoseconds taken) {
+    return items < most && taken <= max_pull_time;
+  }
+  /// Is it time to look at the clock for that? Not after each of very many items.
+  [[nodiscard]] static bool looks_at_the_clock(std::size_t items) {
+    return items < 16 || items % 16 == 0;
+  }
+  /// A submission was pulled in that time. `mean`: how long an item runs; 0: not known yet.
+  void pulled(std::size_t items, std::chrono::nanoseconds taken, std::chrono::nanoseconds mean) {
+    pulled_ += items;
+    slow_input_ = taken > max_pull_time;
+    if (how_.streamed && how_.chunk > 0) {
+      return;  // results are there when all of their submission are: never more than was asked for
+    }
+    if (slow_input_) {
+      submission_items_ /= 2;
+    } else if (how_.streamed) {
+      submission_items_ = chunk_for(mean, mean.count() > 0, submission_items_);
+    } else {
+      submission_items_ = std::min(max_submission_items, submission_items_ * 2);
+    }
+    submission_items_ = std::max({submission_items_, how_.chunk, std::size_t{1}});
+  }
+  void submitted(std::size_t items) { in_flight_ += items; }
+  void handed_out(std::size_t items) { in_flight_ -= items; }
+  /// Results are not wanted before all are there.
+  void read_at_the_end() { how_.streamed = false; }
+
+  [[nodiscard]] std::size_t submission_items() const noexcept { return submission_items_; }
+  [[nodiscard]] std::uint64_t items_pulled() const noexcept { return pulled_; }
+  [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_; }
+
+ private:
+  static constexpr std::size_t max_submission_items = 1024;
+  static constexpr std::chrono::microseconds max_pull_time{200};
+
+  [[nodiscard]] std::size_t limit_for(std::size_t tasks_at_once) const {
+    if (how_.window > 0) {
+      return how_.window;
+    }
+    return std::max({submission_items_ * (tasks_at_once + 1) * 2, how_.chunk * tasks_at_once * 2,
+                     tasks_at_once * 2});
+  }
+
+  rules how_;
+  std::size_t submission_items_;
+  std::size_t in_flight_ = 0;
+  std::uint64_t pulled_ = 0;
+  bool slow_input_ = false;
+};
+
+/// From where on the items of a map do not begin any more. Items are numbered in input order; what
+/// comes before a failure goes on, so that the first failure in that order is found, whichever
+/// worker is faster.
+///
+/// @threads any; a cut only ever moves to the front.
+class map_cut {
+ public:
+  /// Nothing behind this item begins any more. True: it did not say so before.
+  bool after(std::uint64_t item) noexcept { return from(item + 1); }
+  /// Nothing of the map begins any more.
+  bool all() noexcept { return from(0); }
+  [[nodiscard]] bool cuts(std::uint64_t item) const noexcept { return item >= first_.load(); }
+  [[nodiscard]] bool any() const noexcept { return first_.load() != UINT64_MAX; }
+
+ private:
+  bool from(std::uint64_t item) noexcept {
+    std::uint64_t before = first_.load();
+    while (item < before) {
+      if (first_.compare_exchange_weak(before, item)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::atomic<std::uint64_t> first_{UINT64_MAX};  ///< the first item that does not begin
+};
+
+/// Finds the failure that a map as a whole ends with: the first one in input order, but not one
+/// that was cancelled because of another.
+class first_failure {
+ public:
+  /// Failures come in input order. True: so far it is this one.
+  bool is(errc code) noexcept {
+    if (found_ && (code == errc::cancelled || is_certain())) {
+      return false;
+    }
+    found_ = true;
+    code_ = code;
+    return true;
+  }
+  /// None that comes later takes its place.
+  [[nodiscard]] bool is_certain() const noexcept { return found_ && code_ != errc::cancelled; }
+
+ private:
+  bool found_ = false;
+  errc code_{};
+};
+
+}  // namespace troupe::detail
