@@ -220,8 +220,8 @@ class submissions {
 
 }  // namespace detail
 
-/// A pool with options for what is submitted through it: `pool.with({.retries = 1})`. Keeps the
-/// pool alive.
+/// A pool with options for what is submitted through it: `pool.with({.retries = 1})`. May be used
+/// longer than the pool exists: submissions throw pool_closed then.
 class pool_with : public detail::submissions<pool_with> {
  private:
   friend class pool;

@@ -12,7 +12,7 @@ namespace detail {
 inline constexpr std::size_t max_progress_text = 200;
 }  // namespace detail
 
-/// How far a task is, in units that the task chooses.
+/// How much of its work a task has done, in units that the task chooses.
 struct task_progress {
   std::uint64_t done = 0;   ///< units that are done
   std::uint64_t total = 0;  ///< units there are; 0: not known

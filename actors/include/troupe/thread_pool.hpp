@@ -249,7 +249,8 @@ class local_submissions {
 
 }  // namespace detail
 
-/// A thread pool with options for what is submitted through it. Keeps the pool alive.
+/// A thread pool with options for what is submitted through it. May be used longer than the pool
+/// exists: submissions throw pool_closed then.
 class thread_pool_with : public detail::local_submissions<thread_pool_with> {
  private:
   friend class thread_pool;
@@ -328,8 +329,8 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   void terminate() { detail::terminate(core_); }
 
   /// Sets the number of worker threads, also of an elastic pool, which is elastic no more: starts
-  /// what is missing, or lets some finish their task and go. Does not wait. A new worker whose
-  /// initializer throws goes again.
+  /// what is missing, or lets some finish their task and go. Does not wait. If the initializer of a
+  /// new worker throws, that worker ends again.
   ///
   /// @throws std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
   void resize(int workers) { detail::resize(core_, workers); }
