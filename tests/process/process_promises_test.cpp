@@ -180,7 +180,7 @@ TEST_P(ProcessPromises, EndsWellWithoutStandardStreams) {
             exit_status{exited{0}});
   EXPECT_EQ(end_of([] {
               ::close(STDERR_FILENO);
-              throw std::runtime_error{"that nobody can be told of"};
+              throw std::runtime_error{"that cannot be reported"};
             }),
             exit_status{exited{1}});
 }

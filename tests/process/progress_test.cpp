@@ -80,7 +80,7 @@ TEST_P(Progress, ALongTextIsCutOff) {
 }
 
 TEST_P(Progress, OutsideOfATaskItDoesNothing) {
-  this_task::progress(1, 2, "nobody hears");
+  this_task::progress(1, 2, "outside of a task");
 }
 
 TEST_P(Progress, OfAMapCountsItems) {

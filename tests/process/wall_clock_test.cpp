@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What would happen if somebody set the clock by ten years: nothing, because nothing here waits for
+// What would happen if the clock were set by ten years: nothing, because nothing here waits for
 // a time of day. Setting the clock is not a test's business; the kernel is told instead to kill
 // whoever asks it to wait by the clock that can be set, so each wait below shows that it does not.
 #include "troupe/barrier.hpp"

@@ -162,7 +162,7 @@ TEST_F(Barrier, ATimeoutBreaksItForAll) {
   EXPECT_GE(std::chrono::steady_clock::now() - begun, 60ms);
   EXPECT_EQ(other->wait(), 50);
   EXPECT_TRUE(b.broken());
-  EXPECT_THROW(b.arrive_and_wait(), broken_barrier) << "also for those who come now";
+  EXPECT_THROW(b.arrive_and_wait(), broken_barrier) << "also for parties that come now";
 }
 
 TEST_F(Barrier, AbortBreaksItAndResetMakesItNew) {

@@ -134,7 +134,7 @@ TEST_F(Condition, NotifiesAsManyAsItIsToldAndNoStaleOnes) {
   EXPECT_EQ(awake_.load(), 6);
   std::unique_lock lock{mutex_};
   EXPECT_EQ(condition_.wait_for(lock, 1ms), std::cv_status::timeout)
-      << "a notification that nobody waited for was kept";
+      << "a notification without a waiting thread was kept";
 }
 
 TEST_F(Condition, NotifyAllWakesAll) {

@@ -461,7 +461,7 @@ TEST_F(Pipe, SignalsHaveNoEffect) {
 }
 
 TEST_F(Pipe, ANonBlockingSocketIsWaitedFor) {
-  // Its state is shared with whoever else has it.
+  // Its state is shared with all processes that have it.
   for (const connection* end : {&left_, &right_}) {
     ::fcntl(end->native_handle(), F_SETFL, O_NONBLOCK);
   }
@@ -633,7 +633,7 @@ TEST_F(Pipe, MovesConnectionsAlsoInsideOfOtherValues) {
   EXPECT_EQ(arrived[1].second.recv<int>(), 4);
   EXPECT_FALSE(arrived[1].second.writable());
   arrived.clear();
-  EXPECT_THROW(static_cast<void>(a.recv<int>()), end_of_stream) << "somebody still has the end";
+  EXPECT_THROW(static_cast<void>(a.recv<int>()), end_of_stream) << "another owner has the end";
 }
 
 TEST_F(Pipe, AConnectionCanBeClosedAfterItWasSentAndBeforeItArrives) {
@@ -645,7 +645,7 @@ TEST_F(Pipe, AConnectionCanBeClosedAfterItWasSentAndBeforeItArrives) {
   EXPECT_EQ(arrived.recv<int>(), 8);
   left_.send(arrived);
   arrived.close();
-  EXPECT_FALSE(a.poll()) << "it is on its way, so nobody is gone";
+  EXPECT_FALSE(a.poll()) << "it is on its way, so the end has an owner";
   right_.close();
   EXPECT_TRUE(a.poll(10s));
   EXPECT_THROW(static_cast<void>(a.recv<int>()), end_of_stream);

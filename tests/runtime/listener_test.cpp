@@ -220,7 +220,7 @@ TEST_F(Listener, ForeignBytesAreDropped) {
     if (random() % 2 == 0) {
       ::shutdown(client.number(), SHUT_WR);
     }
-    EXPECT_FALSE(at.accept_for(0s)) << "somebody was let in";
+    EXPECT_FALSE(at.accept_for(0s)) << "a client was let in";
   }
   meet(at, {.key = "k"});
 }
@@ -407,7 +407,7 @@ TEST_F(Listener, AddressesThatCannotBeAreRefused) {
 
 TEST_F(Listener, NobodyThereIsAnError) {
   EXPECT_TRUE(fails_with(errc::connect_failed, [&] { return connect(path_); }));
-  EXPECT_TRUE(fails_with(errc::connect_failed, [&] { return connect("@troupe-nobody-is-here"); }));
+  EXPECT_TRUE(fails_with(errc::connect_failed, [&] { return connect("@troupe-no-listener"); }));
   std::string address;
   {
     const listener at{"127.0.0.1:0", {.key = "k"}};

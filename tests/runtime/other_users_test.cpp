@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Names that another user of the machine has taken first, and doors that another user knocks at.
-// Only root can become somebody else, so these tests are skipped for everybody else.
+// Only root can become another user, so these tests are skipped for other users.
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/listener.hpp"
 #include "troupe/shared_memory.hpp"
@@ -37,7 +37,7 @@ using test::forked;
 using test::signpost;
 
 constexpr uid_t nobody = 65534;
-/// For children: it could not become nobody.
+/// For children: it could not become the user nobody.
 constexpr int not_permitted = 77;
 
 class OtherUsers : public test::shared_objects {
@@ -50,7 +50,7 @@ class OtherUsers : public test::shared_objects {
     if (probe.wait() != 0) {
       GTEST_SKIP() << "this root may not become another user";
     }
-    // A folder as /tmp is: anybody may make files in it, and remove only their own.
+    // A folder as /tmp is: any user may make files in it, and remove only their own.
     ASSERT_EQ(::chmod(folder_.path().c_str(), 01777), 0);
   }
 

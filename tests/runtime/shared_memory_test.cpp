@@ -217,7 +217,7 @@ TEST_F(SharedMemory, AMakerThatIsKilledHalfWayLeavesNoName) {
     return 0;
   }};
   EXPECT_EQ(maker.wait(), 1000 + SIGKILL);
-  EXPECT_FALSE(exists(name)) << "nobody could tell whose it is";
+  EXPECT_FALSE(exists(name)) << "no process could tell its owner";
   detail::failpoint::reset();
 }
 
@@ -233,7 +233,7 @@ TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhoeverMadeIt) {
   opened.await();
   mine.reset();
   detail::remove_abandoned_blocks();
-  EXPECT_TRUE(exists(name)) << "somebody has it";
+  EXPECT_TRUE(exists(name)) << "another owner has it";
   EXPECT_EQ(other.kill(), 1000 + SIGKILL);
   detail::remove_abandoned_blocks();
   EXPECT_FALSE(exists(name)) << "its creator lives, and has dropped it";

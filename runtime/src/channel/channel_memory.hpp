@@ -48,10 +48,11 @@ static_assert(control_bytes % page_bytes == 0);
 /// Between a store and a later load of another word, which no order of theirs keeps in order.
 inline void full_fence() noexcept {
 #if defined(__SANITIZE_THREAD__)
-  // ThreadSanitizer takes no fences. This is one to the processor; to the sanitizer it orders
-  // nothing between threads, and needs not: what is read after a wake-up was released by its tail.
-  std::atomic<int> nobodys{0};
-  nobodys.fetch_add(1);
+  // ThreadSanitizer takes no fences. For the processor this operation is one. For the sanitizer it
+  // orders nothing between threads, which is enough: what is read after a wake-up was released by
+  // the store of its tail.
+  std::atomic<int> unshared{0};
+  unshared.fetch_add(1);
 #else
   std::atomic_thread_fence(std::memory_order_seq_cst);
 #endif
