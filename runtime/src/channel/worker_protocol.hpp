@@ -48,7 +48,7 @@ struct segment_reference {
   std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
 };
 
-/// The most bytes of a frame, so that a ring always has room for several.
+/// The most payload bytes of a frame, so that a ring always has room for several.
 inline constexpr std::size_t max_frame_bytes = 48 * 1024;
 inline constexpr std::size_t result_slots = 256;
 
