@@ -84,7 +84,7 @@ TEST_P(PoolCancel, IsCertainForWhatIsQueued) {
   EXPECT_EQ(marks(ran), 0U) << "a cancelled task ran";
 }
 
-TEST_P(PoolCancel, ItsFailureIsTheSameForEverybodyAndOutlivesThePool) {
+TEST_P(PoolCancel, ItsFailureIsTheSameForEachCallerAndOutlivesThePool) {
   future<int> cancelled;
   {
     pool p{options(1)};

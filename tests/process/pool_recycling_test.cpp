@@ -28,7 +28,7 @@ std::uint64_t who(int /*item*/) {
   return this_process::worker_id();
 }
 
-void expect_nobody_ran_more_than(std::uint64_t limit, const std::vector<std::uint64_t>& ids) {
+void expect_no_worker_ran_more_than(std::uint64_t limit, const std::vector<std::uint64_t>& ids) {
   std::map<std::uint64_t, std::uint64_t> runs;
   for (const std::uint64_t id : ids) {
     ++runs[id];
@@ -44,7 +44,7 @@ TEST_P(PoolRecycling, CountsTasksNotChunks) {
     pool p{limited(2, 3)};
     const auto ids = p.map(who, std::views::iota(0, 40), {.chunk = chunk});
     EXPECT_EQ(ids.size(), 40U);
-    expect_nobody_ran_more_than(3, ids);
+    expect_no_worker_ran_more_than(3, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
     // The last two or three still have a task left; the others take a moment to leave.
     EXPECT_TRUE(eventually([&] { return p.stats().recycled + 3 >= 40U / 3; }));
@@ -58,7 +58,7 @@ TEST_P(PoolRecycling, ReplacesTheOneWorkerAfterItsLastTask) {
   for (int i = 0; i < 10; ++i) {
     ids.push_back(p.apply(who, i));
   }
-  expect_nobody_ran_more_than(3, ids);
+  expect_no_worker_ran_more_than(3, ids);
   EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
   EXPECT_TRUE(eventually([&] { return p.stats().recycled == 3; }));
   EXPECT_EQ(p.stats().deaths, 0U);
@@ -80,7 +80,7 @@ TEST_P(PoolRecycling, ALimitOfOneWithABacklogAndAnImmediateClose) {
       ASSERT_TRUE(f.ready());
       ids.push_back(f.get());
     }
-    expect_nobody_ran_more_than(1, ids);
+    expect_no_worker_ran_more_than(1, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
   }
 }
@@ -98,7 +98,7 @@ TEST_P(PoolRecycling, ABacklogIsWorkedOff) {
     for (auto& f : all) {
       ids.push_back(f.get());
     }
-    expect_nobody_ran_more_than(2, ids);
+    expect_no_worker_ran_more_than(2, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
   }
 }
@@ -147,7 +147,7 @@ TEST_P(PoolRecycling, TasksThatAreCancelledWhileTheyWaitChangeNothing) {
     }
   }
   EXPECT_GE(ids.size(), 6U);
-  expect_nobody_ran_more_than(2, ids);
+  expect_no_worker_ran_more_than(2, ids);
   EXPECT_EQ(p.stats().deaths, 0U);
 }
 

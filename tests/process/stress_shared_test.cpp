@@ -180,7 +180,7 @@ std::uint64_t sum_and_check(bank& all) {
 }
 
 // S12: exactly as many locks are found inherited as were held by the processes that died.
-TEST_P(StressShared, EveryLockOfTheDeadGoesToTheNextWhoIsTold) {
+TEST_P(StressShared, EveryLockOfTheDeadGoesToTheNextWhichIsTold) {
   bank all;
   std::array contenders{start(visit_till_the_end, all, seed_),
                         start(visit_till_the_end, all, seed_ + 1)};
@@ -275,7 +275,7 @@ void victim_of_condition(waiting_place at, int steps) {
 }
 
 // S13
-TEST_P(StressShared, NotificationsReachThoseWhoLiveWhoeverDiesBeforeThem) {
+TEST_P(StressShared, NotificationsReachTheLivingWhicheverProcessDies) {
   waiting_place at;
   const process live = start(live_waiter_of_condition, at);
   int ready = 0;
@@ -357,7 +357,7 @@ void victim_of_event(waiting_place at, int steps) {
 }
 
 // S13
-TEST_P(StressShared, EventsWakeThoseWhoLiveWhoeverDiesBesideThem) {
+TEST_P(StressShared, EventsWakeTheLivingWhicheverProcessDies) {
   waiting_place at;
   const process live = start(live_waiter_of_event, at);
   const int count = rounds(40);
@@ -462,7 +462,7 @@ void victim_getter(counter at, int steps) {
 }
 
 // S13
-TEST_P(StressShared, AnEmptyQueueFeedsThoseWhoLive) {
+TEST_P(StressShared, AnEmptyQueueFeedsLivingProcesses) {
   counter at;
   const process live = start(live_getter, at);
   const int count = rounds(40);
@@ -518,7 +518,7 @@ void victim_putter(queue<int> to, value<int> ready, int steps) {
 }
 
 // S13
-TEST_P(StressShared, AFullQueueTakesAllOfThoseWhoLive) {
+TEST_P(StressShared, AFullQueueTakesAllItemsOfLivingProcesses) {
   constexpr int each = 20;
   queue<int> items{2};
   value<int> ready;
@@ -821,7 +821,7 @@ void keep_anonymous(queue<shared_memory> to, queue<shared_memory> from, int name
 }
 
 // S30: what is under way in a queue belongs to no process that can die.
-TEST_P(StressShared, MemoryInAQueueOutlivesWhoeverMadeIt) {
+TEST_P(StressShared, MemoryInAQueueOutlivesItsMaker) {
   const int kills = rounds(60);
   for (int i = 0; i < kills; ++i) {
     queue<shared_memory> to{2};

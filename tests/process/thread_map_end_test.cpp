@@ -358,7 +358,7 @@ TEST_F(ThreadMapEnd, InATaskOfTheSamePoolNothingHangs) {
 }
 
 // Issue 9, 2.
-TEST_F(ThreadMapEnd, InATaskOfTheSamePoolTheWorkerLendsAHandMeanwhile) {
+TEST_F(ThreadMapEnd, InATaskOfTheSamePoolTheWorkerRunsOthersMeanwhile) {
   thread_pool_executor ex{{.workers = 2}};
   std::atomic<int> done{0};
   auto bound = ex.with({.affinity = "key"});

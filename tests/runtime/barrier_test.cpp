@@ -123,7 +123,7 @@ TEST_F(Barrier, KeepsThreadsInLockstep) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_F(Barrier, CallsItsActionOnceARoundBeforeAnybodyGoesOn) {
+TEST_F(Barrier, CallsItsActionOnceARoundBeforeAnyPartyGoesOn) {
   value<int> count;
   acted = &count;
   barrier b{3, +[] { acted->fetch_add(1); }};
@@ -179,7 +179,7 @@ TEST_F(Barrier, AbortBreaksItAndResetMakesItNew) {
   EXPECT_LT(second->wait(), 2);
 }
 
-TEST_F(Barrier, ResetSendsThoseAwayWhoWait) {
+TEST_F(Barrier, ResetSendsWaitingPartiesAway) {
   barrier b{2};
   const auto first = arriving_process(b);
   ASSERT_TRUE(waiting(b, 1));

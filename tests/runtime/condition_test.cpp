@@ -149,14 +149,14 @@ TEST_F(Condition, NotifyAllWakesAll) {
   }
 }
 
-TEST_F(Condition, WhoWaitsLongestIsNotifiedFirst) {
+TEST_F(Condition, TheLongestWaiterIsNotifiedFirst) {
   value<int> first{0};
   const auto wait = [&](int number) {
     return std::make_unique<forked>([&, number] {
       std::unique_lock lock{mutex_};
       condition_.wait(lock);
-      int nobody = 0;
-      first.compare_exchange(nobody, number);
+      int none = 0;
+      first.compare_exchange(none, number);
       return 0;
     });
   };

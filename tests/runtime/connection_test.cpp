@@ -160,7 +160,7 @@ TEST_F(Pipe, PollTellsWithoutWaitingAndInTime) {
   EXPECT_EQ(right_.recv<int>(), 1);
 }
 
-TEST_F(Pipe, WhoOnlyPollsTakesNothing) {
+TEST_F(Pipe, AProcessThatOnlyPollsTakesNothing) {
   left_.send(std::string(100'000, 'x'));
   forked child{[&] {
     for (int i = 0; i < 100; ++i) {
@@ -191,7 +191,7 @@ TEST_F(Pipe, AlsoWhenThePeerLeftWithoutReading) {
   EXPECT_THROW(static_cast<void>(right_.recv<int>()), end_of_stream);
 }
 
-TEST_F(Pipe, SendingToNobodyIsABrokenPipeAndNoSignal) {
+TEST_F(Pipe, SendingToAClosedEndIsABrokenPipeAndNoSignal) {
   right_.close();
   try {
     left_.send(1);
@@ -307,7 +307,7 @@ std::string frame(std::uint32_t magic, std::uint8_t content, std::uint8_t zero,
 }
 constexpr std::uint32_t magic = 0x31705254;
 
-TEST_F(Pipe, FramesThatNobodySendsCloseIt) {
+TEST_F(Pipe, FramesThatNoConnectionSendsCloseIt) {
   const std::vector<std::pair<const char*, std::string>> hostile{
       {"another magic", frame(0x12345678, 1, 0, 0, 0)},
       {"content 0", frame(magic, 0, 0, 0, 0)},
@@ -396,7 +396,7 @@ TEST_F(Pipe, RandomBytesEndInAnErrorOfOurs) {
   }
 }
 
-TEST_F(Pipe, DescriptorsThatNobodyAskedForAreDropped) {
+TEST_F(Pipe, DescriptorsThatWereNotAskedForAreDropped) {
   // Hostile: descriptors along with a message that has none.
   const std::string bytes = frame(magic, 1, 0, 0, 0);
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * 3)> control{};

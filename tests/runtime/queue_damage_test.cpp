@@ -253,7 +253,7 @@ TYPED_TEST(QueueDamage, OfAnyKindIsAnErrorOrAnItemThatIsNone) {
   ::munmap(at, 4096);
 }
 
-TYPED_TEST(QueueDamage, WhileItIsUsedHarmsNobody) {
+TYPED_TEST(QueueDamage, WhileItIsUsedHarmsNoOtherProcess) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   for (std::uint64_t round = 0; round < 5; ++round) {

@@ -681,7 +681,7 @@ TEST_F(Queue, NothingIsLostOrDoubledBetweenManyProcesses) {
   check_totals(priority_queue<std::tuple<int, int, std::string>>{}, false);
 }
 
-TEST_F(Queue, AProducerEndsBeforeAnybodyReads) {
+TEST_F(Queue, AProducerEndsBeforeItsItemsAreRead) {
   queue<std::string> q;
   forked producer{[&] {
     for (int i = 0; i < 20; ++i) {

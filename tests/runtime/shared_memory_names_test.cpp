@@ -101,7 +101,7 @@ class SharedMemoryNames : public test::shared_objects {
 
 #if defined(TROUPE_FAILPOINTS) && TROUPE_FAILPOINTS
 
-TEST_F(SharedMemoryNames, ANewOneSurvivesWhoFoundItsPredecessorAbandoned) {
+TEST_F(SharedMemoryNames, ANewOneSurvivesTheRemovalOfAnAbandonedOne) {
   const std::string name = unique("found");
   const auto slow = cleaner_stopped_at("blocks.abandoned", name);
   // Another process is faster: removes the old name, and makes a new one.
@@ -114,7 +114,7 @@ TEST_F(SharedMemoryNames, ANewOneSurvivesWhoFoundItsPredecessorAbandoned) {
   EXPECT_TRUE(exists(name));
 }
 
-TEST_F(SharedMemoryNames, WhileOneIsRemovedNobodyElseRemovesOrMakesIt) {
+TEST_F(SharedMemoryNames, WhileOneIsRemovedNoOtherProcessRemovesOrMakesIt) {
   const std::string name = unique("removed");
   const auto slow = cleaner_stopped_at("blocks.remove", name);
   detail::remove_abandoned_blocks();
@@ -161,7 +161,7 @@ TEST_F(SharedMemoryNames, OfTwoOwnersThatLetGoAtOnceOneRemovesIt) {
   EXPECT_FALSE(exists(name));
 }
 
-TEST_F(SharedMemoryNames, WhoRemovesThemAndIsKilledHoldsUpNobody) {
+TEST_F(SharedMemoryNames, AProcessThatIsKilledWhileItRemovesThemHoldsUpNoOther) {
   const std::string name = unique("killed");
   const auto slow = cleaner_stopped_at("blocks.remove", name);
   EXPECT_EQ(slow->kill(), 1000 + SIGKILL);

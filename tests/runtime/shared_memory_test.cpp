@@ -174,7 +174,7 @@ TEST_F(SharedMemory, ANameThatIsTakenIsAnErrorAndStays) {
   EXPECT_EQ(shared_memory::open(name).size(), 10U);
 }
 
-TEST_F(SharedMemory, ANameThatNobodyMadeIsAnError) {
+TEST_F(SharedMemory, ANameThatDoesNotExistIsAnError) {
   EXPECT_TRUE(fails_as(std::errc::no_such_file_or_directory,
                        [&] { return shared_memory::open(unique("missing")); }));
 }
@@ -221,7 +221,7 @@ TEST_F(SharedMemory, AMakerThatIsKilledHalfWayLeavesNoName) {
   detail::failpoint::reset();
 }
 
-TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhoeverMadeIt) {
+TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhichNeedNotBeItsMaker) {
   const std::string name = unique("last");
   auto mine = std::make_unique<shared_memory>(10, shared_memory_options{.name = name});
   signpost opened;

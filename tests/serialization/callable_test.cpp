@@ -401,7 +401,7 @@ TEST(Name, IsLookedUpWhereTheFunctionRuns) {
   EXPECT_EQ(over_there(partial(named<int(int, int)>("callable_test.add"), 1), 2), 3);
 }
 
-TEST(Name, ThatNobodyGaveIsAnErrorThatSaysWhatToDo) {
+TEST(Name, ThatWasNotGivenIsAnErrorThatSaysWhatToDo) {
   const auto f = named<int(int)>("callable_test.nobody");
   EXPECT_TRUE(fails_with(errc::unknown_function, [&] { return f(1); }));
   try {
