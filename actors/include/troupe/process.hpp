@@ -177,9 +177,8 @@ class process {
 ///
 /// @code
 /// class counter : public troupe::process_base<counter> {
-///   friend class troupe::process_base<counter>;  // if counter() or serialize are private
 ///  public:
-///   counter() = default;                         // for the new process, which fills it
+///   counter() = default;  // public: the new process makes the object with it, and fills it
 ///   explicit counter(int n) : n_{n} {}
 ///   template <class Archive> void serialize(Archive& ar) { ar(n_); }
 ///   void run() override { … }
