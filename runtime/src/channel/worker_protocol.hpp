@@ -106,7 +106,7 @@ struct hello {
   std::uint8_t build_id[23] = {};
 };
 
-// ---- tasks of tasks ------------------------------------------------------------------------------
+// ---- tasks of tasks -----------------------------------------------------------------------------
 
 /// Flags of a `submit` frame.
 inline constexpr std::uint16_t submit_has_attachments = 1;
@@ -129,7 +129,7 @@ inline constexpr std::uint32_t outcome_failed = 1;     ///< the bytes are an enc
 inline constexpr std::uint32_t outcome_in_memory = 2;  ///< they are in a memory of their own
 inline constexpr std::size_t max_inline_outcome = 32 * 1024;
 
-// ---- processes of the user -----------------------------------------------------------------------
+// ---- processes of the user ----------------------------------------------------------------------
 
 /// What a process is to be: the payload of a `become` frame.
 struct process_role {

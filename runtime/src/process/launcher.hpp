@@ -55,9 +55,9 @@ void take_role(const program& self);
 /// Workers are children of the fork server: a process without threads, forked before this one had
 /// any (or executed anew if this one has threads already). It reaps the workers and reports how
 /// they ended. It is also their guardian: when this process is gone, it kills every worker's
-/// process group and all that they left, and leaves. start_method::fork makes children of this process
-/// instead. A fork server in which static initializers have started threads executes its workers
-/// anew.
+/// process group and all that they left, and leaves. start_method::fork makes children of this
+/// process instead. A fork server in which static initializers have started threads executes its
+/// workers anew.
 ///
 /// @threads any. Events are called on the reactor's thread.
 class launcher {

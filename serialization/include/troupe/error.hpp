@@ -318,7 +318,7 @@ class remote_error_info {
   [[nodiscard]] const std::vector<code_location>& frames() const noexcept {
     return failure_->frames;
   }
-  /// The same in words, a line per frame: function, file and line as far as the symbols tell.
+  /// The same in words, a line per frame: function, file and line, if the symbols have them.
   /// Reads the program's debug information: milliseconds at least.
   [[nodiscard]] std::vector<std::string> backtrace() const;
   /// All of it as plain data.
@@ -388,7 +388,7 @@ class worker_lost : public error {
   [[nodiscard]] const std::string& stderr_tail() const noexcept;
   /// The calls that led to the crash, innermost first; empty if they are not known.
   [[nodiscard]] const std::vector<code_location>& frames() const noexcept;
-  /// The same in words, a line per frame: function, file and line as far as the symbols tell.
+  /// The same in words, a line per frame: function, file and line, if the symbols have them.
   /// Reads the program's debug information: milliseconds at least.
   [[nodiscard]] std::vector<std::string> backtrace() const;
   /// Every attempt that ended with its worker, oldest first, this one last.
