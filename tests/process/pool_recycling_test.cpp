@@ -24,7 +24,7 @@ struct PoolRecycling : every_start_method {
 TROUPE_FOR_EVERY_START_METHOD(PoolRecycling);
 
 // Worker ids, unlike pids, are never reused.
-std::uint64_t who(int /*item*/) {
+std::uint64_t worker_of_task(int /*item*/) {
   return this_process::worker_id();
 }
 
@@ -42,7 +42,7 @@ TEST_P(PoolRecycling, CountsTasksNotChunks) {
   for (const std::size_t chunk : {0, 1, 3, 7, 100}) {
     SCOPED_TRACE("chunk " + std::to_string(chunk));
     pool p{limited(2, 3)};
-    const auto ids = p.map(who, std::views::iota(0, 40), {.chunk = chunk});
+    const auto ids = p.map(worker_of_task, std::views::iota(0, 40), {.chunk = chunk});
     EXPECT_EQ(ids.size(), 40U);
     expect_no_worker_ran_more_than(3, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
@@ -56,7 +56,7 @@ TEST_P(PoolRecycling, ReplacesTheOneWorkerAfterItsLastTask) {
   pool p{limited(1, 3)};
   std::vector<std::uint64_t> ids;
   for (int i = 0; i < 10; ++i) {
-    ids.push_back(p.apply(who, i));
+    ids.push_back(p.apply(worker_of_task, i));
   }
   expect_no_worker_ran_more_than(3, ids);
   EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
@@ -71,7 +71,7 @@ TEST_P(PoolRecycling, ALimitOfOneWithABacklogAndAnImmediateClose) {
     pool p{limited(3, 1)};
     std::vector<future<std::uint64_t>> all;
     for (int i = 0; i < 12; ++i) {
-      all.push_back(p.apply_async(who, i));
+      all.push_back(p.apply_async(worker_of_task, i));
     }
     p.close();
     p.join();
@@ -92,7 +92,7 @@ TEST_P(PoolRecycling, ABacklogIsWorkedOff) {
     pool p{limited(workers, 2)};
     std::vector<future<std::uint64_t>> all;
     for (int i = 0; i < tasks; ++i) {
-      all.push_back(p.apply_async(who, i));
+      all.push_back(p.apply_async(worker_of_task, i));
     }
     std::vector<std::uint64_t> ids;
     for (auto& f : all) {
@@ -108,7 +108,7 @@ TEST_P(PoolRecycling, TerminateInTheMiddleLetsNoReplacementEscape) {
     pool p{limited(2, 1)};
     std::vector<future<std::uint64_t>> all;
     for (int i = 0; i < 30; ++i) {
-      all.push_back(p.apply_async(who, i));
+      all.push_back(p.apply_async(worker_of_task, i));
     }
     all[static_cast<std::size_t>(round)].wait();
     p.terminate();
@@ -132,7 +132,7 @@ TEST_P(PoolRecycling, TasksThatAreCancelledWhileTheyWaitChangeNothing) {
       file("running"), gate);
   std::vector<future<std::uint64_t>> behind;
   for (int i = 0; i < 10; ++i) {
-    behind.push_back(p.apply_async(who, i));
+    behind.push_back(p.apply_async(worker_of_task, i));
   }
   ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
   for (std::size_t i = 0; i < behind.size(); i += 2) {

@@ -347,9 +347,9 @@ TEST_F(Channel, AStopRequestNamesItsTaskAndMovesTheWord) {
 // ---- the socket ---------------------------------------------------------------------------------
 
 TEST_F(Channel, TheHelloArrivesOnce) {
-  worker_->send_hello("who I am");
+  worker_->send_hello("this is me");
   supervisor_.read_socket();
-  EXPECT_EQ(supervisor_.take_hello(), "who I am");
+  EXPECT_EQ(supervisor_.take_hello(), "this is me");
   EXPECT_EQ(supervisor_.take_hello(), "");
   EXPECT_EQ(supervisor_.state(), channel_state::open);
 }

@@ -402,12 +402,12 @@ TEST(Name, IsLookedUpWhereTheFunctionRuns) {
 }
 
 TEST(Name, ThatWasNotGivenIsAnErrorThatSaysWhatToDo) {
-  const auto f = named<int(int)>("callable_test.nobody");
+  const auto f = named<int(int)>("callable_test.not_given");
   EXPECT_TRUE(fails_with(errc::unknown_function, [&] { return f(1); }));
   try {
     f(1);
   } catch (const error& unknown) {
-    EXPECT_NE(std::string{unknown.what()}.find("troupe::name(\"callable_test.nobody\""),
+    EXPECT_NE(std::string{unknown.what()}.find("troupe::name(\"callable_test.not_given\""),
               std::string::npos)
         << unknown.what();
   }
