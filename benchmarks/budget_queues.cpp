@@ -93,7 +93,7 @@ void queues(report& to) {
 
 void pipes(report& to) {
   using message = std::array<char, 64>;
-  // Waking somebody on another CPU takes three times as long as on the same one, and where the
+  // Waking a thread on another CPU takes three times as long as on the same one, and where the
   // kernel has put each of the two children is kept for seconds: it would decide the ratio.
   const on_one_cpu all_of_us;
   auto [here, there] = troupe::pipe();

@@ -42,7 +42,7 @@ struct row {
   std::string peer_name{};
   budget promised{};
   std::string note{};
-  /// The best tenth of the samples: what the medians would be if nobody else used the machine.
+  /// The best tenth of the samples: what the medians would be if no other program used the machine.
   std::optional<double> best_ours{};
   std::optional<double> best_peer{};
 

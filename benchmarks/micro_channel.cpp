@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Both ends of a channel in one process and one thread: what a frame costs when nobody sleeps. This
+// Both ends of a channel in one process and one thread: a frame's cost when no thread sleeps. This
 // reads headers from detail/, as no program of a user should: the channel is not public.
 
 #include "channel/channel.hpp"

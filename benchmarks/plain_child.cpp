@@ -54,8 +54,8 @@ plain_child::plain_child(void (*body)(int socket)) {
   }
   if (pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    // It must not hold the library's descriptors open: their end of file is somebody's death
-    // notice.
+    // It must not hold the library's descriptors open: their end of file is how a death is
+    // noticed.
     ::dup2(ends[1], 3);
     ::syscall(SYS_close_range, 4U, ~0U, 0U);
     body(3);

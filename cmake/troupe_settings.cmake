@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What holds for every target of this build and is no business of whoever includes us as a subproject.
+# What holds for every target of this build, and not for projects that include it as a subproject.
 
 if(PROJECT_IS_TOP_LEVEL)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Processes have names, given or counted, and know their own and that of who started them.
+// Processes have names, given or counted, and know their own and their parent's.
 //
 // Prints:
 //   process-1, started by main

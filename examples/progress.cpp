@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// How far things are: reports of a running task, counters of a pool, and a bar (on stderr; on a
+// Progress: reports of a running task, counters of a pool, and a bar (on stderr; on a
 // terminal it moves).
 //
 // Prints:

@@ -16,9 +16,9 @@
 #include <utility>
 #include <vector>
 
-void consume(int who, troupe::queue<int> items, troupe::queue<std::pair<int, int>> taken) {
+void consume(int consumer, troupe::queue<int> items, troupe::queue<std::pair<int, int>> taken) {
   for (const int item : items) {  // ends when the queue is closed and drained
-    taken.put({who, item});
+    taken.put({consumer, item});
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The three ways to start a process: who it is, and who is its parent for the system.
+// The three ways to start a process: its identity, and its parent for the operating system.
 //
 // Prints (with other numbers):
 //   this program is 100

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The same program on threads and on processes, and what a task costs on each. Threads cost less
-// and share memory; a process can crash or be killed, and takes nobody along.
+// and share memory; a process can crash or be killed, and takes no other process along.
 //
 // Prints, with times of your machine:
 //   threads: the sum is 332833500, a task costs 0.41 us

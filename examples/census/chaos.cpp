@@ -47,7 +47,7 @@ void chaos::kill_one(std::uint64_t random) {
   if (workers.empty()) {
     return;
   }
-  // A worker that died by itself a moment ago may be gone: then there is nobody to kill.
+  // A worker that died by itself a moment ago may be gone: then there is no process to kill.
   const auto victim = static_cast<pid_t>(workers[random % workers.size()].pid);
   if (::kill(victim, SIGKILL) == 0) {
     ++kills_;

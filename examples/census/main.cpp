@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // census: counts every file below a directory with a pool of worker processes, one task per file,
-// and shows that the sums are those of a serial run, also while somebody kills workers (--chaos).
+// and shows that the sums are those of a serial run, also while workers are killed (--chaos).
 //
 // What to read in which file: tally.hpp is the task, this file is the use of the pool, tree.hpp the
 // lazy input, chaos.hpp the killer. The rest is counting and printing.

@@ -19,7 +19,7 @@ struct workload {
   std::uint64_t bytes = 0;
 };
 
-/// Tells on stderr how far the work is: on a terminal one line that is rewritten, elsewhere a new
+/// Writes the progress to stderr: on a terminal one line that is rewritten, elsewhere a new
 /// line every second.
 ///
 /// @threads any, all members.

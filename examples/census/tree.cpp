@@ -119,7 +119,7 @@ void tree::report_link(const fs::path& link) {
   } else if (error) {
     kind = problem_kind::dangling_link;
   } else if (is_below(fs::canonical(link.parent_path(), error), target)) {
-    // Whoever followed it would come by here again.
+    // A walk that followed it would come by here again.
     kind = problem_kind::symbolic_link_loop;
   }
   problems_.add(kind, link.native());

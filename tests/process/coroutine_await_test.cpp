@@ -27,7 +27,7 @@ TROUPE_FOR_EVERY_START_METHOD(CoroutineAwait);
 
 struct CoroutineAwaitHere : pool_test {};
 
-/// The least there is of a coroutine: begins at once, and belongs to nobody.
+/// The least there is of a coroutine: begins at once, and has no owner.
 struct fire_and_forget {
   struct promise_type {
     fire_and_forget get_return_object() { return {}; }
@@ -231,7 +231,7 @@ TYPED_TEST(AwaitRoom, OneThatIsCancelledInLineSubmitsNothingAndLeavesItsPlace) {
   auto gate = p.apply_async(wait_at, this->file("running"), this->file("gate"));
   ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
   std::vector<std::unique_ptr<asio::cancellation_signal>> stops;
-  int in_line = 0;  // one thread: whoever has counted itself is in line when others have their turn
+  int in_line = 0;  // one thread: a coroutine that counted itself is in line when others run
   int aborted = 0;
   int done = 0;
   for (int i = 0; i < 20; ++i) {

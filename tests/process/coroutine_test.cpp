@@ -50,7 +50,7 @@ task<int> wait_without_a_thread(std::string running, std::string gate, int resul
   const auto until = std::chrono::steady_clock::now() + eventually_deadline;
   while (marks(gate) == 0) {
     if (std::chrono::steady_clock::now() > until) {
-      throw std::runtime_error{"nobody opened the gate"};
+      throw std::runtime_error{"the test did not open the gate"};
     }
     co_await sleep_for(1ms);  // between two looks, as `eventually` does it
   }

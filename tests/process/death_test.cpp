@@ -572,7 +572,7 @@ TEST_P(Death, AGrandchildThatKeepsThePipeDelaysNothing) {
   EXPECT_EQ(p.apply(square, 3), 9);
 }
 
-TEST_P(Death, AStderrThatNobodyReadsStopsOnlyTheWorkerThatWrites) {
+TEST_P(Death, AStderrWithoutAReaderStopsOnlyTheWorkerThatWrites) {
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   const int saved = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Which items of an executor's map run: all of them, whether somebody reads the results or not, and
+// Which items of an executor's map run: all of them, whether the results are read or not, and
 // when the results can be read.
 #include "troupe/executor.hpp"
 
@@ -40,7 +40,7 @@ bool even(int i) {
   return i % 2 == 0;
 }
 
-/// Numbers that somebody still has to find: no size, and an end.
+/// Numbers that are still to be found: no size, and an end.
 auto even_numbers(int count) {
   return std::views::iota(0, 2 * count) | std::views::filter(even);
 }
@@ -83,7 +83,7 @@ class ExecutorMap : public pool_test {
     return std::vector<std::string>(static_cast<std::size_t>(count), file("ran"));
   }
   [[nodiscard]] std::size_t ran() { return marks(file("ran")); }
-  /// Keeps the only worker busy until `release`: how far a map pulls ahead depends on how long
+  /// Keeps the only worker busy until `release`: how much a map pulls ahead depends on how long
   /// tasks take, and none has ended.
   void hold(Executor& ex) {
     static_cast<void>(ex.submit(wait_at, file("held"), file("gate")));
@@ -103,7 +103,7 @@ TYPED_TEST_SUITE(ExecutorMap, both, both_names);
 template <class Executor, class Range>
 using range_of = decltype(std::declval<Executor&>().map(square, std::declval<Range>()));
 
-// ---- whose results are not read
+// ---- maps with results that are not read
 // ------------------------------------------------------------------
 
 TYPED_TEST(ExecutorMap, RunsAllItemsThoughTheResultIsDropped) {
@@ -167,7 +167,7 @@ TYPED_TEST(ExecutorMap, CancelsWhatHasNotBegunWhenItIsDroppedAfterBegin) {
   EXPECT_EQ(ex.stats().cancelled, 50 - this->ran());
 }
 
-// ---- whose results are read later
+// ---- maps with results that are read later
 // ----------------------------------------------------------------
 
 TYPED_TEST(ExecutorMap, ResultsAreReadAfterTheScopeOfTheExecutor) {
@@ -183,7 +183,7 @@ TYPED_TEST(ExecutorMap, ResultsAreReadAfterTheScopeOfTheExecutor) {
       {
         TypeParam ex{this->options(workers)};
         results.emplace(ex.map(square, input));
-        input.clear();  // nobody needs it any more
+        input.clear();  // it is not needed any more
         input.shrink_to_fit();
       }
       int next = 0;

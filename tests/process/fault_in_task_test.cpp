@@ -114,7 +114,7 @@ void throw_from_noexcept() {
 }
 void throw_in_a_thread() {
   quiet();
-  std::thread{[] { throw std::runtime_error{"nobody catches it"}; }}.join();
+  std::thread{[] { throw std::runtime_error{"no handler catches it"}; }}.join();
 }
 
 // A03

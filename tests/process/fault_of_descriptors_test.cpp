@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A worker, the program or its user has no descriptors left: what needs one fails with an error
-// that names the limit, nobody is blamed for it, and everything else goes on.
+// that names the limit, no worker is blamed for it, and everything else goes on.
 #include "troupe/connection.hpp"
 #include "troupe/mutex.hpp"
 #include "troupe/process.hpp"

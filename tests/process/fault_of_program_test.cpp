@@ -243,7 +243,7 @@ TEST_P(FaultOfProgram, CtrlCIsTheProgramsBusinessAlone) {
   }
 }
 
-// C06: a signal to each worker by itself, as `kill -INT` of somebody who means well.
+// C06: a signal to each worker by itself, as an operator may send with `kill -INT`.
 TEST_P(FaultOfProgram, WorkersIgnoreSigint) {
   pool p{crew_of()};
   const auto before = p.workers();

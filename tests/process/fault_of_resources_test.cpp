@@ -62,7 +62,7 @@ TEST_P(FaultOfResources, AForkThatFailsForAWhileLeavesAThinnerPool) {
   EXPECT_GE(failpoint::hits("server.fork"), 9U);
 }
 
-// D02: nobody is left for a while, tasks wait.
+// D02: no worker is left for a while, tasks wait.
 TEST_P(FaultOfResources, WithNoWorkerLeftTasksWaitForTheNext) {
   pool p{crew_of()};
   arm("server.fork", action::give_errno, 1, 8, EAGAIN);
@@ -129,7 +129,7 @@ TEST_P(FaultOfResources, WithoutDescriptorsAPoolWorksOnAndRecoversAfterwards) {
   EXPECT_EQ(p.stats().deaths, 1U);
 }
 
-// D03: a result in a segment of its own, whose descriptor finds no place here.
+// D03: a result in a segment of its own, for which this process has no descriptor left.
 TEST_P(FaultOfResources, ALargeResultWithoutADescriptorFailsAloneAndLaterOnesWork) {
   if (address_sanitized) {
     GTEST_SKIP() << needs_descriptors;

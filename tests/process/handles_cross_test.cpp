@@ -105,7 +105,7 @@ TEST_P(HandlesCross, CrossesAsAResult) {
   EXPECT_EQ(t.add(2), 42);
   EXPECT_EQ(p.apply(add_to, t, 1), 43) << "and back into a worker";
   p.terminate();
-  EXPECT_EQ(t.add(1), 44) << "it outlives who made it";
+  EXPECT_EQ(t.add(1), 44) << "it outlives the process that made it";
 }
 
 TEST_P(HandlesCross, CrossesWithEveryItemOfAMap) {

@@ -333,7 +333,7 @@ TEST_P(InheritedHandles, AnInheritedConnectionIsClosed) {
   pool p{options(1)};
   EXPECT_EQ(p.apply(touch_connection, 0), 1);
   EXPECT_EQ(p.apply(square, 3), 9);
-  // Nobody but the program has its ends.
+  // The program alone has its ends.
   auto [a, b] = pipe();
   global_pipe.first.send(9);
   EXPECT_EQ(global_pipe.second.recv<int>(), 9);

@@ -57,7 +57,7 @@ bool sleeps(int thread) {
   return name_ends != std::string::npos && text.substr(name_ends + 2, 1) == "S";
 }
 
-/// 7, once the thread that waits for it is asleep: who does not really wait gets something else.
+/// 7, once the thread that waits for it is asleep: a thread that does not wait gets another value.
 int seven_for(int thread) {
   while (!sleeps(thread)) {
     std::this_thread::yield();
@@ -377,7 +377,7 @@ void exit_in_task(int argc, char** argv) {
     say("a task that exits has a result");
   } catch (const troupe::worker_lost& lost) {
     const auto status = lost.exit();
-    say(status ? to_string(*status) : "an end that nobody knows");
+    say(status ? to_string(*status) : "an end that is not known");
   }
   say(std::to_string(pool.apply(add, 2, 2)));
 }

@@ -25,13 +25,13 @@ int until_stopped(const std::string& running, const std::string& stopped) {
   const std::stop_token stop = this_task::stop_token();
   mark(running);
   if (!eventually([&] { return stop.stop_requested(); })) {
-    throw std::runtime_error{"nobody asked it to stop"};
+    throw std::runtime_error{"it was not asked to stop"};
   }
   mark(stopped);
   return 7;
 }
 
-/// Runs for ever and listens to nobody but SIGKILL.
+/// Runs for ever, until SIGKILL ends it.
 int stubborn(const std::string& running) {
   ::signal(SIGTERM, SIG_IGN);
   mark(running);
@@ -84,7 +84,7 @@ TEST_P(PoolCancel, IsCertainForWhatIsQueued) {
   EXPECT_EQ(marks(ran), 0U) << "a cancelled task ran";
 }
 
-TEST_P(PoolCancel, ItsFailureIsTheSameForEverybodyAndOutlivesThePool) {
+TEST_P(PoolCancel, ItsFailureIsTheSameForEachCallerAndOutlivesThePool) {
   future<int> cancelled;
   {
     pool p{options(1)};

@@ -65,7 +65,7 @@ inline void mark(const std::string& path) {
 inline int wait_at(const std::string& running, const std::string& gate) {
   mark(running);
   if (!eventually([&] { return marks(gate) > 0; })) {
-    throw std::runtime_error{"nobody opened the gate"};
+    throw std::runtime_error{"the test did not open the gate"};
   }
   return 1;
 }
@@ -105,7 +105,7 @@ class pool_test : public no_leaks {
     std::vector<future<R>> behind;
     std::string gate;
   };
-  /// How far tasks are sent ahead depends on measured times, hence several attempts.
+  /// How many tasks are sent ahead depends on measured times, hence several attempts.
   template <class Submit>
   auto send_ahead(pool& p, int count, Submit submit) {
     using result = typename decltype(submit(0))::value_type;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What a future tells, when, and to whom.
+// What a future tells, when, and on which thread.
 #include "troupe/log.hpp"
 
 #include "pool_fixture.hpp"

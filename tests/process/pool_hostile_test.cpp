@@ -254,13 +254,13 @@ void expect_contained(pool& p, int (*task)(int), int argument, bool makes_it_kil
   EXPECT_EQ(p.map(square, std::views::iota(0, 100)).size(), 100U);
 }
 
-TEST_P(PoolHostile, AWorkerThatClosesItsDescriptorsHurtsNobodyElse) {
+TEST_P(PoolHostile, AWorkerThatClosesItsDescriptorsHurtsNoOther) {
   pool p{options()};
   expect_contained(p, close_all, 0);
   expect_contained(p, close_all_and_the_standard_ones, 0);
 }
 
-TEST_P(PoolHostile, AWorkerThatWritesGarbageToItsDescriptorsHurtsNobodyElse) {
+TEST_P(PoolHostile, AWorkerThatWritesGarbageToItsDescriptorsHurtsNoOther) {
   pool p{options()};
   for (const int size : {1, 16, 100, 4096}) {
     SCOPED_TRACE(size);
@@ -268,7 +268,7 @@ TEST_P(PoolHostile, AWorkerThatWritesGarbageToItsDescriptorsHurtsNobodyElse) {
   }
 }
 
-TEST_P(PoolHostile, AWorkerWithoutDescriptorsLeftHurtsNobodyElse) {
+TEST_P(PoolHostile, AWorkerWithoutDescriptorsLeftHurtsNoOther) {
   pool p{options()};
   expect_contained(p, exhaust_descriptors, 0);
 }

@@ -157,7 +157,7 @@ TEST_P(PoolInitializer, OneThatFailsInReplacementsBreaksThePoolInsteadOfRestarti
   try {
     // Accepted before the pool gave up, or refused after: the same end.
     p.apply(square, 3);
-    FAIL() << "somebody computed it";
+    FAIL() << "a worker computed it";
   } catch (const pool_broken& thrown) {
     EXPECT_NE(std::string{thrown.what()}.find("the model is gone"), std::string::npos)
         << thrown.what();

@@ -235,7 +235,7 @@ TEST_P(PoolMemory, AMillionItemsThroughAVoidMapTakeNoMemory) {
   }
   const std::size_t before = peak_kib();
   p.map([](int) {}, std::views::iota(0, many));
-  // Encoded all at once, the items alone would be 8 MB, their bookkeeping far more.
+  // Encoded all at once, the items alone would be 8 MB, their bookkeeping much more.
   expect_peak_below(before + 6 * 1024);
   EXPECT_EQ(p.stats().succeeded, 100'000U + many);
 }

@@ -413,7 +413,7 @@ TEST_P(PoolBackPressure, WhatWasSentAheadAndIsCancelledCountsOnce) {
       taken.push_back(*f);
     }
   };
-  // How far tasks are sent ahead depends on measured times, hence several attempts.
+  // How many tasks are sent ahead depends on measured times, hence several attempts.
   for (int attempt = 0; attempt < 50; ++attempt) {
     p.map(square, std::views::iota(0, 3000));
     taken.clear();

@@ -24,11 +24,11 @@ struct PoolRecycling : every_start_method {
 TROUPE_FOR_EVERY_START_METHOD(PoolRecycling);
 
 // Worker ids, unlike pids, are never reused.
-std::uint64_t who(int /*item*/) {
+std::uint64_t worker_of_task(int /*item*/) {
   return this_process::worker_id();
 }
 
-void expect_nobody_ran_more_than(std::uint64_t limit, const std::vector<std::uint64_t>& ids) {
+void expect_no_worker_ran_more_than(std::uint64_t limit, const std::vector<std::uint64_t>& ids) {
   std::map<std::uint64_t, std::uint64_t> runs;
   for (const std::uint64_t id : ids) {
     ++runs[id];
@@ -42,9 +42,9 @@ TEST_P(PoolRecycling, CountsTasksNotChunks) {
   for (const std::size_t chunk : {0, 1, 3, 7, 100}) {
     SCOPED_TRACE("chunk " + std::to_string(chunk));
     pool p{limited(2, 3)};
-    const auto ids = p.map(who, std::views::iota(0, 40), {.chunk = chunk});
+    const auto ids = p.map(worker_of_task, std::views::iota(0, 40), {.chunk = chunk});
     EXPECT_EQ(ids.size(), 40U);
-    expect_nobody_ran_more_than(3, ids);
+    expect_no_worker_ran_more_than(3, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
     // The last two or three still have a task left; the others take a moment to leave.
     EXPECT_TRUE(eventually([&] { return p.stats().recycled + 3 >= 40U / 3; }));
@@ -56,9 +56,9 @@ TEST_P(PoolRecycling, ReplacesTheOneWorkerAfterItsLastTask) {
   pool p{limited(1, 3)};
   std::vector<std::uint64_t> ids;
   for (int i = 0; i < 10; ++i) {
-    ids.push_back(p.apply(who, i));
+    ids.push_back(p.apply(worker_of_task, i));
   }
-  expect_nobody_ran_more_than(3, ids);
+  expect_no_worker_ran_more_than(3, ids);
   EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
   EXPECT_TRUE(eventually([&] { return p.stats().recycled == 3; }));
   EXPECT_EQ(p.stats().deaths, 0U);
@@ -71,7 +71,7 @@ TEST_P(PoolRecycling, ALimitOfOneWithABacklogAndAnImmediateClose) {
     pool p{limited(3, 1)};
     std::vector<future<std::uint64_t>> all;
     for (int i = 0; i < 12; ++i) {
-      all.push_back(p.apply_async(who, i));
+      all.push_back(p.apply_async(worker_of_task, i));
     }
     p.close();
     p.join();
@@ -80,7 +80,7 @@ TEST_P(PoolRecycling, ALimitOfOneWithABacklogAndAnImmediateClose) {
       ASSERT_TRUE(f.ready());
       ids.push_back(f.get());
     }
-    expect_nobody_ran_more_than(1, ids);
+    expect_no_worker_ran_more_than(1, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
   }
 }
@@ -92,13 +92,13 @@ TEST_P(PoolRecycling, ABacklogIsWorkedOff) {
     pool p{limited(workers, 2)};
     std::vector<future<std::uint64_t>> all;
     for (int i = 0; i < tasks; ++i) {
-      all.push_back(p.apply_async(who, i));
+      all.push_back(p.apply_async(worker_of_task, i));
     }
     std::vector<std::uint64_t> ids;
     for (auto& f : all) {
       ids.push_back(f.get());
     }
-    expect_nobody_ran_more_than(2, ids);
+    expect_no_worker_ran_more_than(2, ids);
     EXPECT_EQ(p.stats().deaths, 0U);
   }
 }
@@ -108,7 +108,7 @@ TEST_P(PoolRecycling, TerminateInTheMiddleLetsNoReplacementEscape) {
     pool p{limited(2, 1)};
     std::vector<future<std::uint64_t>> all;
     for (int i = 0; i < 30; ++i) {
-      all.push_back(p.apply_async(who, i));
+      all.push_back(p.apply_async(worker_of_task, i));
     }
     all[static_cast<std::size_t>(round)].wait();
     p.terminate();
@@ -132,7 +132,7 @@ TEST_P(PoolRecycling, TasksThatAreCancelledWhileTheyWaitChangeNothing) {
       file("running"), gate);
   std::vector<future<std::uint64_t>> behind;
   for (int i = 0; i < 10; ++i) {
-    behind.push_back(p.apply_async(who, i));
+    behind.push_back(p.apply_async(worker_of_task, i));
   }
   ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
   for (std::size_t i = 0; i < behind.size(); i += 2) {
@@ -147,7 +147,7 @@ TEST_P(PoolRecycling, TasksThatAreCancelledWhileTheyWaitChangeNothing) {
     }
   }
   EXPECT_GE(ids.size(), 6U);
-  expect_nobody_ran_more_than(2, ids);
+  expect_no_worker_ran_more_than(2, ids);
   EXPECT_EQ(p.stats().deaths, 0U);
 }
 

@@ -42,7 +42,7 @@ int throws_a_logic_error(const std::string& tries) {
 int stopped_or_late(const std::string& running) {
   mark(running);
   if (!eventually([] { return this_task::stop_token().stop_requested(); })) {
-    throw std::runtime_error{"nobody asked it to stop"};
+    throw std::runtime_error{"it was not asked to stop"};
   }
   return 7;
 }

@@ -163,8 +163,8 @@ TEST_P(ProcessPromises, DoesNotWaitForDetachedThreads) {
 
 TEST_P(ProcessPromises, EndsWellWithoutStandardStreams) {
   EXPECT_EQ(end_of([] {
-              std::printf("to nobody");
-              std::cout << "to nobody";
+              std::printf("to no stream");
+              std::cout << "to no stream";
               for (int number = 0; number < 3; ++number) {
                 ::close(number);
               }
@@ -180,7 +180,7 @@ TEST_P(ProcessPromises, EndsWellWithoutStandardStreams) {
             exit_status{exited{0}});
   EXPECT_EQ(end_of([] {
               ::close(STDERR_FILENO);
-              throw std::runtime_error{"that nobody can be told of"};
+              throw std::runtime_error{"that cannot be reported"};
             }),
             exit_status{exited{1}});
 }
@@ -263,7 +263,7 @@ TEST_P(ProcessPromises, WithoutItsForkServerItDiesAndTheNextOneStarts) {
   }
 }
 
-TEST_P(ProcessPromises, AFullStandardErrorStopsNobody) {
+TEST_P(ProcessPromises, AFullStandardErrorStopsNoOtherProcess) {
   const int before = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
   const int disk = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
   ::dup2(disk, STDERR_FILENO);

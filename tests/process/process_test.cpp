@@ -98,7 +98,7 @@ TEST_P(Process, IsAliveAndListedWhileItRuns) {
 }
 
 TEST_P(Process, ToldItsIdentity) {
-  process p{how("somebody"),
+  process p{how("given"),
             [](const std::string& path) {
               const auto parent = this_process::parent();
               std::ofstream{path} << this_process::name() << ' ' << this_process::pid() << ' '
@@ -109,8 +109,8 @@ TEST_P(Process, ToldItsIdentity) {
             file("out")};
   p.start();
   p.join();
-  EXPECT_EQ(content(file("out")), "somebody " + std::to_string(p.pid()) + " 00 main " +
-                                      std::to_string(::getpid()) + " 1");
+  EXPECT_EQ(content(file("out")),
+            "given " + std::to_string(p.pid()) + " 00 main " + std::to_string(::getpid()) + " 1");
   EXPECT_FALSE(this_process::parent());
   EXPECT_EQ(this_process::name(), "main");
 }

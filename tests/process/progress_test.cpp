@@ -62,7 +62,7 @@ TEST_P(Progress, CallbacksSeeTheLastReportAndNeverGoBack) {
   EXPECT_LT(seen.size(), 100'000U);  // most of them were never sent
 }
 
-TEST_P(Progress, ACallbackThatThrowsHarmsNobody) {
+TEST_P(Progress, ACallbackThatThrowsHarmsNoOther) {
   pool p{options(1)};
   auto gate = p.apply_async(wait_at, file("running"), file("gate"));
   auto f = p.apply_async(reports_often, 5);
@@ -80,7 +80,7 @@ TEST_P(Progress, ALongTextIsCutOff) {
 }
 
 TEST_P(Progress, OutsideOfATaskItDoesNothing) {
-  this_task::progress(1, 2, "nobody hears");
+  this_task::progress(1, 2, "outside of a task");
 }
 
 TEST_P(Progress, OfAMapCountsItems) {

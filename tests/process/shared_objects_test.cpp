@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Shared objects between processes of every start method: handles cross at any time and by every
-// way, and whoever dies holding something leaves it to the others.
+// way, and what a process holds when it dies goes to the others.
 #include "troupe/array.hpp"
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
@@ -318,7 +318,7 @@ TEST_P(SharedObjects, ABarrierLetsAllGoTogether) {
       count.fetch_add(1);
       all.arrive_and_wait();
       if (count.load() < 3 * round) {
-        ::_exit(9);  // somebody went on alone
+        ::_exit(9);  // one went on alone
       }
       all.arrive_and_wait();
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Cancelling while everything else happens: exactly one outcome each, whoever was first.
+// Cancelling while everything else happens: exactly one outcome each, whichever thread was first.
 #include "troupe/this_task.hpp"
 
 #include "stress_fixture.hpp"

@@ -138,7 +138,7 @@ TEST_P(StressFaults, EachErrorNamesItsOwnCauseInAnyOrder) {
   expect_whole(p, 3);
 }
 
-// S24: nobody takes anything, and the bound is kept all the same.
+// S24: no process takes anything, and the bound is kept all the same.
 TEST_P(StressFaults, StoppedWorkersLeaveTheBoundOfTheQueue) {
   constexpr std::size_t bound = 64;
   constexpr int attempts = 20'000;

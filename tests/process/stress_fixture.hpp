@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the tests with many tasks and many deaths share: a seed, counters that all processes map,
-// and somebody who kills workers.
+// and a thread that kills workers.
 #pragma once
 
 #include "fault_fixture.hpp"

@@ -69,7 +69,7 @@ bool was_killed(const process& p) {
 
 // ---- holders ------------------------------------------------------------------------------------
 
-/// Equal but while somebody changes them under the lock.
+/// Equal, but while a process changes them under the lock.
 struct words {
   std::uint64_t one = 0;
   std::uint64_t two = 0;
@@ -179,8 +179,8 @@ std::uint64_t sum_and_check(bank& all) {
   return sum;
 }
 
-// S12: exactly as many locks are found inherited as were held by those who died.
-TEST_P(StressShared, EveryLockOfTheDeadGoesToTheNextWhoIsTold) {
+// S12: exactly as many locks are found inherited as were held by the processes that died.
+TEST_P(StressShared, EveryLockOfTheDeadGoesToTheNextWhichIsTold) {
   bank all;
   std::array contenders{start(visit_till_the_end, all, seed_),
                         start(visit_till_the_end, all, seed_ + 1)};
@@ -215,7 +215,7 @@ TEST_P(StressShared, NoChangeIsLeftHalfDoneUnannouncedByKillsFromOutside) {
   const int kills = rounds(120);
   for (int i = 0; i < kills; ++i) {
     const int next = all.visits.load() + below(50);
-    ASSERT_TRUE(eventually([&] { return all.visits.load() >= next; })) << "nobody gets a lock";
+    ASSERT_TRUE(eventually([&] { return all.visits.load() >= next; })) << "no process gets a lock";
     process& victim = visitors[static_cast<std::size_t>(below(3))];
     victim.kill();
     if (below(2) == 0) {
@@ -275,7 +275,7 @@ void victim_of_condition(waiting_place at, int steps) {
 }
 
 // S13
-TEST_P(StressShared, NotificationsReachThoseWhoLiveWhoeverDiesBeforeThem) {
+TEST_P(StressShared, NotificationsReachTheLivingWhicheverProcessDies) {
   waiting_place at;
   const process live = start(live_waiter_of_condition, at);
   int ready = 0;
@@ -357,7 +357,7 @@ void victim_of_event(waiting_place at, int steps) {
 }
 
 // S13
-TEST_P(StressShared, EventsWakeThoseWhoLiveWhoeverDiesBesideThem) {
+TEST_P(StressShared, EventsWakeTheLivingWhicheverProcessDies) {
   waiting_place at;
   const process live = start(live_waiter_of_event, at);
   const int count = rounds(40);
@@ -462,7 +462,7 @@ void victim_getter(counter at, int steps) {
 }
 
 // S13
-TEST_P(StressShared, AnEmptyQueueFeedsThoseWhoLive) {
+TEST_P(StressShared, AnEmptyQueueFeedsLivingProcesses) {
   counter at;
   const process live = start(live_getter, at);
   const int count = rounds(40);
@@ -518,7 +518,7 @@ void victim_putter(queue<int> to, value<int> ready, int steps) {
 }
 
 // S13
-TEST_P(StressShared, AFullQueueTakesAllOfThoseWhoLive) {
+TEST_P(StressShared, AFullQueueTakesAllItemsOfLivingProcesses) {
   constexpr int each = 20;
   queue<int> items{2};
   value<int> ready;
@@ -538,7 +538,7 @@ TEST_P(StressShared, AFullQueueTakesAllOfThoseWhoLive) {
         }
       }
       const auto item = items.get_for(eventually_deadline);
-      ASSERT_TRUE(item) << "nobody puts any more";
+      ASSERT_TRUE(item) << "no process puts any more";
       if (*item >= 0) {
         ASSERT_EQ(*item, expected);
         ++expected;
@@ -820,8 +820,8 @@ void keep_anonymous(queue<shared_memory> to, queue<shared_memory> from, int name
   }
 }
 
-// S30: what is under way in a queue belongs to nobody who can die.
-TEST_P(StressShared, MemoryInAQueueOutlivesWhoeverMadeIt) {
+// S30: what is under way in a queue belongs to no process that can die.
+TEST_P(StressShared, MemoryInAQueueOutlivesItsMaker) {
   const int kills = rounds(60);
   for (int i = 0; i < kills; ++i) {
     queue<shared_memory> to{2};

@@ -198,7 +198,7 @@ TEST_F(ThreadCoroutine, AwaitsFuturesOfItsOwnPool) {
     co_return a + b;
   };
   EXPECT_EQ(p.apply(outer, 5), 50);
-  // Without room for a second one, one that blocks lends a hand.
+  // Without room for a second one, one that blocks runs other tasks.
   thread_pool narrow{{.workers = 1}};
   EXPECT_EQ(narrow.apply(
                 [&](int x) -> task<int> {

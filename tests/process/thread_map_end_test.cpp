@@ -90,7 +90,7 @@ TEST_F(ThreadMapEnd, MapThrowsWhenWhatRanHasStopped) {
   thread_pool p{{.workers = 2}};
   thread_pool_executor ex{{.workers = 2}};
   const std::vector<int> input{0, 1, 2, 3, 4, 5, 6};
-  for (const std::size_t chunk : {0U, 1U}) {  // 3 and 4 are in one job, or not
+  for (const std::size_t chunk : {0U, 1U}) {  // 3 and 4 are in one submission, or not
     inside items;
     const auto fourth_fails = [&](int i) {
       if (i < 3) {
@@ -358,7 +358,7 @@ TEST_F(ThreadMapEnd, InATaskOfTheSamePoolNothingHangs) {
 }
 
 // Issue 9, 2.
-TEST_F(ThreadMapEnd, InATaskOfTheSamePoolTheWorkerLendsAHandMeanwhile) {
+TEST_F(ThreadMapEnd, InATaskOfTheSamePoolTheWorkerRunsOthersMeanwhile) {
   thread_pool_executor ex{{.workers = 2}};
   std::atomic<int> done{0};
   auto bound = ex.with({.affinity = "key"});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What only a thread pool does: nothing is serialized, threads cannot be killed, workers lend a
-// hand.
+// What only a thread pool does: nothing is serialized, threads cannot be killed, workers run
+// other tasks while they wait.
 #include "troupe/thread_pool.hpp"
 
 #include "pool_fixture.hpp"
@@ -221,7 +221,7 @@ TEST_F(ThreadPool, CancellingAMapStopsItsTasks) {
 
 TEST_F(ThreadPool, ItemsOfAMapThatWaitForEachOtherRunAtOnce) {
   thread_pool p{{.workers = 2}};
-  p.map([](int x) { return x; }, std::views::iota(0, 10'000));  // short ones: jobs grow
+  p.map([](int x) { return x; }, std::views::iota(0, 10'000));  // short ones: submissions grow
   std::latch both{2};
   p.map([&](int) { both.arrive_and_wait(); }, std::views::iota(0, 2));
 }
@@ -325,7 +325,7 @@ TEST_F(ThreadPool, MayEndInOneOfItsOwnTasks) {
   hold.wait();
 }
 
-// ---- exporting a hand
+// ---- running other tasks in a wait
 // -----------------------------------------------------------------------------
 
 int fibonacci(thread_pool& p, int n) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What would happen if somebody set the clock by ten years: nothing, because nothing here waits for
-// a time of day. Setting the clock is not a test's business; the kernel is told instead to kill
-// whoever asks it to wait by the clock that can be set, so each wait below shows that it does not.
+// What would happen if the clock were set by ten years: nothing, because nothing here waits for
+// a time of day. A test must not set the clock. Instead the kernel kills a process that asks it to
+// wait by the clock that can be set, so each wait below shows that it does not.
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
 #include "troupe/connection.hpp"
@@ -113,7 +113,7 @@ TEST_F(WallClockOfObjects, NoTimedWaitOfASharedObjectDependsOnIt) {
   full.put(1);
   queue<int> empty;
   auto [here, there] = pipe();
-  listener nobody_comes{"@troupe-wall-clock-" + std::to_string(::getpid())};
+  listener it_is_alone{"@troupe-wall-clock-" + std::to_string(::getpid())};
   const std::scoped_lock held{locked, locked_often};
   forked program{[&] {
     forbid_wall_clock_waits();
@@ -123,7 +123,7 @@ TEST_F(WallClockOfObjects, NoTimedWaitOfASharedObjectDependsOnIt) {
                            !permits.try_acquire_for(2ms) && !set.wait_for(2ms) &&
                            changed.wait_for(owned, 2ms) == std::cv_status::timeout &&
                            !full.put_for(2, 2ms) && !empty.get_for(2ms) && !full.join_for(2ms) &&
-                           !here.poll(2ms) && !nobody_comes.accept_for(2ms);
+                           !here.poll(2ms) && !it_is_alone.accept_for(2ms);
     try {
       two.arrive_and_wait_for(2ms);
       return 2;

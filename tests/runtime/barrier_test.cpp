@@ -123,7 +123,7 @@ TEST_F(Barrier, KeepsThreadsInLockstep) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_F(Barrier, CallsItsActionOnceARoundBeforeAnybodyGoesOn) {
+TEST_F(Barrier, CallsItsActionOnceARoundBeforeAnyPartyGoesOn) {
   value<int> count;
   acted = &count;
   barrier b{3, +[] { acted->fetch_add(1); }};
@@ -162,7 +162,7 @@ TEST_F(Barrier, ATimeoutBreaksItForAll) {
   EXPECT_GE(std::chrono::steady_clock::now() - begun, 60ms);
   EXPECT_EQ(other->wait(), 50);
   EXPECT_TRUE(b.broken());
-  EXPECT_THROW(b.arrive_and_wait(), broken_barrier) << "also for those who come now";
+  EXPECT_THROW(b.arrive_and_wait(), broken_barrier) << "also for parties that come now";
 }
 
 TEST_F(Barrier, AbortBreaksItAndResetMakesItNew) {
@@ -179,7 +179,7 @@ TEST_F(Barrier, AbortBreaksItAndResetMakesItNew) {
   EXPECT_LT(second->wait(), 2);
 }
 
-TEST_F(Barrier, ResetSendsThoseAwayWhoWait) {
+TEST_F(Barrier, ResetSendsWaitingPartiesAway) {
   barrier b{2};
   const auto first = arriving_process(b);
   ASSERT_TRUE(waiting(b, 1));

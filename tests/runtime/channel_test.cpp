@@ -223,7 +223,7 @@ TEST_F(Channel, TheDoorbellLosesNoWakeUpOverAMillionFrames) {
       ++answered;
     }
     supervisor_.finish_reading();
-    // With nothing under way there is nobody to ring.
+    // With nothing under way there is no reader to wake.
     if (answered < sent && supervisor_.arm()) {
       sleep_until_rung();
     }
@@ -347,9 +347,9 @@ TEST_F(Channel, AStopRequestNamesItsTaskAndMovesTheWord) {
 // ---- the socket ---------------------------------------------------------------------------------
 
 TEST_F(Channel, TheHelloArrivesOnce) {
-  worker_->send_hello("who I am");
+  worker_->send_hello("this is me");
   supervisor_.read_socket();
-  EXPECT_EQ(supervisor_.take_hello(), "who I am");
+  EXPECT_EQ(supervisor_.take_hello(), "this is me");
   EXPECT_EQ(supervisor_.take_hello(), "");
   EXPECT_EQ(supervisor_.state(), channel_state::open);
 }
@@ -469,7 +469,7 @@ TEST_F(Channel, ASupervisorWithoutADescriptorLosesThatResultAndNoOther) {
   EXPECT_EQ(
       error_without_descriptors([&] { supervisor_.open_payload({one.id(), 1000, 2}, 2); }).first,
       errc::resource_exhausted);
-  EXPECT_EQ(worker_->result_slot(2), 0) << "nobody reads it: the worker may use it again";
+  EXPECT_EQ(worker_->result_slot(2), 0) << "no result refers to it: the worker may use it again";
   EXPECT_EQ(supervisor_.state(), channel_state::open) << supervisor_.what_broke();
   EXPECT_NE(supervisor_.open_payload({one.id(), 1000, 3}, 3), nullptr);
 }
@@ -532,7 +532,7 @@ TEST_F(Channel, ADescriptorThatCannotBeSentSaysWhy) {
   EXPECT_EQ(worker_->send_attachments(1, closed), EBADF);
   hostile_.reset();
   worker_.reset();
-  EXPECT_EQ(supervisor_.send_attachments(1, one_object(5)), 0) << "nobody will read it";
+  EXPECT_EQ(supervisor_.send_attachments(1, one_object(5)), 0) << "sent, and never read";
 }
 
 TEST_F(Channel, AReferenceToNothingIsRefused) {
@@ -562,7 +562,7 @@ TEST_F(Channel, GarbageOnTheSocketBreaksItAndNothingElse) {
                 static_cast<ssize_t>(size));
       attacked.read_socket();
       if (first == 'H' && size <= 256) {
-        EXPECT_EQ(attacked.take_hello().size(), size - 1) << "a hello: whoever reads it checks it";
+        EXPECT_EQ(attacked.take_hello().size(), size - 1) << "a hello: its reader checks it";
       } else {
         EXPECT_EQ(attacked.state(), channel_state::broken);
         EXPECT_FALSE(attacked.what_broke().empty());

@@ -134,7 +134,7 @@ TEST_F(Condition, NotifiesAsManyAsItIsToldAndNoStaleOnes) {
   EXPECT_EQ(awake_.load(), 6);
   std::unique_lock lock{mutex_};
   EXPECT_EQ(condition_.wait_for(lock, 1ms), std::cv_status::timeout)
-      << "a notification that nobody waited for was kept";
+      << "a notification without a waiting thread was kept";
 }
 
 TEST_F(Condition, NotifyAllWakesAll) {
@@ -149,14 +149,14 @@ TEST_F(Condition, NotifyAllWakesAll) {
   }
 }
 
-TEST_F(Condition, WhoWaitsLongestIsNotifiedFirst) {
+TEST_F(Condition, TheLongestWaiterIsNotifiedFirst) {
   value<int> first{0};
   const auto wait = [&](int number) {
     return std::make_unique<forked>([&, number] {
       std::unique_lock lock{mutex_};
       condition_.wait(lock);
-      int nobody = 0;
-      first.compare_exchange(nobody, number);
+      int none = 0;
+      first.compare_exchange(none, number);
       return 0;
     });
   };

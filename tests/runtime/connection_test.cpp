@@ -160,7 +160,7 @@ TEST_F(Pipe, PollTellsWithoutWaitingAndInTime) {
   EXPECT_EQ(right_.recv<int>(), 1);
 }
 
-TEST_F(Pipe, WhoOnlyPollsTakesNothing) {
+TEST_F(Pipe, AProcessThatOnlyPollsTakesNothing) {
   left_.send(std::string(100'000, 'x'));
   forked child{[&] {
     for (int i = 0; i < 100; ++i) {
@@ -191,7 +191,7 @@ TEST_F(Pipe, AlsoWhenThePeerLeftWithoutReading) {
   EXPECT_THROW(static_cast<void>(right_.recv<int>()), end_of_stream);
 }
 
-TEST_F(Pipe, SendingToNobodyIsABrokenPipeAndNoSignal) {
+TEST_F(Pipe, SendingToAClosedEndIsABrokenPipeAndNoSignal) {
   right_.close();
   try {
     left_.send(1);
@@ -307,7 +307,7 @@ std::string frame(std::uint32_t magic, std::uint8_t content, std::uint8_t zero,
 }
 constexpr std::uint32_t magic = 0x31705254;
 
-TEST_F(Pipe, FramesThatNobodySendsCloseIt) {
+TEST_F(Pipe, FramesThatNoConnectionSendsCloseIt) {
   const std::vector<std::pair<const char*, std::string>> hostile{
       {"another magic", frame(0x12345678, 1, 0, 0, 0)},
       {"content 0", frame(magic, 0, 0, 0, 0)},
@@ -396,7 +396,7 @@ TEST_F(Pipe, RandomBytesEndInAnErrorOfOurs) {
   }
 }
 
-TEST_F(Pipe, DescriptorsThatNobodyAskedForAreDropped) {
+TEST_F(Pipe, DescriptorsThatWereNotAskedForAreDropped) {
   // Hostile: descriptors along with a message that has none.
   const std::string bytes = frame(magic, 1, 0, 0, 0);
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * 3)> control{};
@@ -461,7 +461,7 @@ TEST_F(Pipe, SignalsHaveNoEffect) {
 }
 
 TEST_F(Pipe, ANonBlockingSocketIsWaitedFor) {
-  // Its state is shared with whoever else has it.
+  // Its state is shared with all processes that have it.
   for (const connection* end : {&left_, &right_}) {
     ::fcntl(end->native_handle(), F_SETFL, O_NONBLOCK);
   }
@@ -633,7 +633,7 @@ TEST_F(Pipe, MovesConnectionsAlsoInsideOfOtherValues) {
   EXPECT_EQ(arrived[1].second.recv<int>(), 4);
   EXPECT_FALSE(arrived[1].second.writable());
   arrived.clear();
-  EXPECT_THROW(static_cast<void>(a.recv<int>()), end_of_stream) << "somebody still has the end";
+  EXPECT_THROW(static_cast<void>(a.recv<int>()), end_of_stream) << "another owner has the end";
 }
 
 TEST_F(Pipe, AConnectionCanBeClosedAfterItWasSentAndBeforeItArrives) {
@@ -645,7 +645,7 @@ TEST_F(Pipe, AConnectionCanBeClosedAfterItWasSentAndBeforeItArrives) {
   EXPECT_EQ(arrived.recv<int>(), 8);
   left_.send(arrived);
   arrived.close();
-  EXPECT_FALSE(a.poll()) << "it is on its way, so nobody is gone";
+  EXPECT_FALSE(a.poll()) << "it is on its way, so the end has an owner";
   right_.close();
   EXPECT_TRUE(a.poll(10s));
   EXPECT_THROW(static_cast<void>(a.recv<int>()), end_of_stream);

@@ -74,7 +74,7 @@ void for_each_step(const std::function<bool(int step)>& body) {
 
 class DeathAtEveryStep : public test::shared_objects {
  protected:
-  /// What must hold for any object when nobody is in it.
+  /// What must hold for any object when no operation is under way.
   template <class Handle>
   static void expect_in_order(const Handle& handle) {
     detail::attachment_list attachments;
@@ -87,7 +87,7 @@ class DeathAtEveryStep : public test::shared_objects {
     const auto& object = dynamic_cast<const detail::region&>(*attachments.front());
     EXPECT_EQ(object.header().undo_size, 0U) << "something half done was left";
     for (const detail::wait_channel& channel : object.header().channels) {
-      EXPECT_EQ(channel.waiters, 0U) << "somebody dead still waits";
+      EXPECT_EQ(channel.waiters, 0U) << "a dead process still counts as waiting";
     }
     int owners = 0;
     for (const detail::process_slot& slot : object.slots()) {
@@ -279,7 +279,7 @@ TEST_F(DeathAtEveryStep, OfNotifying) {
     const auto left = c.waiting();
     EXPECT_TRUE(left == 1 || left == 2) << left;
     EXPECT_TRUE(eventually([&] { return awake.load() == 2 - static_cast<int>(left); }))
-        << "whoever was notified wakes up";
+        << "the notified thread wakes up";
     c.notify_all();
     EXPECT_EQ(one.wait(), 0);
     EXPECT_EQ(two.wait(), 0);
@@ -377,7 +377,7 @@ TEST_F(DeathAtEveryStep, OfWaitingAtABarrier) {
     const bool dead = dies_at(step, [&] {
       try {
         b.arrive_and_wait_for(1ms);
-      } catch (const broken_barrier&) {  // NOLINT(bugprone-empty-catch): nobody else comes
+      } catch (const broken_barrier&) {  // NOLINT(bugprone-empty-catch): no other party comes
       }
     });
     detail::recover_objects_of_dead();
@@ -407,7 +407,7 @@ TEST_P(DeathOfTheLastParty, OfABarrier) {
     EXPECT_TRUE(come_to_wait(b, 1));
     const bool dead = dies_at(step, [&] { b.arrive_and_wait(); });
     detail::recover_objects_of_dead();
-    // Now it passed, is broken, or waits for somebody else.
+    // Now it passed, is broken, or waits for another party.
     const bool waits = b.waiting() == 1;
     if (waits) {
       b.arrive_and_wait();

@@ -127,7 +127,7 @@ TEST_F(Descriptor, LowNumbersAreTakenForAMomentAndThenFree) {
   EXPECT_EQ(child.wait(), 0);
 }
 
-TEST_F(Descriptor, LowNumbersThatSomebodyElseTookMeanwhileStay) {
+TEST_F(Descriptor, LowNumbersThatOtherCodeTookMeanwhileStay) {
   forked child{[] {
     ::close(0);
     {

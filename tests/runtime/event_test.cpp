@@ -44,7 +44,7 @@ TEST_F(Event, WaitsAsLongAsItWasToldAndNoShorter) {
   EXPECT_GE(std::chrono::steady_clock::now() - begun, 200ms);
 }
 
-TEST_F(Event, WakesAllWhoWaitInAnyProcess) {
+TEST_F(Event, WakesAllWaitingThreadsInAnyProcess) {
   event e;
   std::vector<std::jthread> threads;
   for (int t = 0; t < 3; ++t) {
@@ -75,7 +75,7 @@ TEST_F(Event, ASetEndsTheWaitsThatHadBegunAlsoIfItIsClearedAtOnce) {
   }
 }
 
-TEST_F(Event, KilledWaitersHarmNobody) {
+TEST_F(Event, KilledWaitersHarmNoOtherWaiter) {
   event e;
   for (int i = 0; i < 20; ++i) {
     forked victim{[&] {

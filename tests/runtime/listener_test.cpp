@@ -176,7 +176,7 @@ TEST_F(Listener, AClientWithAKeyDoesNotTrustAListenerWithout) {
   EXPECT_THROW(static_cast<void>(client.get()), authentication_error);
 }
 
-TEST_F(Listener, SilentClientsHoldNobodyUp) {
+TEST_F(Listener, SilentClientsDoNotHoldUpOthers) {
   listener at{path_, {.key = "k"}};
   std::vector<descriptor> silent;
   for (int i = 0; i < 20; ++i) {
@@ -220,7 +220,7 @@ TEST_F(Listener, ForeignBytesAreDropped) {
     if (random() % 2 == 0) {
       ::shutdown(client.number(), SHUT_WR);
     }
-    EXPECT_FALSE(at.accept_for(0s)) << "somebody was let in";
+    EXPECT_FALSE(at.accept_for(0s)) << "a client was let in";
   }
   meet(at, {.key = "k"});
 }
@@ -259,7 +259,7 @@ TEST_F(Listener, AClientGivesUpOnASilentListener) {
   EXPECT_THROW(static_cast<void>(connect(path_, {.timeout = 30ms})), timeout_error);
 }
 
-TEST_F(Listener, AClientRefusesWhoIsNoListenerOfOurs) {
+TEST_F(Listener, AClientRefusesWhatIsNoListenerOfThisLibrary) {
   const descriptor other{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   sockaddr_un where{};
   where.sun_family = AF_UNIX;
@@ -405,9 +405,9 @@ TEST_F(Listener, AddressesThatCannotBeAreRefused) {
   EXPECT_THROW((listener{path_, {.handshake_timeout = 0ms}}), std::invalid_argument);
 }
 
-TEST_F(Listener, NobodyThereIsAnError) {
+TEST_F(Listener, NoListenerIsAnError) {
   EXPECT_TRUE(fails_with(errc::connect_failed, [&] { return connect(path_); }));
-  EXPECT_TRUE(fails_with(errc::connect_failed, [&] { return connect("@troupe-nobody-is-here"); }));
+  EXPECT_TRUE(fails_with(errc::connect_failed, [&] { return connect("@troupe-no-listener"); }));
   std::string address;
   {
     const listener at{"127.0.0.1:0", {.key = "k"}};
@@ -424,7 +424,7 @@ TEST_F(Listener, AcceptForGivesUpInTime) {
   EXPECT_FALSE(at.accept_for(-1h));
 }
 
-TEST_F(Listener, AfterCloseNobodyIsAccepted) {
+TEST_F(Listener, AfterCloseNoClientIsAccepted) {
   listener at{path_};
   std::jthread closer;
   EXPECT_TRUE(fails_with(errc::closed, [&] {

@@ -196,7 +196,7 @@ TEST_F(Mutex, GoesToTheNextWhenItsHolderIsKilled) {
   EXPECT_TRUE(m.inherited());
   m.unlock();
   m.lock();
-  EXPECT_TRUE(m.inherited()) << "until somebody says that all is well";
+  EXPECT_TRUE(m.inherited()) << "until recovered() is called";
   m.recovered();
   EXPECT_FALSE(m.inherited());
   m.unlock();

@@ -105,7 +105,7 @@ TYPED_TEST(NoMemoryForItems, APutFailsAndNothingIsLost) {
 }
 
 TEST_F(NoMemory, MoreThanIsFreeIsNotEvenAskedFor) {
-  // The system would give it, and kill somebody when it is used.
+  // The system would give it, and kill a process when it is used.
   queue<std::string> q;
   q.put("first");
   const std::string large(enough, 'x');

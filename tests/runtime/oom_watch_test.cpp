@@ -55,7 +55,7 @@ TEST_F(OomWatch, AKillElsewhereOnTheMachineIsNoEvidence) {
   EXPECT_EQ(watch.judge(), oom_kill::no);
 }
 
-TEST_F(OomWatch, WithoutAnyCounterNobodyKnows) {
+TEST_F(OomWatch, WithoutAnyCounterItIsNotKnown) {
   oom_watch watch{"/nowhere/a", "/nowhere/b"};
   EXPECT_EQ(watch.judge(), oom_kill::unknown);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Names that another user of the machine has taken first, and doors that another user knocks at.
-// Only root can become somebody else, so these tests are skipped for everybody else.
+// Only root can become another user, so these tests are skipped for other users.
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/listener.hpp"
 #include "troupe/shared_memory.hpp"
@@ -37,7 +37,7 @@ using test::forked;
 using test::signpost;
 
 constexpr uid_t nobody = 65534;
-/// For children: it could not become nobody.
+/// For children: it could not become the user nobody.
 constexpr int not_permitted = 77;
 
 class OtherUsers : public test::shared_objects {
@@ -46,21 +46,21 @@ class OtherUsers : public test::shared_objects {
     if (::geteuid() != 0) {
       GTEST_SKIP() << "only root can become another user";
     }
-    forked probe{[] { return become_nobody() ? 0 : not_permitted; }};
+    forked probe{[] { return become_another_user() ? 0 : not_permitted; }};
     if (probe.wait() != 0) {
       GTEST_SKIP() << "this root may not become another user";
     }
-    // A folder as /tmp is: anybody may make files in it, and remove only their own.
+    // A folder as /tmp is: any user may make files in it, and remove only their own.
     ASSERT_EQ(::chmod(folder_.path().c_str(), 01777), 0);
   }
 
-  static bool become_nobody() {
+  static bool become_another_user() {
     return ::setgroups(0, nullptr) == 0 && ::setgid(nobody) == 0 && ::setuid(nobody) == 0;
   }
   /// A child that is another user when it runs `body`.
   template <class Body>
-  static auto as_nobody(Body body) {
-    return [body] { return become_nobody() ? body() : not_permitted; };
+  static auto as_another_user(Body body) {
+    return [body] { return become_another_user() ? body() : not_permitted; };
   }
 
   static descriptor raw_connect(const std::string& address) {
@@ -96,7 +96,7 @@ class OtherUsers : public test::shared_objects {
 TEST_F(OtherUsers, AreNotLetInAtAnAbstractNameWithoutAKey) {
   // There is no file here whose mode would keep them out.
   listener at{"@" + name_of("door")};
-  forked client{as_nobody([&] {
+  forked client{as_another_user([&] {
     const descriptor socket = raw_connect(at.address());
     char any = 0;
     return socket && ::recv(socket.number(), &any, 1, 0) <= 0 ? 0 : 1;  // not even a challenge
@@ -118,14 +118,15 @@ TEST_F(OtherUsers, AreNotLetInAtAnAbstractNameWithoutAKey) {
 
 TEST_F(OtherUsers, CannotEvenKnockAtAPathWithoutAKey) {
   listener at{(folder_.path() / "door").string()};
-  forked client{as_nobody([&] { return !raw_connect(at.address()) && errno == EACCES ? 0 : 1; })};
+  forked client{
+      as_another_user([&] { return !raw_connect(at.address()) && errno == EACCES ? 0 : 1; })};
   EXPECT_EQ(client.wait(), 0);
   expect_works(at);
 }
 
 TEST_F(OtherUsers, ComeInWithTheKey) {
   listener at{"@" + name_of("key"), {.key = "k"}};
-  forked client{as_nobody([&] {
+  forked client{as_another_user([&] {
     connect(at.address(), {.key = "k"}).send(5);
     return 0;
   })};
@@ -137,7 +138,7 @@ TEST_F(OtherUsers, ThatListenWhereWeConnectAreNotTalkedTo) {
   for (const std::string& address : {"@" + name_of("squat"), (folder_.path() / "squat").string()}) {
     SCOPED_TRACE(address);
     signpost ready;
-    forked squatter{as_nobody([&] {
+    forked squatter{as_another_user([&] {
       const listener at{address};
       ready.reached();
       return test::sleep_until_killed();
@@ -158,7 +159,8 @@ TEST_F(OtherUsers, ThatListenWhereWeConnectAreNotTalkedTo) {
 TEST_F(OtherUsers, CannotLeadAListenerElsewhereWithALink) {
   const std::string target = (folder_.path() / "target").string();
   const std::string path = (folder_.path() / "link").string();
-  forked squatter{as_nobody([&] { return ::symlink(target.c_str(), path.c_str()) == 0 ? 0 : 1; })};
+  forked squatter{
+      as_another_user([&] { return ::symlink(target.c_str(), path.c_str()) == 0 ? 0 : 1; })};
   ASSERT_EQ(squatter.wait(), 0);
   EXPECT_TRUE(fails_with(errc::address_in_use, [&] { return listener{path}.is_open(); }));
   EXPECT_FALSE(std::filesystem::exists(target));
@@ -168,7 +170,7 @@ TEST_F(OtherUsers, CannotLeadAListenerElsewhereWithALink) {
 TEST_F(OtherUsers, DoNotGetTheirMemoryOpenedUnderANameOfOurs) {
   const std::string name = name_of("memory");
   signpost ready;
-  forked squatter{as_nobody([&] {
+  forked squatter{as_another_user([&] {
     ::umask(0);
     const shared_memory mine{100, {.name = name}};
     // Open to all, as one would leave it to be found.
@@ -195,7 +197,7 @@ TEST_F(OtherUsers, DoNotGetTheirMemoryOpenedUnderANameOfOurs) {
 TEST_F(OtherUsers, CannotOpenMemoryOfOurs) {
   const std::string name = name_of("ours");
   const shared_memory mine{100, {.name = name}};
-  forked other{as_nobody([&] {
+  forked other{as_another_user([&] {
     try {
       static_cast<void>(shared_memory::open(name));
     } catch (const std::system_error& refused) {

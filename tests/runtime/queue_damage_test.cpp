@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Another process has written anything at all over the memory of a queue. Everybody else gets an
-// error, or an item that is none; nobody reads or writes outside of the memory, or waits for what
+// Another process has written anything at all over the memory of a queue. The other processes get
+// an error, or an item that is none; none reads or writes outside of the memory, or waits for what
 // cannot come. (The lock itself is not written to: the C library follows what it finds there.)
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/memory.hpp"
@@ -64,7 +64,7 @@ enum word : std::size_t {
   state_words = journal + 128
 };
 
-/// The memory of the one queue that this process has, as whoever damages it sees it.
+/// The memory of the one queue that this process has, as a process that damages it sees it.
 class victim {
  public:
   victim() {
@@ -253,7 +253,7 @@ TYPED_TEST(QueueDamage, OfAnyKindIsAnErrorOrAnItemThatIsNone) {
   ::munmap(at, 4096);
 }
 
-TYPED_TEST(QueueDamage, WhileItIsUsedHarmsNobody) {
+TYPED_TEST(QueueDamage, WhileItIsUsedHarmsNoOtherProcess) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   for (std::uint64_t round = 0; round < 5; ++round) {

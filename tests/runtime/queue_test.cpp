@@ -273,7 +273,7 @@ TEST_F(Queue, TaskDoneOnceTooOftenIsAnError) {
   queue<int> q;
   EXPECT_THROW(q.task_done(), std::logic_error);
   q.put(1);
-  EXPECT_THROW(q.task_done(), std::logic_error) << "nobody has taken it";
+  EXPECT_THROW(q.task_done(), std::logic_error) << "no item was taken";
   static_cast<void>(q.get());
   q.task_done();
   EXPECT_THROW(q.task_done(), std::logic_error);
@@ -681,7 +681,7 @@ TEST_F(Queue, NothingIsLostOrDoubledBetweenManyProcesses) {
   check_totals(priority_queue<std::tuple<int, int, std::string>>{}, false);
 }
 
-TEST_F(Queue, AProducerEndsBeforeAnybodyReads) {
+TEST_F(Queue, AProducerEndsBeforeItsItemsAreRead) {
   queue<std::string> q;
   forked producer{[&] {
     for (int i = 0; i < 20; ++i) {
@@ -780,7 +780,7 @@ std::vector<std::string> drain(Q& q) {
   return all;
 }
 
-// The rest of the queue works: another item goes in and out, and nobody is waited for.
+// The rest of the queue works: another item goes in and out, and no process is waited for.
 template <class Q>
 void expect_sound(Q& q) {
   q.put("last");
@@ -913,7 +913,7 @@ TEST_F(Queue, OfQueuesIsWholeAfterADeathAtAnyStep) {
         q.put(inners[2]);
         ASSERT_EQ(q.get().id(), inners[2].id());
       });
-  // A stack takes from the imported object of the socket, so all are moved.
+  // A stack takes from the end of the socket that was filled last, so all are moved.
   die_at_every_step(
       [&] {
         lifo_queue<queue<int>> q;

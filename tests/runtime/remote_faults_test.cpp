@@ -234,7 +234,7 @@ TEST_F(RemoteObject, AnItemWhoseAnswerIsCutOffIsLostOnceAndDone) {
   EXPECT_TRUE(exporter.join_for(0s));
 }
 
-TEST_F(RemoteObject, WhoWaitsForAnItemLeavesAndTakesNone) {
+TEST_F(RemoteObject, AThreadThatWaitsForAnItemLeavesAndTakesNone) {
   queue<int> exporter;
   queue<int> remote = link->to_importer(exporter);
   std::jthread waits{
@@ -310,7 +310,7 @@ TEST_F(RemoteObject, AMachineThatIsLostInTheActionBreaksTheBarrier) {
   EXPECT_TRUE(exporter.broken());
 }
 
-TEST_F(RemoteObject, WhoWaitsForAnEventOrAConditionLeaves) {
+TEST_F(RemoteObject, AThreadThatWaitsForAnEventOrAConditionLeaves) {
   event flag;
   std::pair<mutex, condition> both;
   event remote_flag = link->to_importer(flag);

@@ -148,7 +148,7 @@ TYPED_TEST(SharedObject, ASemaphoreHasPermits) {
   bounded.release();
 }
 
-TYPED_TEST(SharedObject, AnEventWakesWhoWaits) {
+TYPED_TEST(SharedObject, AnEventWakesWaitingThreads) {
   event original;
   event handle = this->to_importer(original);
   EXPECT_FALSE(handle.is_set());

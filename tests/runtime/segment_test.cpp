@@ -71,7 +71,7 @@ TEST(SegmentPool, WaitsForTheReaderOfAResult) {
   const std::uint64_t id = first->id();
   first->in_use = &in_use;
   first.reset();
-  EXPECT_NE(pool->acquire(mib)->id(), id) << "somebody still reads it";
+  EXPECT_NE(pool->acquire(mib)->id(), id) << "a reader still has it";
   in_use = 0;
   std::set<std::uint64_t> ids;
   const auto a = pool->acquire(mib);

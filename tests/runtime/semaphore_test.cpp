@@ -70,7 +70,7 @@ TEST_F(Semaphore, WaitsAsLongAsItWasToldAndNoShorter) {
   EXPECT_TRUE(s.try_acquire_for(std::chrono::hours::max()));
 }
 
-TEST_F(Semaphore, WakesWhoWaitsInAnotherProcess) {
+TEST_F(Semaphore, WakesAThreadThatWaitsInAnotherProcess) {
   semaphore s{0};
   forked one{[&] {
     s.acquire();
@@ -116,7 +116,7 @@ TEST_F(Semaphore, Crosses) {
   EXPECT_EQ(arrived, s);
 }
 
-TEST_F(Semaphore, PermitsOfTheDeadAreGivenBackWhenSomebodySaysThatTheyDied) {
+TEST_F(Semaphore, PermitsOfTheDeadAreGivenBackWhenTheirDeathIsReported) {
   semaphore s{3};
   forked holder{[&] {
     s.acquire();

@@ -101,10 +101,10 @@ class SharedMemoryNames : public test::shared_objects {
 
 #if defined(TROUPE_FAILPOINTS) && TROUPE_FAILPOINTS
 
-TEST_F(SharedMemoryNames, ANewOneSurvivesWhoFoundItsPredecessorAbandoned) {
+TEST_F(SharedMemoryNames, ANewOneSurvivesTheRemovalOfAnAbandonedOne) {
   const std::string name = unique("found");
   const auto slow = cleaner_stopped_at("blocks.abandoned", name);
-  // Somebody else is faster: removes the old name, and makes a new one.
+  // Another process is faster: removes the old name, and makes a new one.
   detail::remove_abandoned_blocks();
   ASSERT_FALSE(exists(name));
   const shared_memory fresh{20, {.name = name}};
@@ -114,7 +114,7 @@ TEST_F(SharedMemoryNames, ANewOneSurvivesWhoFoundItsPredecessorAbandoned) {
   EXPECT_TRUE(exists(name));
 }
 
-TEST_F(SharedMemoryNames, WhileOneIsRemovedNobodyElseRemovesOrMakesIt) {
+TEST_F(SharedMemoryNames, WhileOneIsRemovedNoOtherProcessRemovesOrMakesIt) {
   const std::string name = unique("removed");
   const auto slow = cleaner_stopped_at("blocks.remove", name);
   detail::remove_abandoned_blocks();
@@ -161,7 +161,7 @@ TEST_F(SharedMemoryNames, OfTwoOwnersThatLetGoAtOnceOneRemovesIt) {
   EXPECT_FALSE(exists(name));
 }
 
-TEST_F(SharedMemoryNames, WhoRemovesThemAndIsKilledHoldsUpNobody) {
+TEST_F(SharedMemoryNames, AProcessThatIsKilledWhileItRemovesThemHoldsUpNoOther) {
   const std::string name = unique("killed");
   const auto slow = cleaner_stopped_at("blocks.remove", name);
   EXPECT_EQ(slow->kill(), 1000 + SIGKILL);
@@ -176,7 +176,7 @@ TEST_F(SharedMemoryNames, MakersOpenersKilledOnesAndCleanersAgreeWhoseTheNameIs)
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::minstd_rand random{seed};
   const std::string name = unique("many");
-  // Whoever makes the name owns it until it lets go: meanwhile nobody else can make it.
+  // The process that makes the name owns it until it lets go: meanwhile no other can make it.
   auto* const makers = static_cast<std::atomic<int>*>(
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   ASSERT_NE(static_cast<void*>(makers), MAP_FAILED);

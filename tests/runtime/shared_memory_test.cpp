@@ -174,7 +174,7 @@ TEST_F(SharedMemory, ANameThatIsTakenIsAnErrorAndStays) {
   EXPECT_EQ(shared_memory::open(name).size(), 10U);
 }
 
-TEST_F(SharedMemory, ANameThatNobodyMadeIsAnError) {
+TEST_F(SharedMemory, ANameThatDoesNotExistIsAnError) {
   EXPECT_TRUE(fails_as(std::errc::no_such_file_or_directory,
                        [&] { return shared_memory::open(unique("missing")); }));
 }
@@ -217,11 +217,11 @@ TEST_F(SharedMemory, AMakerThatIsKilledHalfWayLeavesNoName) {
     return 0;
   }};
   EXPECT_EQ(maker.wait(), 1000 + SIGKILL);
-  EXPECT_FALSE(exists(name)) << "nobody could tell whose it is";
+  EXPECT_FALSE(exists(name)) << "no process could tell its owner";
   detail::failpoint::reset();
 }
 
-TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhoeverMadeIt) {
+TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhichNeedNotBeItsMaker) {
   const std::string name = unique("last");
   auto mine = std::make_unique<shared_memory>(10, shared_memory_options{.name = name});
   signpost opened;
@@ -233,7 +233,7 @@ TEST_F(SharedMemory, ANameGoesWithItsLastOwnerWhoeverMadeIt) {
   opened.await();
   mine.reset();
   detail::remove_abandoned_blocks();
-  EXPECT_TRUE(exists(name)) << "somebody has it";
+  EXPECT_TRUE(exists(name)) << "another owner has it";
   EXPECT_EQ(other.kill(), 1000 + SIGKILL);
   detail::remove_abandoned_blocks();
   EXPECT_FALSE(exists(name)) << "its creator lives, and has dropped it";

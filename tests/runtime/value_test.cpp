@@ -234,7 +234,7 @@ TEST_F(Array, IsAssignedWholeOrNotAtAll) {
   EXPECT_THROW(static_cast<void>(raw.at(2)), std::out_of_range);
 }
 
-TEST_F(Array, IsSharedWithWhoeverHasIt) {
+TEST_F(Array, IsSharedWithAllThatHaveIt) {
   array<double> a{1, 2, 3};
   raw_array<int> raw(3);
   forked child{[&] {

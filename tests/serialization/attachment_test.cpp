@@ -56,7 +56,7 @@ TEST(Attachments, FollowsTheBytesThroughContainers) {
 TEST(Attachments, PlainBytesCannotCarryIt) {
   try {
     static_cast<void>(encode(handle{std::make_shared<box>(1)}));
-    FAIL() << "encoded without anybody to carry it";
+    FAIL() << "encoded without a collector";
   } catch (const error& e) {
     EXPECT_EQ(e.code(), errc::argument_encode_failed);
   }

@@ -401,13 +401,13 @@ TEST(Name, IsLookedUpWhereTheFunctionRuns) {
   EXPECT_EQ(over_there(partial(named<int(int, int)>("callable_test.add"), 1), 2), 3);
 }
 
-TEST(Name, ThatNobodyGaveIsAnErrorThatSaysWhatToDo) {
-  const auto f = named<int(int)>("callable_test.nobody");
+TEST(Name, ThatWasNotGivenIsAnErrorThatSaysWhatToDo) {
+  const auto f = named<int(int)>("callable_test.not_given");
   EXPECT_TRUE(fails_with(errc::unknown_function, [&] { return f(1); }));
   try {
     f(1);
   } catch (const error& unknown) {
-    EXPECT_NE(std::string{unknown.what()}.find("troupe::name(\"callable_test.nobody\""),
+    EXPECT_NE(std::string{unknown.what()}.find("troupe::name(\"callable_test.not_given\""),
               std::string::npos)
         << unknown.what();
   }

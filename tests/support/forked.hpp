@@ -13,7 +13,7 @@ class forked {
  public:
   /// The child exits with what `body` returns, with 100 if it throws.
   explicit forked(const std::function<int()>& body);
-  /// Kills and reaps it if nobody did.
+  /// Kills and reaps it, unless that was done.
   ~forked();
   forked(const forked&) = delete;
   forked& operator=(const forked&) = delete;
@@ -44,7 +44,7 @@ class signpost {
   signpost& operator=(const signpost&) = delete;
 
   void reached() const noexcept;
-  /// Blocks until somebody else has been there once more.
+  /// Blocks until another process has been there once more.
   void await() const;
 
  private:

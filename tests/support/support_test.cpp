@@ -269,7 +269,7 @@ TEST(TempDir, HoldsFilesAndGoesWithThem) {
   EXPECT_FALSE(std::filesystem::exists(file.parent_path().parent_path()));
 }
 
-TEST(WatchdogDeathTest, SaysWhoHangsAndEndsTheProgram) {
+TEST(WatchdogDeathTest, NamesTheTestThatHangsAndEndsTheProgram) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto hang = [] {
     const troupe::test::watchdog dog{20ms, "this one"};

@@ -20,7 +20,7 @@ temp_dir::temp_dir() {
 }
 
 temp_dir::~temp_dir() {
-  std::error_code ignored;  // what is left then is found by whoever cleans the temporary folder
+  std::error_code ignored;  // what is left stays in the temporary folder
   std::filesystem::remove_all(path_, ignored);
 }
 

@@ -16,7 +16,7 @@ watchdog::watchdog(std::chrono::milliseconds limit, std::string what)
         std::mutex mutex;
         std::condition_variable_any called_off;
         std::unique_lock lock{mutex};
-        // Nobody notifies but the stop token: the predicate stays false until then.
+        // Only the stop token notifies: the predicate stays false until then.
         called_off.wait_for(lock, stop, limit, [] { return false; });
         if (stop.stop_requested()) {
           return;

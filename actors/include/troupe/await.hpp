@@ -19,10 +19,10 @@ class future_awaiter {
  public:
   explicit future_awaiter(future<T> f) : future_{std::move(f)} {}
   [[nodiscard]] bool await_ready() const { return future_.ready(); }
-  void await_suspend(std::coroutine_handle<> who) const {
+  void await_suspend(std::coroutine_handle<> waiting) const {
     // Before the call returns this awaiter may be gone: it only touches the copy.
     const future<T> kept = future_;
-    kept.on_done([who](const future<T>&) { who.resume(); });
+    kept.on_done([waiting](const future<T>&) { waiting.resume(); });
   }
   T await_resume() const { return future_.get(); }
 
@@ -35,17 +35,17 @@ class submission_awaiter {
  public:
   explicit submission_awaiter(submission<R>&& what) : what_{std::move(what)} {}
   [[nodiscard]] bool await_ready() { return submission_access::try_submit(what_); }
-  void await_suspend(std::coroutine_handle<> who) {
-    wait_turn_on_callbacks(submission_access::turn(what_), [this, who] {
+  void await_suspend(std::coroutine_handle<> waiting) {
+    wait_turn_on_callbacks(submission_access::turn(what_), [this, waiting] {
       try {
         if (!submission_access::try_submit(what_)) {
-          await_suspend(who);
+          await_suspend(waiting);
           return;
         }
       } catch (...) {
         refused_ = std::current_exception();
       }
-      who.resume();
+      waiting.resume();
     });
   }
   future<R> await_resume() {

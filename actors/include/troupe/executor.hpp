@@ -49,7 +49,7 @@ struct shutdown_report {
 
 namespace detail {
 
-/// An executor's way into the pools: maps over several ranges, with a limit.
+/// Gives an executor access to what pools do not show: maps over several ranges, with a limit.
 struct executor_access {
   template <class Pool>
   static const auto& core(const Pool& pool) {
@@ -223,7 +223,8 @@ struct options_of<thread_pool> {
 template <class Pool>
 class basic_executor;
 
-/// An executor with options for what is submitted through it. Keeps its workers alive.
+/// An executor with options for what is submitted through it. May be used longer than the executor
+/// exists: submissions throw pool_closed then.
 template <class Pool>
 class executor_with : public detail::executor_calls<executor_with<Pool>> {
  private:

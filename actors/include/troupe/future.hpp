@@ -265,8 +265,8 @@ class future {
   /// outcome. Nothing before the first report. Never blocks.
   [[nodiscard]] std::optional<task_progress> progress() const { return state().progress(); }
 
-  /// What has become of the items of a map (map_async, starmap_async) so far; of a call, of its one
-  /// task.
+  /// Counts by state the items of a map (map_async, starmap_async), or the one task of a call, at
+  /// this moment.
   ///
   /// @blocks for a moment, until the supervisor has looked; the tasks go on meanwhile.
   [[nodiscard]] task_counts counts() const { return state().counts(); }

@@ -99,7 +99,9 @@ class submissions {
   /// @blocks until every result is in.
   /// @worker_dies only the item it was running fails (or is retried); the others of its chunk do
   ///   not.
-  /// @throws the failure of the first failed item in input order; what the range throws, as it is.
+  /// @throws the failure of the first failed item in input order; what the range throws, as it is;
+  ///   timeout_error once `.timeout` has passed: what has not begun is cancelled then, what runs
+  ///   goes on.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range, map_options how = {}) {
     return run_map<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
@@ -118,7 +120,8 @@ class submissions {
   /// @returns one future for all results: a vector, or nothing for a void function.
   /// @blocks only if `max_queued` tasks are waiting.
   /// @worker_dies as map.
-  /// @throws as apply_async; what the range throws.
+  /// @throws as apply_async; what the range throws; std::invalid_argument for a `.timeout`: wait
+  ///   for the future with a limit instead.
   template <class F, std::ranges::input_range Range>
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
@@ -142,8 +145,9 @@ class submissions {
   /// @blocks on begin and ++ until the next result is in.
   /// @threads one at a time for the range.
   /// @worker_dies only the item it was running fails, or is retried.
-  /// @throws as apply_async, on begin and on ++, too; what the input throws; error{no_state} from
-  ///   `*` at the end.
+  /// @throws as apply_async, on begin and on ++, too; what the input throws; timeout_error instead
+  ///   of each result that is not there once `.timeout` has passed; error{no_state} from `*` at the
+  ///   end.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(function, std::forward<Range>(range), how, true);
@@ -221,8 +225,8 @@ class submissions {
 
 }  // namespace detail
 
-/// A pool with options for what is submitted through it: `pool.with({.retries = 1})`. Keeps the
-/// pool alive.
+/// A pool with options for what is submitted through it: `pool.with({.retries = 1})`. May be used
+/// longer than the pool exists: submissions throw pool_closed then.
 class pool_with : public detail::submissions<pool_with> {
  private:
   friend class pool;

@@ -53,7 +53,8 @@ struct pool_options {
   std::size_t max_queued = 0;
   /// The most bytes of one task's encoded arguments, or of its encoded result.
   std::uint64_t max_payload_bytes = std::uint64_t{64} << 30;
-  /// The options of what is submitted to the pool itself, not through `with`.
+  /// The options of what is submitted to the pool itself. What is submitted through `with` has the
+  /// options of that call alone: these do not apply to it.
   task_options task_defaults{};
   /// What workers write to stderr goes through a pipe to the program's stderr, unchanged, and the
   /// last lines of one that dies are in its worker_lost. A process that outlives its worker finds

@@ -176,11 +176,10 @@ class process {
 /// A process as a class: what its `serialize` names crosses, and `run` is the new process.
 ///
 /// @code
-/// class job : public troupe::process_base<job> {
-///   friend class troupe::process_base<job>;   // if job() or serialize are private
+/// class counter : public troupe::process_base<counter> {
 ///  public:
-///   job() = default;                          // for the new process, which fills it
-///   explicit job(int n) : n_{n} {}
+///   counter() = default;  // public: the new process makes the object with it, and fills it
+///   explicit counter(int n) : n_{n} {}
 ///   template <class Archive> void serialize(Archive& ar) { ar(n_); }
 ///   void run() override { … }
 /// };

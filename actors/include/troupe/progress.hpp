@@ -12,7 +12,7 @@ namespace detail {
 inline constexpr std::size_t max_progress_text = 200;
 }  // namespace detail
 
-/// How far a task is, in units that the task chooses.
+/// How much of its work a task has done, in units that the task chooses.
 struct task_progress {
   std::uint64_t done = 0;   ///< units that are done
   std::uint64_t total = 0;  ///< units there are; 0: not known
@@ -21,7 +21,7 @@ struct task_progress {
   bool operator==(const task_progress&) const = default;
 };
 
-/// What has become of one submission so far: of a map's items, or of the one task of a call.
+/// Counts by state the items of a map, or the one task of a call, at one moment.
 struct task_counts {
   std::uint64_t total = 0;      ///< items
   std::uint64_t queued = 0;     ///< not with a worker: before the first attempt, or the next

@@ -32,7 +32,8 @@ namespace detail {
                                         std::chrono::duration<double> elapsed, std::size_t width);
 }  // namespace detail
 
-/// Draws how far a pool is until it is destroyed: done/total, rate, time left, workers, failures.
+/// Draws the progress of a pool until the bar is destroyed: done/total, rate, time left, workers,
+/// failures.
 ///
 /// Reads only the pool's counters, from a thread of its own, so it costs the tasks nothing. What
 /// the pool did before the bar was made is not shown.
@@ -43,7 +44,7 @@ namespace detail {
 /// @crosses no.
 class progress_bar {
  public:
-  /// Draws how far `pool` is: a pool, a thread pool, or an executor.
+  /// Draws the progress of `pool`: a pool, a thread pool, or an executor.
   ///
   /// @throws std::system_error if there can be no more threads.
   template <class Pool>

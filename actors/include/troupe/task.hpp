@@ -32,8 +32,8 @@ namespace troupe {
 ///
 /// A stop request (cancel, `.timeout`, `.deadline`) is an Asio cancellation: what the coroutine
 /// waits for ends with operation_aborted, and a task that ends with that was cancelled (or timed
-/// out). It may catch that, and go on; it is not asked twice, but after the grace time its worker
-/// is killed.
+/// out). The coroutine may catch that exception and go on. It is asked once; after the grace time
+/// its worker is killed.
 ///
 /// @follows Python's coroutines in asyncio.
 /// @blocks a coroutine that computes, or blocks, keeps the others of its worker waiting.
@@ -116,7 +116,7 @@ struct coroutine_traits<asio::awaitable<T>> {
       thrown = std::current_exception();
     }
     {
-      // With the arguments that it may hold: gone before anybody hears of the end.
+      // Destroyed with the arguments that it may hold, before the end is reported.
       [[maybe_unused]] const Make gone{std::move(make)};
     }
     run->ended(stage, std::move(thrown));

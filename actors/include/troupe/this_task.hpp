@@ -97,7 +97,7 @@ class own_pool {
 
 namespace this_task {
 
-/// The pool whose task the caller is.
+/// The pool that the calling task belongs to.
 ///
 /// @blocks no.
 /// @threads only the task's own.

@@ -124,7 +124,8 @@ class local_submissions {
   ///   `function` may refer to the caller's frame. Then what has not begun is cancelled, and what
   ///   runs is asked to stop (this_task::stop_token): by a failure all that comes behind it in the
   ///   input. An item that does not listen is waited for.
-  /// @throws the exception of the first failed item in input order; what the range throws.
+  /// @throws the exception of the first failed item in input order; what the range throws;
+  ///   timeout_error once `.timeout` has passed.
   template <class F, std::ranges::input_range Range>
   auto map(F function, Range&& range, map_options how = {}) {
     return run_map<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
@@ -147,7 +148,8 @@ class local_submissions {
   /// @returns one future for all results: a vector, or nothing for a void function.
   /// @blocks only if `max_queued` tasks are waiting; before it throws, until nothing of it runs any
   ///   more.
-  /// @throws as apply_async; what the range throws.
+  /// @throws as apply_async; what the range throws; std::invalid_argument for a `.timeout`: wait
+  ///   for the future with a limit instead.
   template <class F, std::ranges::input_range Range>
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
@@ -171,8 +173,9 @@ class local_submissions {
   /// @blocks on begin and ++ until the next result is in; the destructor until nothing of it runs
   ///   any more.
   /// @threads one at a time for the range.
-  /// @throws as apply_async, on begin and on ++, too; what the input throws; error{no_state} from
-  ///   `*` at the end.
+  /// @throws as apply_async, on begin and on ++, too; what the input throws; timeout_error instead
+  ///   of each result that is not there once `.timeout` has passed; error{no_state} from `*` at the
+  ///   end.
   template <class F, std::ranges::viewable_range Range>
   auto imap(F function, Range&& range, map_options how = {}) {
     return run_imap(std::move(function), std::forward<Range>(range), how, true);
@@ -249,7 +252,8 @@ class local_submissions {
 
 }  // namespace detail
 
-/// A thread pool with options for what is submitted through it. Keeps the pool alive.
+/// A thread pool with options for what is submitted through it. May be used longer than the pool
+/// exists: submissions throw pool_closed then.
 class thread_pool_with : public detail::local_submissions<thread_pool_with> {
  private:
   friend class thread_pool;
@@ -328,8 +332,8 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   void terminate() { detail::terminate(core_); }
 
   /// Sets the number of worker threads, also of an elastic pool, which is elastic no more: starts
-  /// what is missing, or lets some finish their task and go. Does not wait. A new worker whose
-  /// initializer throws goes again.
+  /// what is missing, or lets some finish their task and go. Does not wait. If the initializer of a
+  /// new worker throws, that worker ends again.
   ///
   /// @throws std::invalid_argument unless 1 to 4096; pool_closed; error{resource_exhausted}.
   void resize(int workers) { detail::resize(core_, workers); }

@@ -65,7 +65,7 @@ bool future_state::wait_for_handover() const {
     return false;
   }
   const int address = own->address();
-  int expected = nobody;
+  int expected = no_waiter;
   if (!waiter_.compare_exchange_strong(expected, address)) {
     return false;  // another thread is first
   }
@@ -78,7 +78,7 @@ bool future_state::wait_for_handover() const {
   }
   // If `fulfil` was faster, there is an outcome, and what it writes to is closed.
   expected = address;
-  waiter_.compare_exchange_strong(expected, nobody);
+  waiter_.compare_exchange_strong(expected, no_waiter);
   return done();
 }
 

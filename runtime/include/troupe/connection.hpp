@@ -69,8 +69,9 @@ class buffer_too_short : public error {
 /// @crosses as itself, also through another connection (not over TCP). Copies in one process are
 ///   the same end; what arrives in another process is another owner of it, and the other side sees
 ///   the end of the stream when all owners closed it. So the sender closes its own afterwards.
-/// @worker_dies what it sent whole arrives; then, or if a message was cut off, the other side is
-///   told. Signals have no effect, and SIGPIPE never comes.
+/// @worker_dies what it sent whole arrives; then the other side gets end_of_stream, or
+///   error{protocol_error} if the last message was cut off. Signals have no effect, and SIGPIPE
+///   never comes.
 /// @throws error{closed} once closed in this process; std::logic_error from the wrong end of a
 ///   one-way pipe.
 class connection {
@@ -176,8 +177,8 @@ class connection {
   /// This end may send: false at the receiving end of a one-way pipe, and once closed.
   [[nodiscard]] bool writable() const noexcept;
 
-  /// Closes this end for all copies in this process; again is fine. What other threads are in the
-  /// middle of goes on to its end.
+  /// Closes this end for all copies in this process. May be called again. Calls of other threads
+  /// that have begun go on to their end.
   void close() noexcept;
 
   /// The same end of this process, or both none.

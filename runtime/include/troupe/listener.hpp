@@ -19,7 +19,7 @@ class listener_core;
 /// How to listen.
 struct listener_options {
   /// Both sides must have the same; an empty one is a key, too. Without one only processes of the
-  /// same user are let in, which TCP cannot tell: there a key is needed.
+  /// same user are let in. TCP does not tell the peer's user, so it needs a key.
   std::optional<std::string> key = std::nullopt;
   int backlog = 128;                                    ///< clients that the system keeps waiting
   std::chrono::milliseconds handshake_timeout{10'000};  ///< then a client that is silent is dropped
@@ -41,8 +41,8 @@ struct connect_options {
 /// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
 /// encrypted: across machines this is for networks that the operator trusts.
 ///
-/// @follows Python's Listener, except that each side always proves itself, that a silent client
-///   holds no other up, and that the socket file of a listener that died is replaced.
+/// @follows Python's Listener, except that both sides always prove their key, that other clients
+///   need not wait for a silent one, and that the socket file of a listener that died is replaced.
 /// @threads any.
 /// @crosses no; send the address.
 /// @worker_dies its socket file stays, until the next listener of that path replaces it.
@@ -64,7 +64,7 @@ class listener {
   listener(const listener&) = delete;
   listener& operator=(const listener&) = delete;
 
-  /// Waits for the next client that has proven itself.
+  /// Waits for the next client that has proven its key.
   ///
   /// @blocks until there is one, or the listener is closed.
   /// @throws authentication_error if a client has another key: the listener goes on; error{closed}
@@ -83,13 +83,13 @@ class listener {
 
   /// Where it listens, with the port that was picked; empty if it was moved from.
   [[nodiscard]] const std::string& address() const noexcept;
-  /// Readable when `accept` has something to do, which may also be a client that is not done with
-  /// its proof; stays this listener's.
+  /// The number of a descriptor that is readable when `accept` has something to do, which may also
+  /// be a client that is not done with its proof. It stays this listener's.
   [[nodiscard]] int native_handle() const;
   /// It was neither closed nor moved from.
   [[nodiscard]] bool is_open() const noexcept;
   /// Lets no client in any more, and removes its socket file. Connections that were accepted stay;
-  /// threads in `accept` get error{closed}. Again is fine.
+  /// threads in `accept` get error{closed}. May be called again.
   void close() noexcept;
 
  private:

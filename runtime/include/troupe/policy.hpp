@@ -8,15 +8,14 @@
 #include <cstdint>
 #include <deque>
 
-// Decisions as pure functions of (policy, history, now): the code that carries them out has no rule
-// of its own, and tests need no clock.
+// Decisions as pure functions of (policy, history, now), so that tests need no clock.
 namespace troupe {
 
 /// A moment of the clock that all decisions use; it is never set back.
 using steady_time = std::chrono::steady_clock::time_point;
 
-/// `now + wait`; the imported object of time for the very long durations users write for "for
-/// ever".
+/// `now + wait`; the largest time point if that would overflow, as for the very long durations that
+/// users write for "for ever".
 [[nodiscard]] inline steady_time later(steady_time now, std::chrono::milliseconds wait) {
   return wait > std::chrono::hours{24 * 365 * 10} ? steady_time::max() : now + wait;
 }
@@ -24,8 +23,7 @@ using steady_time = std::chrono::steady_clock::time_point;
 /// When workers that die are not replaced any more.
 ///
 /// @follows OTP's supervisor: more than `intensity` restarts within `period`, and the supervisor
-///   gives up. Unlike there the default is generous, because a pool's tasks may well be such that
-///   crash.
+///   gives up. The default is higher than OTP's, because tasks of a pool may be expected to crash.
 struct restart_policy {
   int intensity = 100;                           ///< deaths allowed within `period`
   std::chrono::milliseconds period{5'000};       ///< sliding, on the steady clock
@@ -91,9 +89,8 @@ struct restart_decision {
 }
 
 /// How many tasks may be with a worker at once, its running one included: about a millisecond of
-/// work ahead of it. Nothing waits behind a task that is long or not yet measured, so that such
-/// tasks begin in the order they were submitted; a round trip between two of them is lost in their
-/// length.
+/// work. Behind a task that is long or not yet measured no other is sent, so that such tasks begin
+/// in the order they were submitted. The round trip between two long tasks is short against them.
 [[nodiscard]] inline std::uint32_t window_for(std::chrono::nanoseconds mean_task_time,
                                               bool measured) {
   constexpr std::uint32_t most = 2048;

@@ -19,9 +19,10 @@ namespace troupe {
 enum class start_method : std::uint8_t {
   forkserver,  ///< forked from a small process that was started before any thread: fast, the
                ///< default; like spawn where that process has threads (see `system`)
-  spawn,       ///< the own program, started anew: nothing inherited, about a millisecond slower.
-               ///< It is the program that runs, even if another one is in its place by now
-  fork,        ///< forked from this process as it is: for programs that know what that means
+  spawn,       ///< this program, executed anew: nothing inherited, about a millisecond slower. It
+               ///< is the build that runs, even if its file was replaced since
+  fork,        ///< forked from this process as it is, without its other threads: locks that those
+               ///< held stay locked in the child
 };
 
 /// The enumerator's name: "forkserver", "spawn", "fork".

@@ -24,8 +24,7 @@ class descriptor;
 
 /// The process that started this one.
 ///
-/// It is known by a pidfd, so it is never taken for another process that was given the same number
-/// since.
+/// It is known by a pidfd, so another process that gets the same pid later is not taken for it.
 ///
 /// @follows multiprocessing.parent_process.
 /// @threads any.
@@ -44,7 +43,7 @@ class parent_process {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// It has not ended.
   [[nodiscard]] bool is_alive() const;
-  /// Waits until it has ended. A process whose parent has ended is soon ended, too.
+  /// Waits until it has ended. When it ends, the library ends this process soon, too.
   ///
   /// @returns false: the time was over first.
   /// @blocks for at most `timeout`; a negative time only looks.

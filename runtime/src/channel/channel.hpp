@@ -22,16 +22,18 @@
 #include <vector>
 
 // The channel between a supervisor and one worker: two single-producer rings in shared memory for
-// frames, and one SOCK_SEQPACKET socket as lifeline (end of file is death), as doorbell, and for
-// descriptors. Every frame becomes visible by a single store, so a writer that is killed at any
-// instruction leaves whole frames or nothing. docs/protocol.md has the layout.
+// frames, and one SOCK_SEQPACKET socket. The socket tells the death of the other end (end of file),
+// wakes a sleeping reader, and carries descriptors. Every frame becomes visible by a single store,
+// so a writer that is killed at any instruction leaves whole frames or nothing. docs/protocol.md
+// has the layout.
 namespace troupe::detail {
 
-struct control_page;  // the layout is private to src/channel_memory.hpp
+struct control_page;  // defined in channel/channel_memory.hpp
 
 inline constexpr std::size_t ring_bytes = 128 * 1024;
 
-/// A payload in another process's segment; its owner may reuse the memory once the last copy goes.
+/// A payload in a segment of another process. That process may reuse the memory once the last copy
+/// of this is destroyed.
 class foreign_payload {
  public:
   foreign_payload(std::shared_ptr<const mapping> view, std::size_t bytes,
@@ -55,20 +57,20 @@ class foreign_payload {
   std::atomic<std::uint8_t>* in_use_;
 };
 
-/// What came ahead of a frame, until the frame is looked at.
+/// The descriptors that came on the socket for one frame, until that frame is read.
 struct frame_arrivals {
-  std::size_t messages = 0;  ///< that said so
+  std::size_t messages = 0;  ///< messages of the socket that named this frame
   bool has_attachments = false;
   bool attachments_lost = false;  ///< this process had no free numbers for all of its descriptors
   attachment_list attachments;
   std::vector<std::pair<std::uint64_t, descriptor>> segments;  ///< no descriptor: it was lost
 };
 
-/// The descriptors of one channel's imported object, on their way to the worker.
+/// The descriptors of the worker's end of a channel, for the new worker process.
 struct channel_ends {
   descriptor socket;
   descriptor memory;
-  descriptor errors;  ///< becomes the worker's stderr; none: it keeps its parent's
+  descriptor errors;  ///< becomes the worker's stderr; none: the worker has its parent's stderr
 };
 
 enum class channel_state : std::uint8_t { open, closed, broken };
@@ -108,12 +110,14 @@ class supervisor_channel {
   void finish_reading() noexcept;
   /// A frame may be there; costs no more than a load.
   [[nodiscard]] bool readable() const noexcept;
-  /// From now on the worker rings for its next frame. False: frames came meanwhile, read again.
+  /// From now on the worker sends a doorbell for its next frame. False: frames came meanwhile, read
+  /// again.
   bool arm() noexcept;
 
-  /// Reads the socket: doorbells, descriptors, the hello, end of file. Garbage breaks the channel,
-  /// but what is in the rings stays readable. False: it is not empty yet, because something came
-  /// for frames that can be read now: descriptors of those behind them may wait.
+  /// Reads the socket: doorbells, descriptors, the hello, end of file. A message that no worker
+  /// sends breaks the channel, but the frames in the rings stay readable. False: the socket is not
+  /// empty yet. It stopped reading because descriptors came for frames that can be read now;
+  /// descriptors of later frames may still be in the socket.
   bool read_socket();
   [[nodiscard]] channel_state state() const noexcept { return state_; }
   [[nodiscard]] const std::string& what_broke() const noexcept { return what_broke_; }
@@ -129,15 +133,16 @@ class supervisor_channel {
   ///
   /// @throws error{protocol_error} or error{resource_exhausted}.
   attachment_list take_attachments(std::uint64_t number);
-  /// The frame `number` was read, and everything that came for it: what was not taken goes.
+  /// The frame `number` was read, and all that came for it: closes the descriptors that were not
+  /// taken.
   void done_with(std::uint64_t number) noexcept;
   /// The same when some of it may still be in the socket.
   void abandon(std::uint64_t number);
 
   /// The first task number that is not yet decided: all below were claimed or revoked.
   [[nodiscard]] std::uint64_t undecided() const noexcept;
-  /// Takes back every task from the first undecided one below `end`; returns that first one. What
-  /// the worker claimed before stays with the worker. Certain, no matter what the worker does.
+  /// Takes back every task from the first undecided one below `end`; returns that first one. Tasks
+  /// that the worker claimed before stay with the worker. Needs no answer of the worker.
   std::uint64_t revoke(std::uint64_t end) noexcept;
   /// Asks the task `number`, which was begun, to stop: its stop_token is set if it is what the main
   /// thread is running. Coroutines are asked by a frame.
@@ -180,23 +185,24 @@ class worker_channel {
 
   /// Moves all published frames, headers included, to the end of `out`; stops at `max_bytes`.
   std::size_t take_frames(std::string& out, std::size_t max_bytes);
-  /// Sleeps until a frame may be there. False: the supervisor is gone.
+  /// Sleeps until a frame may be there. False: the supervisor has ended.
   bool wait_for_frames();
   /// For a thread that sleeps elsewhere until `readiness` is readable: from now on the supervisor
-  /// rings for its next frame. False: there are frames already. To be called anew before each
-  /// sleep: all that reads the socket, `push` too, may take the bell.
+  /// sends a doorbell for its next frame. False: there are frames already. Call it again before
+  /// each sleep, because every member that reads the socket (`push`, too) may take the doorbell.
   bool prepare_to_sleep() noexcept;
-  /// What the socket has now, without waiting. False: the supervisor is gone.
+  /// Reads what the socket has now, without waiting. False: the supervisor has ended.
   bool read_bells();
   /// A descriptor that is readable while the socket is; its flags are not shared with the socket's.
   ///
   /// @throws error{resource_exhausted}.
   [[nodiscard]] descriptor readiness() const;
 
-  /// True: task `number` is this worker's to run, for ever. False: it was revoked.
+  /// True: this worker has to run task `number`, and the supervisor cannot take it back any more.
+  /// False: the supervisor has taken it back.
   bool claim(std::uint64_t number) noexcept;
 
-  /// Publishes one frame; waits while the ring is full. False: the supervisor is gone.
+  /// Publishes one frame; waits while the ring is full. False: the supervisor has ended.
   bool push(frame_kind kind, std::uint16_t flags, std::uint64_t number,
             std::span<const std::byte> head, std::span<const std::byte> body);
   /// Wakes the supervisor if it sleeps, by one system call; none otherwise.
@@ -204,8 +210,8 @@ class worker_channel {
   /// The same right after a successful `claim`, without a fence of its own.
   void ring_bell_after_claim() noexcept;
   /// Hands over what the frame `number`, which comes next, refers to; of shared objects at most
-  /// `max_attachments`. 0: done; EPIPE: the supervisor is gone; another errno: it cannot be sent.
-  /// When too many descriptors are on their way, it tries again for a moment.
+  /// `max_attachments`. 0: done; EPIPE: the supervisor has ended; another errno: it cannot be sent.
+  /// When too many descriptors are on their way, it tries again for about 100 milliseconds.
   int send_segment(std::uint64_t id, const descriptor& reader, std::uint64_t number);
   int send_attachments(std::uint64_t number, const attachment_list& what);
   /// The byte that says whether the supervisor still reads the result in that slot.
@@ -218,7 +224,8 @@ class worker_channel {
   ///
   /// @throws error{protocol_error} or error{resource_exhausted}.
   attachment_list take_attachments(std::uint64_t number);
-  /// No frame before `number` will be looked at again: what came for them and was not taken goes.
+  /// No frame before `number` will be read again: closes the descriptors that came for them and
+  /// were not taken.
   void done_before(std::uint64_t number) noexcept;
 
   /// For the stop watcher: the word that changes with each request, and the task it asks to stop.
@@ -230,8 +237,8 @@ class worker_channel {
 
  private:
   enum class heard : std::uint8_t { something, nothing, the_end };
-  /// One message, waiting for it if `wait`. No more than that: who has few descriptors left may
-  /// have enough for one frame after the other.
+  /// Reads one message, waiting for it if `wait`. Not more than one: a process with few free
+  /// descriptors may have enough for one frame after the other.
   heard read_message(bool wait);
   void wait_for_message() const noexcept;
   [[nodiscard]] bool has_frames() const noexcept;

@@ -15,15 +15,16 @@ namespace troupe::detail {
 // One cache line per word that different sides write, so that neither slows the other by accident.
 struct control_page {
   // Lowest task number not yet decided. The worker raises it by one to claim a task, the supervisor
-  // raises it beyond the last one sent to take the rest back: whoever wins the compare-and-swap is
-  // certain.
+  // raises it beyond the last one sent to take the rest back. The compare-and-swap decides which of
+  // the two got a task.
   alignas(64) std::atomic<std::uint64_t> undecided;
   alignas(64) std::atomic<std::uint64_t> tasks_tail;    // written by the supervisor
   alignas(64) std::atomic<std::uint64_t> tasks_head;    // written by the worker
   alignas(64) std::atomic<std::uint64_t> results_tail;  // written by the worker
   alignas(64) std::atomic<std::uint64_t> results_head;  // written by the supervisor
-  // A reader that is about to sleep stores 1, fences, and looks again; a writer publishes, fences,
-  // and rings only if exchange(0) gave 1. Any other order loses a wake-up after a million frames.
+  // A reader that is about to sleep stores 1, fences, and looks for frames again. A writer
+  // publishes, fences, and sends a doorbell only if exchange(0) gave 1. Any other order of these
+  // steps can lose a wake-up.
   alignas(64) std::atomic<std::uint32_t> worker_armed;
   alignas(64) std::atomic<std::uint32_t> supervisor_armed;
   alignas(64) std::atomic<std::uint32_t> room_armed;  // the worker sleeps until its ring has room
@@ -47,10 +48,11 @@ static_assert(control_bytes % page_bytes == 0);
 /// Between a store and a later load of another word, which no order of theirs keeps in order.
 inline void full_fence() noexcept {
 #if defined(__SANITIZE_THREAD__)
-  // ThreadSanitizer takes no fences. This is one to the processor; to the sanitizer it orders
-  // nothing between threads, and needs not: what is read after a wake-up was released by its tail.
-  std::atomic<int> nobodys{0};
-  nobodys.fetch_add(1);
+  // ThreadSanitizer takes no fences. For the processor this operation is one. For the sanitizer it
+  // orders nothing between threads, which is enough: what is read after a wake-up was released by
+  // the store of its tail.
+  std::atomic<int> unshared{0};
+  unshared.fetch_add(1);
 #else
   std::atomic_thread_fence(std::memory_order_seq_cst);
 #endif

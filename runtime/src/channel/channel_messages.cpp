@@ -19,7 +19,7 @@
 namespace troupe::detail {
 namespace {
 
-/// Mappings of others' segments kept for the next payload in the same segment.
+/// Mappings of the other process's segments that are kept for later payloads in them.
 constexpr std::size_t max_views = 16;
 
 }  // namespace
@@ -108,7 +108,7 @@ bool keep_arrival(std::map<std::uint64_t, frame_arrivals>& kept, const std::byte
   came.attachments_lost = message.some_lost;
   came.attachments.clear();
   if (message.some_lost) {
-    return true;  // those that came are of no use without the others
+    return true;  // the descriptors that came are of no use without the lost ones
   }
   for (std::size_t i = 0; i < message.descriptors.size(); ++i) {
     came.attachments.push_back(std::make_shared<const descriptor_attachment>(

@@ -47,15 +47,15 @@ constexpr std::size_t announcement_bytes(std::size_t count) {
 
 sys::send_status send_bell(int socket) noexcept;
 
-// Both return 0 once the other end has it, EPIPE if that is gone, EAGAIN if it does not read at the
-// moment, and another errno if it cannot be sent.
+// Both return 0 once the message is sent, EPIPE if the other process has ended, EAGAIN if it does
+// not read at the moment, and another errno if the message cannot be sent.
 int announce_segment(int socket, std::uint64_t id, const descriptor& reader, std::uint64_t number,
                      bool block) noexcept;
 int announce_attachments(int socket, std::uint64_t number, const attachment_list& what,
                          bool block) noexcept;
 
-/// Puts what arrived where it is looked for, by the number of its frame; false: it is no such
-/// message. What did not get a descriptor in this process is noted down as lost.
+/// Stores what arrived under the number of its frame. False: it is no such message. If this process
+/// had no free descriptor for something, it is noted as lost.
 bool keep_arrival(std::map<std::uint64_t, frame_arrivals>& kept, const std::byte* bytes,
                   sys::received& message);
 

@@ -29,7 +29,7 @@ std::optional<crash_report> read_crash_record(std::span<const std::byte> bytes) 
   if (bytes.size() < crash_record_bytes) {
     return std::nullopt;
   }
-  // A copy first: whoever else has this memory cannot change what is being read.
+  // Copied first, because the worker's process can still write this memory.
   const auto copy = std::make_unique<crash_layout>();
   std::memcpy(static_cast<void*>(copy.get()), bytes.data(), sizeof *copy);
   const crash_layout& record = *copy;

@@ -20,7 +20,8 @@ struct crash_report {
   bool complete = false;
 };
 
-/// What is in the record, if anything. Trusts nothing of it: its writer may be damaged, or hostile.
+/// What is in the record, if anything. Every field is checked: its writer may be damaged, or
+/// hostile.
 [[nodiscard]] std::optional<crash_report> read_crash_record(std::span<const std::byte> record);
 
 /// From now on SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT and SIGSYS end this process by themselves
@@ -28,8 +29,8 @@ struct crash_report {
 /// good.
 ///
 /// The calling thread gets a stack of its own for that, so that its stack overflows are noted too.
-/// Nothing in the handler waits, and after two seconds SIGALRM ends it. Does nothing in builds with
-/// sanitizers, whose own reports are better.
+/// Nothing in the handler waits, and after two seconds SIGALRM ends the process. Does nothing in
+/// builds with sanitizers: their own reports are better.
 ///
 /// @threads before the process has others.
 /// @crosses no; a child that this process forks crashes without a note.

@@ -63,8 +63,8 @@ void supervisor_channel::ring_bell() noexcept {
   full_fence();  // partner: the fence in wait_for_frames
   if (control_->worker_armed.load(std::memory_order_relaxed) != 0 &&
       control_->worker_armed.exchange(0) == 1) {
-    // A full socket means unread bells are waiting, so the worker will wake up anyway. A closed one
-    // is noticed by read_socket.
+    // A full socket has unread doorbells, so the worker wakes up anyway. A closed one is noticed by
+    // read_socket.
     send_bell(socket_.number());
   }
 }
@@ -211,7 +211,7 @@ std::shared_ptr<const foreign_payload> supervisor_channel::open_payload(
   if (where.slot > result_slots) {
     throw error{errc::protocol_error, task_ran::maybe, "a result names a slot that does not exist"};
   }
-  // Slot `result_slots` means: used once, nobody waits for it.
+  // Slot `result_slots` means: the worker uses the segment once, so no byte is cleared for it.
   std::atomic<std::uint8_t>* in_use =
       where.slot < result_slots ? &control_->result_in_use[where.slot] : nullptr;
   try {

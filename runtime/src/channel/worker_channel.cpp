@@ -44,7 +44,7 @@ std::size_t worker_channel::take_frames(std::string& out, std::size_t max_bytes)
   const std::uint64_t tail = control_->tasks_tail.load(std::memory_order_acquire);
   std::uint64_t end = tail;
   if (tail - tasks_head_ > max_bytes) {
-    // Whole frames only; the supervisor is trusted by its workers.
+    // Whole frames only. A worker trusts its supervisor.
     end = tasks_head_;
     for (;;) {
       frame_header header;
@@ -73,7 +73,7 @@ worker_channel::heard worker_channel::read_message(bool wait) {
     return message.status == sys::receive_status::empty ? heard::nothing : heard::the_end;
   }
   if (message.bytes > 1 && keep_arrival(arrived_, buffer.data(), message)) {
-    // Of frames that were taken back there may be some that were never taken out.
+    // Announcements of frames that the supervisor took back may still be here.
     arrived_.erase(arrived_.begin(), arrived_.lower_bound(first_frame_));
   }
   return heard::something;
@@ -115,8 +115,8 @@ bool worker_channel::wait_for_frames() {
       break;
     }
     if (!arrived_.empty()) {
-      // Something came for a frame that was not there yet. Where that was all for it, the frame is
-      // there by the time of the next message, which then is for another one.
+      // The message was for a frame that was not published yet. If it was the last message for that
+      // frame, the frame is published before the next message is sent.
       wait_for_message();
       if (anything()) {
         break;
@@ -233,7 +233,8 @@ int worker_channel::keep_trying(const std::function<int()>& send) {
       short_ = code == ETOOMANYREFS;
       return code;
     }
-    // What others have sent is usually received soon.
+    // The kernel counts descriptors that were sent and not yet received; receivers usually take
+    // them soon.
     ::poll(nullptr, 0, 1);
   }
 }

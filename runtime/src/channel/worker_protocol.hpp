@@ -8,10 +8,10 @@
 #include <cstring>
 #include <string>
 
-// All that a supervisor and its workers say to each other: the kinds of frames, what begins their
+// All that a supervisor and its workers send to each other: the kinds of frames, what begins their
 // payloads, their flags and limits, the messages of the socket for the outcomes of tasks of tasks,
-// and the role of a process. docs/protocol.md tells the same in words. Both ends are the same
-// build, which the hello proves; what arrives from a worker is untrusted all the same.
+// and the role of a process. docs/protocol.md describes the same in words. Both ends are the same
+// build, which the hello proves. The supervisor still does not trust what arrives from a worker.
 namespace troupe::detail {
 
 // ---- frames -------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ struct segment_reference {
   std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
 };
 
-/// No frame is larger, so that a ring always holds several.
+/// The most payload bytes of a frame, so that a ring always has room for several.
 inline constexpr std::size_t max_frame_bytes = 48 * 1024;
 inline constexpr std::size_t result_slots = 256;
 
@@ -106,15 +106,15 @@ struct hello {
   std::uint8_t build_id[23] = {};
 };
 
-// ---- tasks of tasks
-// ------------------------------------------------------------------------------
+// ---- tasks of tasks -----------------------------------------------------------------------------
 
 /// Flags of a `submit` frame.
 inline constexpr std::uint16_t submit_has_attachments = 1;
 inline constexpr std::uint16_t submit_has_socket =
     2;                                             ///< its shared object is the outcomes' socket
 inline constexpr std::uint16_t submit_cancel = 4;  ///< of the task with that ticket
-/// Of the attachments that belongs to a `submit` frame: its ticket, which is no task's number.
+/// Set in the number under which the attachments of a `submit` frame are sent. The other bits are
+/// its ticket, so that it is not taken for the number of a task.
 inline constexpr std::uint64_t ticket_bit = std::uint64_t{1} << 63;
 
 /// A message on the socket: this, ids of shared objects, and the bytes if they are not in memory.
@@ -129,8 +129,7 @@ inline constexpr std::uint32_t outcome_failed = 1;     ///< the bytes are an enc
 inline constexpr std::uint32_t outcome_in_memory = 2;  ///< they are in a memory of their own
 inline constexpr std::size_t max_inline_outcome = 32 * 1024;
 
-// ---- processes of the user
-// -----------------------------------------------------------------------
+// ---- processes of the user ----------------------------------------------------------------------
 
 /// What a process is to be: the payload of a `become` frame.
 struct process_role {

@@ -51,9 +51,9 @@ void connect_socket(int socket, const raw_address& to, const std::string& text,
       return;
     }
     if (number == EAGAIN) {
-      // The backlog of a Unix socket is full, and nothing tells when it is not any more.
+      // The backlog of a Unix socket is full, and the kernel does not report when it has room.
       if (until && clock::now() >= *until) {
-        throw timeout_error{"troupe: '" + text + "' let nobody in in time", task_ran::no};
+        throw timeout_error{"troupe: '" + text + "' did not accept in time", task_ran::no};
       }
       std::this_thread::sleep_for(std::chrono::milliseconds{1});
     } else if (number != EINTR) {

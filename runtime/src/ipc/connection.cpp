@@ -73,7 +73,7 @@ std::size_t connection::recv_bytes_into(std::span<std::byte> room) {
 }
 
 void connection::send_descriptor(int number) {
-  // A number of its own, so that it is valid whatever happens to the caller's meanwhile.
+  // Duplicated, so that it stays valid if the caller closes its own descriptor meanwhile.
   descriptor own{::fcntl(number, F_DUPFD_CLOEXEC, detail::first_own_number)};
   if (!own) {
     sys::fail(errno == EBADF ? errc::argument_encode_failed : errc::resource_exhausted,
@@ -91,7 +91,8 @@ int connection::recv_descriptor() {
     throw error{errc::argument_decode_failed, task_ran::no,
                 "troupe: a message that should have a descriptor has none"};
   }
-  // The caller's own from here on, but who has closed a standard stream wants no pipe there.
+  // The caller owns it from here on. Its number is above those of the standard streams, also in a
+  // program that has closed one of these.
   const int number =
       ::fcntl(what.attachments.front()->number(), F_DUPFD_CLOEXEC, detail::first_own_number);
   if (number < 0) {

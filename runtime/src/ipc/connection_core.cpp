@@ -90,12 +90,13 @@ void connection_core::close() noexcept {
 
 void connection_core::fail_sending(int error, bool begun) {
   if (begun) {
-    // Half of a frame is on its way, so nothing behind it would make sense.
+    // Half of a frame was sent, so the receiver could not tell where the next one begins.
     close();
   }
   if (error == EPIPE || error == ECONNRESET || error == ENOTCONN) {
-    throw broken_pipe{"troupe: the other end of the connection is closed: nobody will read this",
-                      begun ? task_ran::maybe : task_ran::no};
+    throw broken_pipe{
+        "troupe: the other end of the connection is closed: no process will read this",
+        begun ? task_ran::maybe : task_ran::no};
   }
   if (is_shortage(error)) {
     sys::fail(errc::resource_exhausted, "troupe: a message cannot be sent", error);

@@ -11,7 +11,7 @@
 
 namespace troupe::detail {
 
-/// What a connection may do, and what for all its owners is the same.
+/// What a connection may do. All of its owners have the same.
 struct connection_traits {
   bool readable = true;
   bool writable = true;
@@ -46,7 +46,8 @@ class connection_core {
   [[noreturn]] void fail_frame(const std::string& why);
   [[noreturn]] void fail_receiving(int error);
 
-  /// Before any lock: a forked child has them as other threads left them.
+  /// Called before a lock is taken: in a forked child locks may be held by threads that it does not
+  /// have.
   void check_not_inherited() const;
   [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
 

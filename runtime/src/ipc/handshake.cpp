@@ -95,7 +95,8 @@ handshake::proof handshake::prove(side by) const {
   text += static_cast<char>(with_key);
   text.append(reinterpret_cast<const char*>(listeners_.data()), listeners_.size());
   text.append(reinterpret_cast<const char*>(clients_.data()), clients_.size());
-  // OpenSSL's exit handler destroys what it needs, and a static destructor may come after that.
+  // OpenSSL's exit handler would destroy its data, and a static destructor that runs later may need
+  // them.
   if (::OPENSSL_init_crypto(0, nullptr) != 1) {
     throw error{errc::resource_exhausted, task_ran::no,
                 "troupe: this program is ending, and has shut down OpenSSL: no key can be proved "
@@ -152,7 +153,8 @@ handshake::state handshake::step(int socket) {
       return fail("the peer ended before it had proven itself");
     }
     in_bytes_ += static_cast<std::size_t>(count);
-    // What begins otherwise is no peer of ours, and may never send as much as is expected.
+    // A peer that begins with other bytes is no troupe process, and may never send as many bytes as
+    // are expected.
     const std::size_t begun = std::min(in_bytes_, expected_magic.size());
     if (!answered_ && std::memcmp(in_.data(), expected_magic.data(), begun) != 0) {
       return fail("the peer speaks another protocol");
@@ -192,8 +194,8 @@ handshake::state handshake::answer_greeting(int socket) {
   answer mine;
   mine.mode = key_ ? with_key : without_key;
   mine.challenge = clients_;
-  // Also to one of another mode, who is then told by it. A proof for one challenge is worth
-  // nothing for any other.
+  // Sent also to a listener of another mode, which sees by it that the modes differ. A proof for
+  // one challenge is of no use for another one.
   mine.proven = prove(side::client);
   return send(socket, mine) ? step(socket) : fail("the listener is gone");
 }

@@ -9,14 +9,15 @@
 
 namespace troupe::detail {
 
-/// Proves two processes to each other before the first message; never blocks.
+/// Two processes prove to each other that they have the same key, before the first message. Never
+/// blocks.
 ///
 ///     listener                                     client
 ///       greeting: magic, mode, challenge L  ---->
 ///       <----  answer: magic, mode, challenge C, HMAC(key, "client", mode, L, C)
 ///       verdict: accepted, HMAC(key, "listener", mode, L, C)  ---->
 ///
-/// Each side's text names its role, so that a proof sent back to whoever made it proves nothing.
+/// Each side's text names its role, so that a side does not accept its own proof sent back to it.
 /// docs/protocol.md has the bytes. Without a key the same is done with zeros for the proofs, so
 /// that a side with a key and one without notice each other.
 class handshake {
@@ -25,8 +26,8 @@ class handshake {
   enum class state : std::uint8_t {
     under_way,  ///< call `step` again when the socket is readable
     done,       ///< both have proven themselves
-    refused,    ///< somebody's key is wrong; `why` tells
-    failed      ///< the peer is gone, or no peer of ours; `why` tells
+    refused,    ///< the keys differ; `why` says what was expected
+    failed      ///< the peer has ended, or is no troupe process; `why` says which
   };
 
   handshake(side role, const std::optional<std::string>& key);

@@ -29,12 +29,12 @@ namespace {
 using sys::raw_address;
 using sys::socket_address;
 
-// More than this many clients at once that do not prove themselves: the one that has had the
-// longest time for it is dropped.
+// If more than this many clients have not proven their key, the one that connected first is
+// dropped.
 constexpr std::size_t most_pending = 256;
 
-/// Keeps other listeners from looking for a stale file in the same folder. Does without after a
-/// while: anybody who may read a folder can lock it, and for ever.
+/// Keeps other listeners from looking for a stale file in the same folder. Goes on without the lock
+/// after a second, because any process that may read a folder can lock it for ever.
 class folder_lock {
  public:
   explicit folder_lock(const std::string& path) {
@@ -52,7 +52,7 @@ class folder_lock {
   descriptor folder_;
 };
 
-/// Is the file a socket that nobody listens to?
+/// Whether the file is a socket without a listener.
 bool is_stale(const raw_address& address, const std::string& path) {
   struct stat found{};
   if (::lstat(path.c_str(), &found) != 0 || !S_ISSOCK(found.st_mode)) {
@@ -118,7 +118,7 @@ void listener_core::listen_tcp() {
                                   "{.allow_remote = true} only"};
     }
     descriptor socket = new_socket(one.family());
-    const int on = 1;  // connections of a listener before this one may still be winding up
+    const int on = 1;  // connections of an earlier listener may still be in TIME_WAIT
     ::setsockopt(socket.number(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (::bind(socket.number(), one.get(), one.bytes) == 0 &&
         ::listen(socket.number(), options_.backlog) == 0) {
@@ -149,7 +149,7 @@ void listener_core::listen_unix() {
     }
     problem = ::bind(socket.number(), where.get(), where.bytes) == 0 ? 0 : errno;
   }
-  // Still in the lock: to others a socket that does not listen yet looks stale.
+  // With the folder still locked: a socket that does not listen yet looks stale to other listeners.
   if (problem == 0 && ::listen(socket.number(), options_.backlog) != 0) {
     problem = errno;
   }
@@ -194,7 +194,7 @@ void listener_core::ring(bool on) const noexcept {
 }
 
 void listener_core::look_at_the_door() {
-  // Not all that are there at once: those who are done come first.
+  // At most 16 in a row: clients that are done with their proof come before more new ones.
   for (int n = 0; n < 16; ++n) {
     descriptor socket;
     for (;;) {

@@ -21,7 +21,8 @@
 
 namespace troupe::detail {
 
-/// What a listener's handle stands for: its socket, and the clients that have come so far.
+/// The state behind a listener's handle: its socket, and the clients that have connected and were
+/// not accepted yet.
 class listener_core {
  public:
   listener_core(const std::string& text, listener_options options);
@@ -53,7 +54,8 @@ class listener_core {
     clock::time_point until;
   };
 
-  /// By a forked child, which has neither its descriptors nor who held its lock.
+  /// Called in a forked child, where its descriptors are closed, and its lock may be held by a
+  /// thread that the child does not have.
   [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
   void check_options() const;
   void check_open() const {
@@ -69,7 +71,7 @@ class listener_core {
   /// Throws error{resource_exhausted}.
   void add(int number) const;
 
-  // The rest with the mutex held.
+  // The following members are called with the mutex held.
   void look_at_the_door();
   void step_clients();
   void drop_late_clients(clock::time_point now);
@@ -81,7 +83,7 @@ class listener_core {
   const sys::socket_address address_;
   std::string text_;
   descriptor watch_;  // an epoll: of the bell, the listening socket and the clients'
-  descriptor bell_;   // readable while somebody is ready, and for ever once closed
+  descriptor bell_;   // readable while a client is ready, and for ever once closed
   const pid_t owner_ = ::getpid();
   const std::uint32_t table_ = descriptor_table;
   dev_t file_device_ = 0;
@@ -89,7 +91,7 @@ class listener_core {
 
   mutable std::mutex mutex_;
   descriptor listening_;
-  std::list<client> clients_;  // not done yet, in the order they came
+  std::list<client> clients_;  // not done with their proof, in the order they came
   std::deque<connection> ready_;
   std::deque<std::string> refused_;  // each is one accept's authentication_error
 };

@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-// Where the payload of a message goes: the sinks of connection_core::receive.
+// The sinks of connection_core::receive, which take the payload of a message.
 namespace troupe::detail {
 
 // Memory that has to be filled with zeros first is filled in steps that stay in the cache.

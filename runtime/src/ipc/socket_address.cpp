@@ -88,7 +88,7 @@ std::vector<raw_address> look_up(const socket_address& address) {
     one.bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.text.size() + 1);
     if (address.kind == socket_address::family::abstract) {
       un.sun_path[0] = '\0';
-      one.bytes -= 1;  // every byte counts in an abstract name, and zeros are no end
+      one.bytes -= 1;  // an abstract name is as long as its size says; a zero does not end it
     }
     std::memcpy(&one.storage, &un, sizeof un);
     return {one};

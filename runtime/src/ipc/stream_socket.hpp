@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-// The sockets that listeners and those who connect to them have.
+// The sockets of listeners and of the processes that connect to them.
 namespace troupe::detail {
 
 /// Throws error{resource_exhausted}.

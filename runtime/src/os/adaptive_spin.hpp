@@ -7,8 +7,8 @@
 
 namespace troupe::detail {
 
-/// Spins before a thread sleeps, as long as that pays: after a spin in vain it skips one, then
-/// three, and so on, because on a busy machine whom it waits for needs the CPU it would spin on.
+/// Spins before a thread sleeps. After a spin in vain it skips one, then three, and so on, because
+/// on a busy machine the thread that it waits for needs the CPU that it would spin on.
 ///
 /// One for each thread and purpose.
 class adaptive_spin {

@@ -135,7 +135,8 @@ low_numbers_taken::low_numbers_taken() noexcept {
     if (::fcntl(number, F_GETFD) >= 0) {
       continue;
     }
-    // Connected to nothing: for who reads or writes there meanwhile it is as bad as a closed one.
+    // A socket without a peer: code that reads or writes there meanwhile gets an error, as with a
+    // closed descriptor.
     const int made = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct stat info{};
     if (made < 0 || made >= first_own_number || ::fstat(made, &info) != 0) {

@@ -9,8 +9,8 @@
 
 namespace troupe::detail {
 
-/// Attachments that is nothing but a descriptor: what a transport offers to a decoder, and what a
-/// handle without any state in this process hands out.
+/// An attachment that is only a descriptor. A transport offers it to a decoder, and a handle
+/// without other state in this process encodes it.
 class descriptor_attachment final : public attachment {
  public:
   descriptor_attachment(std::uint64_t id, descriptor owned) noexcept
@@ -25,8 +25,8 @@ class descriptor_attachment final : public attachment {
   mutable descriptor owned_;  // whether it is kept is no part of what it is
 };
 
-/// Of what came: parts of objects that are here are nothing but descriptors, or objects themselves,
-/// which are kept anyway.
+/// Keeps the descriptor of an attachment in children, if the attachment is only a descriptor.
+/// Others are objects of this process, which keep their own descriptors.
 inline void keep_in_children(const attachment& part) noexcept {
   if (const auto* const alone = dynamic_cast<const descriptor_attachment*>(&part)) {
     alone->keep_in_children();

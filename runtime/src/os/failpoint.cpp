@@ -25,7 +25,7 @@ struct entry {
   std::atomic<std::uint32_t> what;
   std::atomic<std::uint32_t> from;  // fires at hits from, from + 1, ... to - 1
   std::atomic<std::uint32_t> to;
-  std::atomic<std::uint32_t> count;  // hits so far
+  std::atomic<std::uint32_t> count;  // hits since it was armed
   std::atomic<int> value;
 };
 

@@ -62,7 +62,7 @@ handover::handover() noexcept {
 }
 
 handover::~handover() {
-  // In a forked child these numbers may be something else's by now.
+  // In a forked child these numbers may belong to other files by now.
   if (read_ >= 0 && forks_ == fork_generation()) {
     ::close(read_);
     ::close(write_);
@@ -77,13 +77,13 @@ bool handover::wait() noexcept {
   if (bytes == 1) {
     return true;
   }
-  // Not closed here: the code that closed one of them may own what has these numbers now.
+  // Not closed here: other code closed one of them, and the numbers may belong to other files now.
   read_ = write_ = -1;
   return false;
 }
 
 void handover::signal(int address) noexcept {
-  // Its reader takes the byte before it does anything else, so the pipe has room.
+  // The pipe has room, because its reader takes each byte before it waits again.
   const char byte = 1;
   while (::write(address, &byte, 1) < 0 && errno == EINTR) {
   }

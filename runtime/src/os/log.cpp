@@ -31,7 +31,8 @@ void to_stderr(log_level level, std::string_view text) {
   }
   std::string line = level == log_level::error ? "troupe: error: " : "troupe: warning: ";
   for (const char c : text) {
-    // A line stays a line, and a terminal is not driven by what a task chose to put in its error.
+    // Control characters are replaced: a report stays one line, and the text of a task's error
+    // cannot send commands to the terminal.
     line += static_cast<unsigned char>(c) < 0x20 && c != '\t' ? ' ' : c;
   }
   line += '\n';
@@ -61,7 +62,7 @@ void log(log_level level, std::string_view text) noexcept {
       to_stderr(level, text);
     }
   } catch (...) {
-    // A report about a failure must not become one.
+    // Swallowed: the code that reports a failure must not fail because of the report.
   }
 }
 

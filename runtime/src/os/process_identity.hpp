@@ -4,7 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
-// Who a process is, for ledgers that outlive it: its pid, and when it started, as pids are reused.
+// The identity of a process, for records that outlive it: its pid and its start time, because pids
+// are reused.
 namespace troupe::detail {
 
 /// Pid in the upper, start time in the lower half. Never 0.
@@ -25,7 +26,7 @@ inline std::atomic<std::uint32_t> generation_of_forks{0};
 [[nodiscard]] inline std::uint32_t fork_generation() noexcept {
   return generation_of_forks.load(std::memory_order_relaxed);
 }
-/// Before the first of the above.
+/// Call it before the first call of fork_generation.
 void watch_forks() noexcept;
 
 struct remembered_thread {

@@ -55,8 +55,8 @@ void reactor::watch(int fd, watcher ready) {
     watchers_[fd] = std::make_shared<watcher>(std::move(ready));
   }
   epoll_event event{};
-  // Edge-triggered: whoever reads may be another thread that has not got to it yet, and asking it
-  // again and again meanwhile would keep this one busy for nothing.
+  // Edge-triggered: another thread may be the one that reads. Until it does, a level-triggered
+  // watch would wake this thread again and again.
   event.events = EPOLLIN | EPOLLET;
   event.data.fd = fd;
   if (::epoll_ctl(epoll_.number(), EPOLL_CTL_ADD, fd, &event) != 0) {

@@ -5,7 +5,8 @@
 
 namespace troupe::detail {
 
-/// This process may use more than one CPU: what is waited for can happen meanwhile.
+/// This process may use more than one CPU, so that what a spinning thread waits for can happen
+/// meanwhile.
 [[nodiscard]] bool spinning_helps() noexcept;
 
 /// Bounds how long a thread looks again and again before it goes to sleep: being woken costs 5 to

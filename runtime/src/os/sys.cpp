@@ -74,7 +74,7 @@ received receive(int socket, std::span<std::byte> buffer, bool block) {
     }
   }
   result.some_lost |= (header.msg_flags & MSG_CTRUNC) != 0;
-  // Nobody sends empty messages on our sockets, so zero bytes is the end of the stream.
+  // No process sends empty messages on these sockets, so zero bytes is the end of the stream.
   result.status = count == 0 ? receive_status::closed : receive_status::message;
   result.bytes = static_cast<std::size_t>(count);
   return result;
@@ -178,8 +178,9 @@ bool for_each_number(const char* folder, Fn fn) {
   return true;
 }
 
-/// The kernel's own list, of which it has one for each thread; false where it was built without.
-/// One that is read while a child is reaped may miss another one: so it is for who reaps them.
+/// The kernel's lists of children, one for each thread; false if the kernel was built without. A
+/// list that is read while a child is reaped may miss another child, so only the process that reaps
+/// all of them calls this.
 bool listed_children(pid_t parent, std::vector<pid_t>& found) {
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/task", static_cast<int>(parent));

@@ -40,7 +40,8 @@ void reset_signals(bool ignore_interrupt) {
     }
   }
   ::signal(SIGCHLD, SIG_DFL);
-  // Before it is unblocked, and not first one and then the other: one that came already counts.
+  // Set before SIGINT is unblocked, and in one step: a SIGINT that is pending already has the new
+  // effect.
   ::signal(SIGINT, ignore_interrupt ? SIG_IGN : SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
@@ -73,7 +74,8 @@ void close_inherited(std::initializer_list<descriptor*> keep) {
   }
   std::sort(stay.begin(), stay.end());
   close_all_between(stay);
-  // From here on other descriptors that were inherited have no owner: their numbers may come again.
+  // From here on the other inherited descriptors have no owner, and their numbers may be given to
+  // new files.
   ++descriptor_table;
   for (std::size_t i = 0; descriptor* const one : keep) {
     one->reset(numbers[i++]);
@@ -127,11 +129,11 @@ class execution {
   std::vector<char*> environment_;
 };
 
-/// fork, without the handlers that libraries have registered for it where the copy will only
-/// execute something: they may wait for threads that it does not have.
+/// fork. A copy that will only execute a program is made without the fork handlers of libraries,
+/// which may wait for threads that the copy does not have.
 pid_t fork_to_execute() {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return ::fork();  // the sanitizers must know
+  return ::fork();  // with sanitizers, which have fork handlers that must run
 #elif defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
   return ::_Fork();
 #else
@@ -144,7 +146,7 @@ void settle(worker_boot& boot, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) {
-    ::_exit(125);  // the parent died before the line above: nobody would ever stop this process
+    ::_exit(125);  // the parent died before the line above, so its death would not end this process
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   reset_signals(!boot.is_process);
@@ -183,7 +185,7 @@ pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent) {
     anew.run();
     code = errno;
   }
-  // The supervisor is waiting for a hello on this socket: it gets the reason instead.
+  // The supervisor waits for a hello on this socket, and gets the reason instead.
   constexpr std::string_view words = "Hexec failed:";
   std::array<char, 32> text{};
   std::copy(words.begin(), words.end(), text.begin());
@@ -196,7 +198,7 @@ pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent) {
 
 void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   settle(boot, parent);
-  // It goes on with the shared objects it finds in its variables, and may pass them on.
+  // The child may use the handles of shared objects in its variables, and send them to others.
   close_inherited({&boot.ends.socket, &boot.ends.memory});
   TROUPE_FAILPOINT("worker.forked");
   set_worker_id(boot.id);
@@ -245,9 +247,8 @@ std::vector<std::uint64_t> numbers_of(std::string_view text) {
   return numbers;
 }
 
-/// What static initializers, and main before its system, have blocked or ignored is undone: a
-/// worker hears of its end, and of its children's, however it was started. Handlers stay, they are
-/// part of what was executed.
+/// Undoes what static initializers, and main before its system, have blocked or ignored, so that
+/// SIGTERM and SIGCHLD work in every worker. Handlers that they installed stay.
 void undo_signal_settings() {
   struct sigaction current{};
   if (::sigaction(SIGCHLD, nullptr, &current) == 0 &&
@@ -278,7 +279,7 @@ void take_role(const program& self) {
     return;
   }
   const std::string role{text};
-  // Programs that tasks start must not take themselves for workers.
+  // Removed from the environment: a program that a task starts must not begin as a worker.
   ::unsetenv(child::role_variable);
   const bool is_process = role.starts_with("process:");
   if (is_process || role.starts_with("worker:")) {

@@ -22,7 +22,7 @@ inline constexpr const char* role_variable = "TROUPE_ROLE";
 void reset_signals(bool ignore_interrupt);
 
 /// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
-/// of shared objects. What owned one of the others owns nothing from then on.
+/// of shared objects. An object that owned one of the others owns nothing from then on.
 void close_inherited(std::initializer_list<descriptor*> keep);
 /// Closes every descriptor above 2 that is not in `keep`, numbers in order; allocates nothing.
 void close_all_between(std::span<const int> keep);
@@ -54,7 +54,7 @@ enum class op : std::uint32_t {
   exited,
   ready,
   launch_with_pidfd,  ///< `launched` then comes with a descriptor
-  vanished            ///< it ended, and a thread that is not ours took its status
+  vanished            ///< it ended, and another thread of the program took its status
 };
 struct message {
   op what{};

@@ -45,7 +45,8 @@ constexpr std::array fatal_signals{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIG
 constexpr std::uint64_t near_stack_bytes = std::uint64_t{64} * 1024;
 constexpr unsigned seconds_to_write = 2;
 
-/// Of this process: what the handler needs without asking anybody.
+/// What the handler needs to know of this process, noted beforehand, because the handler must not
+/// call functions that allocate or lock.
 struct crash_place {
   crash_layout* record = nullptr;
   pid_t pid = 0;
@@ -121,7 +122,7 @@ void note_frames(crash_layout& record, const registers& at) {
     const bool known = note_frame(record, at.pc, false);
 #if defined(__x86_64__)
     if (!known && at.sp % alignof(std::uint64_t) == 0) {
-      // A call to where no code is: the unwinder knows no way on, but the caller's address was
+      // A call to an address without code: the unwinder cannot go on, but the caller's address was
       // pushed last.
       std::uint64_t caller = 0;
       // NOLINTNEXTLINE(performance-no-int-to-ptr): registers hold numbers

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// The fork server: no threads, no locks, little memory. It starts workers, reaps them, says how
-// they ended, and when its supervisor is gone it ends them all and leaves.
+// The fork server: a process without threads and locks, and with little memory. It starts workers,
+// reaps them, and reports how they ended. When its supervisor is gone it ends them all and leaves.
 //
 //    supervisor's socket readable ──▶ launch / signal / guard
 //        at its end, or it is dead ─▶ kill every group, sweep, leave
 //    a worker's pidfd readable ──▶ reap, report, sweep what the dead worker left behind
 //
 // Where it is executed anew, the static initializers of the program run in it and may have started
-// threads, which take signals, and wait for children that are not theirs. So nothing here depends
-// on signals or on being the only one who waits, and workers are not copies of such a process but
-// executed themselves (docs/decisions/0014).
+// threads, which take signals, and wait for children of the server. So nothing here depends on
+// signals, or on being the only thread that waits for children; and such a server does not fork its
+// workers but executes them (docs/decisions/0014).
 
 #include "troupe/detail/region.hpp"
 
@@ -46,7 +46,7 @@ namespace {
 /// How long the guardian waits for killed processes to be gone before it leaves all the same.
 constexpr int last_sweep_rounds = 200;
 
-/// Whether there is a thread that a copy of this process would lack.
+/// Whether this process has a thread that a forked copy of it would not have.
 bool has_threads() {
 #if defined(__SANITIZE_THREAD__)
   constexpr int own = 2;  // the sanitizer has one in every copy, and brings it along itself
@@ -68,7 +68,7 @@ class server {
     not_of_workers_.insert(here_before.begin(), here_before.end());
     sigset_t all;
     sigfillset(&all);
-    ::sigprocmask(SIG_SETMASK, &all, nullptr);  // INT, TERM and HUP of the terminal are not for us
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);  // a terminal's signals must not end the server
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
@@ -123,9 +123,9 @@ class server {
 
   struct worker_process {
     std::uint64_t id = 0;
-    descriptor pidfd;             ///< none: the kernel has none for us
-    bool may_have_ended = false;  ///< worth a look
-    bool is_held = false;         ///< it has ended, but who traces it has not let it go yet
+    descriptor pidfd;             ///< empty if the kernel gave none
+    bool may_have_ended = false;  ///< `reap` has to look
+    bool is_held = false;         ///< it has ended, but a tracer (a debugger) still holds it
     [[nodiscard]] bool watched() const { return pidfd.number() >= 0 && !is_held; }
   };
 
@@ -170,9 +170,11 @@ class server {
     }
   }
 
-  /// Whom the supervisor wanted guarded is not forgotten because its death was noticed first.
+  /// Carries out requests that are still in the socket when the supervisor's end is noticed, so
+  /// that a process that the supervisor wanted guarded is killed, too.
   void read_last_requests() {
-    // The first end may be an error, about answers that nobody will read: requests come after it.
+    // The first report of the end may be the error of an answer that the supervisor did not read.
+    // Requests may come after it.
     for (int ends = 0; ends < 2;) {
       message request{};
       const sys::received got =
@@ -205,7 +207,8 @@ class server {
     }
     pid_t pid = -1;
     if (code == 0) {
-      // A copy of a process with threads would lack them, and what they had locked would stay so.
+      // A forked copy of a process with threads does not have these, and locks that they held stay
+      // locked in it.
       pid = boot.method == start_method::spawn || has_threads()
                 ? start_executed(std::move(boot), self_, own_pid_)
                 : ::fork();
@@ -218,7 +221,7 @@ class server {
     if (pid == 0) {
       become_worker(std::move(boot), self_, own_pid_);
     }
-    // On both sides, so that the group exists whoever runs first.
+    // The child makes the group, too, so that it exists whichever of the two runs first.
     ::setpgid(pid, pid);
     descriptor pidfd = open_pidfd(pid);
     descriptor passed{pidfd && request.what == op::launch_with_pidfd
@@ -244,7 +247,7 @@ class server {
     if (sweep_due_) {
       return soon;
     }
-    // Where there are no pidfds, or none left, SIGCHLD may wake us, or may be taken by a thread.
+    // Without pidfds, SIGCHLD may wake the server, or may be taken by another thread.
     const bool all_watched = std::all_of(workers_.begin(), workers_.end(),
                                          [](const auto& one) { return one.second.watched(); });
     return all_watched ? -1 : now_and_then;
@@ -259,15 +262,16 @@ class server {
       }
       at = next;
     }
-    // What dead workers had left behind. The initializers of the program wait for other children.
+    // Only killed children are waited for here: threads of static initializers may wait for their
+    // own.
     std::erase_if(killed_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
   }
 
   /// Says so if the worker has ended.
   bool has_ended(pid_t pid, worker_process& worker) {
     siginfo_t info{};
-    // Look first and reap second: while the dead worker is a zombie its group id cannot be
-    // reused, so that killing its group hits nobody else.
+    // Look first and reap second: while the dead worker is a zombie its group id cannot be reused,
+    // so that the signal to its group reaches no other process.
     if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
       if (info.si_pid == 0) {
         worker.is_held = worker.pidfd.number() >= 0;
@@ -284,7 +288,7 @@ class server {
     } else if (errno != ECHILD) {
       return false;
     }
-    // A thread that waits for any child was quicker, and it alone knows the status.
+    // Another thread, which waits for any child, has taken the status.
     sys::signal_group(pid, SIGKILL);
     worker.pidfd.reset();
     answer({op::vanished, 0, worker.id, pid, {}});
@@ -296,8 +300,9 @@ class server {
     sweep_at_ns_ = sys::monotonic_ns() + 10'000'000;
   }
 
-  /// Workers adopt what their tasks leave behind, so whatever is our child and no worker was left
-  /// by a worker that is dead; or it is of the program's static initializers, which had it before.
+  /// Kills what dead workers have left behind. Workers adopt the orphans of their tasks, and the
+  /// server adopts those of dead workers. So a child of the server that is no worker was left by a
+  /// dead worker, or was started by the program's static initializers (`not_of_workers_`).
   bool sweep(bool last = false) {
     bool found = false;
     for (const pid_t pid : sys::children_of(own_pid_)) {
@@ -308,13 +313,12 @@ class server {
       }
     }
     if (found) {
-      sweep_soon();  // its own children come to us next
+      sweep_soon();  // the server adopts the children of the killed ones next
     }
     return found;
   }
 
-  /// Never blocks: the supervisor may be blocked on a request to us, and we are the one to go on
-  /// reading.
+  /// Never blocks: the supervisor may be blocked in a request until the server reads on.
   void answer(const message& text, descriptor passed = {}) {
     outgoing_.push_back({text, std::move(passed)});
     flush();
@@ -331,7 +335,7 @@ class server {
         return;
       }
       if (status == sys::send_status::failed && next.passed) {
-        next.passed.reset();  // too many are on their way: the news must not be lost with it
+        next.passed.reset();  // too many descriptors are on their way: sent without it
         continue;
       }
       outgoing_.pop_front();
@@ -386,12 +390,12 @@ void serve(descriptor control, const program& self, pid_t supervisor) {
   reset_signals(true);
   plug_standard_streams();
   if (!has_threads()) {
-    // Else its threads have descriptors, whose numbers must not become ours.
+    // A server with threads closes nothing: those threads use descriptors that it does not know.
     close_inherited({&control});
   }
-  prepare_backtraces();  // once, for all who are forked from here
+  prepare_backtraces();  // once, for all workers that are forked from here
   if (::getppid() != supervisor) {
-    ::_exit(0);  // gone already: nobody will ever ask for anything
+    ::_exit(0);  // the supervisor has ended already, so no request will come
   }
   server{std::move(control), self, supervisor}.run();
 }

@@ -25,8 +25,9 @@ extern char** environ;
 namespace troupe::detail {
 namespace {
 
-/// To a child that was forked here, in its group or not, and to its group. We reap it under the
-/// launcher's lock, and the program may wait for any child: then its number is no longer its own.
+/// Sends a signal to a child that was forked here, in its group or not, and to its group. The
+/// caller holds the launcher's lock, under which children are reaped. If the program has waited for
+/// the child, its number may belong to another process.
 void signal_child(pid_t pid, int signal) {
   if (sys::is_own_child(pid)) {
     ::kill(-pid, signal);
@@ -39,7 +40,7 @@ void signal_child(pid_t pid, int signal) {
 /// Executes the program anew as a fork server. Throws error{resource_exhausted}; returns -1 with
 /// errno.
 pid_t execute_server(const program& self, const descriptor& control, pid_t supervisor) {
-  // Far from where they go to in the child.
+  // The copies have numbers above those that they get in the child.
   constexpr int first = STDERR_FILENO + 1;
   constexpr int room = first + 2;
   const auto copy_above = [](int number) {
@@ -106,8 +107,8 @@ launcher::~launcher() {
   pid_t server = -1;
   {
     const std::lock_guard lock{mutex_};
-    // Its end of file: it kills what is left and leaves. Shut down, not only closed: a process that
-    // the program forked by itself may hold a copy of this end.
+    // At the end of the stream the server kills what is left and leaves. Shut down, not only
+    // closed: a process that the program forked by itself may hold a copy of this end.
     ::shutdown(server_.number(), SHUT_RDWR);
     server_.reset();
     server = static_cast<pid_t>(std::exchange(server_pid_, -1));
@@ -138,13 +139,13 @@ void launcher::start_server() {
       child::serve(std::move(there), self_, supervisor);
     }
   } else {
-    // Threads exist, and a copy of a threaded process may only execute something.
+    // This process has threads, and a forked copy of it may only execute a program.
     pid = execute_server(self_, there, supervisor);
   }
   if (pid < 0) {
     sys::fail(errc::spawn_failed, "cannot start the fork server", errno);
   }
-  // Until it is set up, so that nothing about this program changes after the constructor returned.
+  // Waits until the server is set up: it copies this process's state, which may change afterwards.
   child::message greeting{};
   there.reset();
   if (sys::receive(here.number(), std::as_writable_bytes(std::span{&greeting, 1}), true).status !=
@@ -163,7 +164,7 @@ void launcher::ensure_server() {
   start_server();
   loop_->watch(server_.number(), [this] { server_readable(); });
   for (const auto& [worker, child] : forked_) {
-    order_guard(true, child.pid);  // the guardian that knew them is gone
+    order_guard(true, child.pid);  // the guardian that knew them has ended
   }
 }
 

@@ -32,7 +32,7 @@ using worker_entry = void (*)(worker_boot&&);
 struct exit_report {
   std::uint64_t worker = 0;
   std::int64_t pid = 0;
-  std::optional<exit_status> status;  ///< nullopt: not known; the process that knew it is gone
+  std::optional<exit_status> status;  ///< nullopt: not known, because the fork server has ended
   std::optional<resource_usage> usage;
   bool with_server = false;  ///< it went with its fork server
 };
@@ -53,10 +53,11 @@ void take_role(const program& self);
 /// Starts, kills and reaps workers.
 ///
 /// Workers are children of the fork server: a process without threads, forked before this one had
-/// any (or executed anew, where that came too late), which reaps them, relays how they ended, and
-/// is their guardian: when this process is gone, it kills every worker's process group and all that
-/// they left, and leaves. start_method::fork makes children of this process instead. A fork server
-/// that has threads all the same (of static initializers) executes its workers anew.
+/// any (or executed anew if this one has threads already). It reaps the workers and reports how
+/// they ended. It is also their guardian: when this process is gone, it kills every worker's
+/// process group and all that they left, and leaves. start_method::fork makes children of this
+/// process instead. A fork server in which static initializers have started threads executes its
+/// workers anew.
 ///
 /// @threads any. Events are called on the reactor's thread.
 class launcher {
@@ -68,7 +69,7 @@ class launcher {
     std::function<void(const exit_report&)> exited;
   };
 
-  /// Starts the fork server: construct it before any thread. `watch` comes later, with threads.
+  /// Starts the fork server: construct it before any thread. `attach` comes later, with threads.
   explicit launcher(program self);
   /// Kills what is left and waits for it.
   ~launcher();

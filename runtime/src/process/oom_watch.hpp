@@ -9,7 +9,7 @@
 
 namespace troupe::detail {
 
-/// Tells whether a process that SIGKILL ended was the OOM killer's, by the kernel's counters: of
+/// Tells whether the OOM killer ended a process that died of SIGKILL, by the kernel's counters: of
 /// the control group this process and its workers are in, and of the whole machine.
 ///
 /// Each counted kill explains one death. A kill in the group that hit no worker may be taken for

@@ -25,18 +25,19 @@ namespace {
 constexpr std::size_t tail_lines = 20;
 constexpr std::size_t tail_bytes = std::size_t{8} * 1024;
 constexpr std::size_t longest_line = PIPE_BUF;
-/// Beyond it workers are not read until this process's stderr took some.
+/// If more bytes wait, no worker's pipe is read until this process's stderr has taken some.
 constexpr std::size_t enough_outgoing = std::size_t{64} * 1024;
-/// Dead workers' output is taken all the same, up to this.
+/// The output of dead workers is kept beyond that, up to this many bytes.
 constexpr std::size_t most_outgoing = std::size_t{8} << 20;
 constexpr std::size_t read_bytes = std::size_t{64} * 1024;
-/// One worker's share before others get their turn.
+/// The most bytes that are read of one worker before the others are read.
 constexpr std::size_t bytes_per_turn = std::size_t{256} * 1024;
-/// How long a line without an end waits for it.
+/// How long a line without an end waits for the rest of it.
 constexpr std::chrono::milliseconds line_patience{50};
 constexpr std::chrono::milliseconds write_patience{5};
 constexpr std::chrono::milliseconds last_patience{500};
-/// Descriptors a worker may take here: socket, pipe, process; and what is left for everybody else.
+/// Descriptors that a worker may take in this process: socket, pipe, pidfd. `spare_descriptors` are
+/// left for the program.
 constexpr std::size_t descriptors_per_worker = 3;
 constexpr std::size_t spare_descriptors = 64;
 
@@ -68,7 +69,7 @@ descriptor stderr_relay::open(std::uint64_t worker, std::size_t to_come) {
   descriptor reader{ends[0]};
   descriptor writer{ends[1]};
   const bool made = reader && writer;
-  // The kernel gives the lowest free number, so that is about how many there are.
+  // The kernel gives the lowest free number, so this estimates how many descriptors are open.
   const std::size_t needed = static_cast<std::size_t>(std::max(reader.number(), writer.number())) +
                              descriptors_per_worker * to_come + spare_descriptors;
   if (!made || ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || needed > limit.rlim_cur) {
@@ -173,8 +174,8 @@ bool stderr_relay::write_some() {
   if (written_ == outgoing_.size()) {
     return true;
   }
-  // Writes of this size that poll allows do not block, unless somebody else fills the pipe between
-  // the two. O_NONBLOCK would be every other process's too that has this file open.
+  // A write of this size that poll allows does not block, unless another process fills the pipe
+  // between poll and write. O_NONBLOCK would change the file for all processes that have it open.
   std::size_t size = outgoing_.size() - written_;
   if (!is_regular_file(STDERR_FILENO)) {
     pollfd wait{STDERR_FILENO, POLLOUT, 0};
@@ -192,8 +193,7 @@ bool stderr_relay::write_some() {
   } else if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
     return errno == EINTR;
   } else {
-    written_ =
-        outgoing_.size();  // closed, or nobody reads it: as if each worker had written itself
+    written_ = outgoing_.size();  // stderr is closed, or no process reads it: dropped
   }
   if (written_ == outgoing_.size()) {
     outgoing_.clear();
@@ -235,7 +235,7 @@ std::string stderr_relay::close(std::uint64_t worker) {
   source& from = found->second;
   if (from.pipe) {
     loop_.forget(from.pipe.number());
-    // What is in it now and no more: something that the worker left behind may be writing on.
+    // Only what is in the pipe now: a process that the worker left behind may go on writing.
     int left = 0;
     ::ioctl(from.pipe.number(), FIONREAD, &left);
     buffer_.resize(read_bytes);
@@ -253,7 +253,7 @@ std::string stderr_relay::close(std::uint64_t worker) {
   std::string tail{last_lines(from.tail, tail_lines, tail_bytes)};
   sources_.erase(found);
   if (outgoing_.size() - written_ > most_outgoing) {
-    outgoing_.erase(0, outgoing_.size() - enough_outgoing);  // nobody has read it for long
+    outgoing_.erase(0, outgoing_.size() - enough_outgoing);  // stderr has taken nothing for long
     written_ = 0;
   }
   write_out();
@@ -261,8 +261,8 @@ std::string stderr_relay::close(std::uint64_t worker) {
 }
 
 void stderr_relay::finish() {
-  // On the reactor's thread, where SIGPIPE is blocked: a stderr that nobody reads any more must not
-  // end this program.
+  // On the reactor's thread, where SIGPIPE is blocked: a stderr without a reader must not end this
+  // program.
   std::promise<void> done;
   loop_.post([&] {
     pass_everything_on();

@@ -15,8 +15,8 @@
 
 namespace troupe::detail {
 
-/// What workers write to stderr goes through here to the stderr of this process, unchanged and a
-/// worker's lines whole where they come whole; the last ones of each worker are kept.
+/// Passes what workers write to stderr on to the stderr of this process, unchanged. A line that a
+/// worker writes at once stays in one piece. The last lines of each worker are kept.
 ///
 ///   worker's descriptor 2 ══pipe══▶ its source ──▶ outgoing ──▶ descriptor 2 of this process
 ///                                     └─ tail
@@ -44,7 +44,7 @@ class stderr_relay {
  private:
   struct source {
     descriptor pipe;
-    std::string line;  // without its end so far
+    std::string line;  // its end was not written yet
     std::string tail;
     bool stalled = false;     // to be read on when outgoing_ has room
     bool line_timer = false;  // passes an unfinished line on
@@ -52,7 +52,7 @@ class stderr_relay {
 
   void readable(std::uint64_t worker);
   void pass_everything_on();
-  // All with the mutex held.
+  // The following members are called with the mutex held.
   void read_some(std::uint64_t worker, source& from);
   void take(source& from, std::string_view bytes);
   void pass_line(source& from);

@@ -29,7 +29,7 @@ void on_signal(int signal) {
   const auto byte = static_cast<unsigned char>(signal);
   const int to = handler_pipe.load();
   if (to >= 0) {
-    // A full pipe has enough of them.
+    // If the pipe is full, its reader already has many signals to count.
     static_cast<void>(!::write(to, &byte, 1));
   }
   errno = saved;
@@ -71,7 +71,7 @@ void stop_signals::restore() noexcept {
   }
   for (std::size_t i = 0; i < watched.size(); ++i) {
     struct sigaction now{};
-    // Somebody else's handler, installed later, stays.
+    // A handler that the program installed later stays.
     if (::sigaction(watched[i], nullptr, &now) == 0 && now.sa_handler == &on_signal) {
       ::sigaction(watched[i], &before[i], nullptr);
     }

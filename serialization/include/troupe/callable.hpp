@@ -25,7 +25,7 @@ namespace troupe {
 template <class F, class... Bound>
 class partial_function {
  public:
-  /// Something to decode into; calling it calls `F{}` with `Bound{}...`.
+  /// An object for the codec to decode into; calling it calls `F{}` with `Bound{}...`.
   partial_function()
     requires(std::is_default_constructible_v<F> && (... && std::is_default_constructible_v<Bound>))
   = default;
@@ -203,7 +203,7 @@ template <class F, class... Args>
 
 /// A call of some function with its arguments, as plain bytes; empty by default.
 ///
-/// @crosses copied; shared objects among the arguments travel along.
+/// @crosses copied; handles of shared objects among the arguments travel as attachments.
 class bound_call {
  public:
   /// A call of nothing.
@@ -306,7 +306,7 @@ class named_function;
 template <class R, class... Args>
 class named_function<R(Args...)> {
  public:
-  /// Something to decode into; calling it throws error{unknown_function}.
+  /// An object for the codec to decode into; calling it throws error{unknown_function}.
   named_function() = default;
   /// The function that will be registered as `name` where it is called; it need not be here.
   explicit named_function(std::string_view name) : name_(name) {}

@@ -28,8 +28,8 @@ struct code_location {
   }
 };
 
-/// What a process noted down itself while a signal was ending it. One that is killed from outside
-/// (SIGKILL) cannot, nor one whose task installed handlers of its own.
+/// What a process noted down itself while a signal was ending it. A process that SIGKILL ends notes
+/// nothing, and neither does one in which a task installed signal handlers of its own.
 struct crash_details {
   std::int32_t signal = 0;               ///< the signal's number
   std::int32_t code = 0;                 ///< the system's si_code, see `describe_signal_code`

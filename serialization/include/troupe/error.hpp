@@ -17,8 +17,8 @@ namespace troupe {
 
 /// What went wrong, for programs. The text of an `error` is for people.
 ///
-/// Each one answers: did the task run? may the caller retry? who has to act? ("Act: none" where all
-/// is as it should be.)
+/// Each one answers three questions. Ran: did the task run? Retry: may the caller try again? Act:
+/// which person has to do something? ("Act: none" where nothing is wrong.)
 // NOLINTNEXTLINE(performance-enum-size): two bytes on the wire leave room for more
 enum class errc : std::uint16_t {
   /// No error. Ran: yes. Retry: no need. Act: none.
@@ -36,7 +36,7 @@ enum class errc : std::uint16_t {
   /// The pool takes no more work. Ran: no. Retry: on another pool. Act: the caller.
   pool_closed,
   /// Workers died faster than the restart limit. Ran: maybe. Retry: on a new pool. Act: the
-  /// operator, who finds the first death in the log.
+  /// operator looks for the first death in the log.
   pool_broken,
   /// There is no `troupe::system` in main. Ran: no. Retry: no. Act: the programmer adds the line.
   not_bootstrapped,
@@ -51,7 +51,7 @@ enum class errc : std::uint16_t {
   /// An argument's `save` threw. Ran: no. Retry: no. Act: the argument type's author.
   argument_encode_failed,
   /// An argument's `load` threw or its bytes were wrong. Ran: no. Retry: no. Act: the argument
-  /// type's author, whose save and load disagree.
+  /// type's author: save and load disagree.
   argument_decode_failed,
   /// The result's `save` threw. Ran: yes. Retry: no. Act: the result type's author.
   result_encode_failed,
@@ -59,7 +59,7 @@ enum class errc : std::uint16_t {
   /// type's author.
   result_decode_failed,
   /// Bigger than a configured limit. Ran: no for arguments, yes for results. Retry: smaller. Act:
-  /// the caller, or who set the limit.
+  /// the caller, or the operator that set the limit.
   payload_too_large,
   /// Out of memory, descriptors or shared memory. Ran: no. Retry: later. Act: the operator.
   resource_exhausted,
@@ -75,7 +75,7 @@ enum class errc : std::uint16_t {
   /// deploys the library that has it.
   unknown_function,
   /// A value nested deeper than the codec's limit. Ran: no for arguments, yes for results. Retry:
-  /// no. Act: the type's author, who serializes a flat form.
+  /// no. Act: the type's author serializes a flat form.
   nesting_too_deep,
   /// Waiting here would never end. Ran: no. Retry: no. Act: the programmer.
   would_deadlock,
@@ -318,7 +318,7 @@ class remote_error_info {
   [[nodiscard]] const std::vector<code_location>& frames() const noexcept {
     return failure_->frames;
   }
-  /// The same in words, a line per frame: function, file and line as far as the symbols tell.
+  /// The same in words, a line per frame: function, file and line, if the symbols have them.
   /// Reads the program's debug information: milliseconds at least.
   [[nodiscard]] std::vector<std::string> backtrace() const;
   /// All of it as plain data.
@@ -388,7 +388,7 @@ class worker_lost : public error {
   [[nodiscard]] const std::string& stderr_tail() const noexcept;
   /// The calls that led to the crash, innermost first; empty if they are not known.
   [[nodiscard]] const std::vector<code_location>& frames() const noexcept;
-  /// The same in words, a line per frame: function, file and line as far as the symbols tell.
+  /// The same in words, a line per frame: function, file and line, if the symbols have them.
   /// Reads the program's debug information: milliseconds at least.
   [[nodiscard]] std::vector<std::string> backtrace() const;
   /// Every attempt that ended with its worker, oldest first, this one last.

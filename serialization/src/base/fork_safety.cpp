@@ -6,7 +6,7 @@
 namespace troupe::detail {
 namespace {
 
-/// The newest; each knows the one made before it.
+/// The mutex that was made last; each points to the one that was made before it.
 constinit std::atomic<fork_safe_mutex*> newest{nullptr};
 
 }  // namespace

@@ -3,10 +3,11 @@
 
 #include <mutex>
 
-// A process that is forked while other threads run has their locks as they were: held for ever, by
-// threads that are not there. What such a process needs of the library's own globals is guarded by
-// one of these. And a global that is made at its first use is also used once before main
-// (`made_before_main`): a process that is forked during the first use would wait for the end of it.
+// A process that is forked while other threads run has copies of the locks that those threads held.
+// Nothing unlocks them there, because only the forking thread was copied. So the globals that a
+// forked child needs are guarded by a `fork_safe_mutex`. A global that is made at its first use is
+// also used once before main (`made_before_main`), because a process that is forked during the
+// first use would wait for the end of it for ever.
 namespace troupe::detail {
 
 /// A mutex of a process-wide object; it is never destroyed. Nothing else is locked under it.

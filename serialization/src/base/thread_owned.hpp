@@ -4,14 +4,15 @@
 #include <memory>
 #include <new>
 
-// The thread_locals of a thread are destroyed in one sweep, and code of the user runs behind it:
-// destructors of thread_locals that were made earlier, and, on the thread that ends the program,
-// exit handlers and the destructors of static objects. The library is called there like anywhere
-// else. So it has two kinds of thread_locals only: words with a constant initializer and without a
-// destructor, and objects that are made and found through `thread_owned`.
+// When a thread ends, its thread_locals are destroyed in the reverse order of their construction.
+// Code of the user may run after those of the library are gone: destructors of thread_locals that
+// were made earlier, and, on the thread that ends the program, exit handlers and the destructors of
+// static objects. Such code may call the library. So the library has two kinds of thread_locals
+// only: words with a constant initializer and without a destructor, and objects that are made and
+// found through `thread_owned`.
 namespace troupe::detail {
 
-/// An object that each thread has for itself, and that says so when it is gone.
+/// An object that each thread has for itself. After its destruction `get` returns null.
 ///
 /// `Tag` tells the objects of one type apart.
 template <class T, class Tag = T>

@@ -8,8 +8,7 @@
 #include "base/fork_safety.hpp"
 #include "symbols/image_id.hpp"
 
-// Where code lies is a property of the ELF image, so this file asks the dynamic linker. It is the
-// only one of its layer that does, and it touches no process.
+// Where code lies is a property of the ELF image, so this file asks the dynamic linker.
 #include <dlfcn.h>
 #include <link.h>
 
@@ -200,7 +199,8 @@ const void* find_loaded(const library_address& wanted) {
 }
 
 const void* load_and_find(const library_address& wanted) {
-  // Kept for good: a task that came once comes again, and its code must not vanish under it.
+  // Never unloaded: a later task may need the same library, and its code must not be unmapped while
+  // a task runs it.
   void* const handle = ::dlopen(wanted.path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     // NOLINTNEXTLINE(concurrency-mt-unsafe): POSIX keeps its text per thread
@@ -265,7 +265,7 @@ const void* decode_code_address(input_archive& ar, const std::type_info& type) {
   if (const void* const address = find_loaded(wanted)) {
     return address;
   }
-  // No search path and no name of ours may decide what is loaded.
+  // The path is absolute, so that no search path decides what is loaded.
   if (!std::filesystem::path{wanted.path}.is_absolute()) {
     fail("the shared library '" + wanted.path + "' is not loaded in this process");
   }

@@ -115,7 +115,7 @@ std::string to_string(const exit_status& status) {
   return name == number ? name : name + " (" + number + ")";
 }
 
-// Out of line, so that each class has one home for its type information.
+// Out of line, so that the type information of each class is emitted in this file alone.
 error::~error() = default;
 remote_error_info::~remote_error_info() = default;
 remote_error::~remote_error() = default;

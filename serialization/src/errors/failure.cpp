@@ -102,8 +102,8 @@ void cut(std::string& text) {
   }
 }
 
-/// what() is a user's code: it may return null, though not throw, as it is noexcept in every
-/// override.
+/// what() is a user's code. It may return null. It cannot throw, because every override is
+/// noexcept.
 std::string text_of(const std::exception& thrown) {
   const char* const text = thrown.what();
   if (text == nullptr) {
@@ -140,7 +140,7 @@ std::exception_ptr nested_in(const std::exception& thrown) {
 
 void describe_class(failure& into, const std::exception& thrown) {
   if (const auto* remote = dynamic_cast<const remote_error_info*>(&thrown)) {
-    into = remote->as_failure();  // it has travelled before: what it said then is the truth
+    into = remote->as_failure();  // it came from another process: what it said there is kept
     return;
   }
   if (const auto* lost = dynamic_cast<const worker_lost*>(&thrown)) {

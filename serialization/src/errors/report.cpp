@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// An error in words, for a person who was not there.
+// An error in words, for a person that reads it later.
 
 #include "troupe/error.hpp"
 
@@ -161,7 +161,7 @@ void tell_death(report_text& out, const failure& what) {
 
 void tell_attempts(report_text& out, const failure& what) {
   if (what.attempts.size() < 2 && (what.attempts.empty() || what.code == errc::worker_lost)) {
-    return;  // what this is about anyway
+    return;  // the report's first lines tell of the only attempt
   }
   out.line("  attempts that ended with their worker:");
   for (const attempt_end& one : what.attempts) {

@@ -16,8 +16,8 @@ using program_header = ElfW(Phdr);
 constexpr std::size_t most_headers = 64;
 /// A longer note segment would hold other things first; linkers make none such.
 constexpr std::uint64_t most_note_bytes = 16 * 1024;
-/// Of each segment that is hashed. The table of functions for the unwinder is one of them, and
-/// tells builds apart whose code differs further on.
+/// Bytes of each segment that are hashed. The unwinder's table of functions is in one of these
+/// segments, so builds have different hashes even if their code differs only behind these bytes.
 constexpr std::uint64_t most_hashed_bytes = std::uint64_t{1} << 20U;
 
 /// The descriptor of the first NT_GNU_BUILD_ID note.

@@ -10,14 +10,14 @@
 #include <string_view>
 #include <vector>
 
-// The linker's program headers, without its header: that is for sources.
+// Declared in <link.h>, which only sources include.
 struct dl_phdr_info;
 
 namespace troupe::detail {
 
-/// Which build of a program or library something is: the build id that the linker left in it, in
-/// hexadecimal (its first 32 bytes), or where there is none "code:" and a hash of its code. An
-/// upgrade gives a file's path to another build; only these words tell.
+/// Tells builds of a program or library apart: the build id that the linker wrote into it, in
+/// hexadecimal (its first 32 bytes), or where there is none "code:" and a hash of its code. The
+/// path of the file does not tell them apart, because an upgrade puts another build there.
 class image_id {
  public:
   image_id() = default;

@@ -5,8 +5,9 @@
 
 #include <dlfcn.h>
 #if TROUPE_SYMBOLS
-// Opened when the first backtrace is asked for: linked, it and the four libraries behind it would
-// make the start of every process slower, and a machine without it would not run the program.
+// libdw is opened when the first backtrace is asked for. If it were linked, it and the four
+// libraries that it needs would make the start of every process slower, and the program would not
+// run on a machine without it.
 #include <elfutils/libdwfl.h>
 #endif
 #include <fcntl.h>
@@ -40,7 +41,8 @@ std::string bare(const code_location& where) {
 class opened {
  public:
   explicit opened(const std::string& path) {
-    // The names come from a process that was damaged: nothing that opening could wait for.
+    // The names come from a process that was damaged, so the path may be any file. O_NONBLOCK: the
+    // open of a pipe would wait for its other end.
     std::error_code none;
     if (path.starts_with('/') && std::filesystem::is_regular_file(path, none)) {
       number_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

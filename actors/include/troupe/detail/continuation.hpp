@@ -48,8 +48,8 @@ class continuation : public future_state {
   std::exception_ptr thrown_;
 };
 
-/// Held by the callback that completes a continuation: if that is dropped, because the program
-/// ends, the continuation fails, and no thread waits for it for ever.
+/// Held by the callback that completes a continuation. If the callback is dropped, because the
+/// program ends, the continuation fails, so that no thread waits for it for ever.
 class completion_duty {
  public:
   explicit completion_duty(std::shared_ptr<continuation> of) : of_{std::move(of)} {}

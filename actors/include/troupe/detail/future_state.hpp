@@ -20,15 +20,15 @@ namespace troupe::detail {
 
 class future_state;
 
-/// Is told of the end of a state at once, on the thread that fulfils it: must neither block nor
-/// throw.
+/// Is called at the end of a state, on the thread that fulfils it: must neither block nor throw.
 class completion_listener {
  public:
   virtual ~completion_listener();
   virtual void completed(future_state& state) noexcept = 0;
 };
 
-/// A thread that has something better to do than to sleep while it waits for a future.
+/// What a thread does while it waits for a future, instead of sleeping: a worker of a thread pool
+/// runs other tasks.
 class wait_helper {
  public:
   virtual ~wait_helper() = default;
@@ -87,11 +87,11 @@ class future_state : public std::enable_shared_from_this<future_state> {
   void when_done(callback function);
   /// Where its callbacks run.
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
-  /// True: `listener` hears of the end, once. False: it is done already.
+  /// True: `listener` is called at the end, once. False: the state is done already.
   ///
   /// @throws pool_closed as wait.
   bool listen(std::shared_ptr<completion_listener> listener);
-  /// `listener` hears no more of it, but may be hearing of it just now.
+  /// `listener` is not called any more; a call of it that has begun may still be running.
   void unlisten(const completion_listener* listener) noexcept;
 
   /// Counts of the one task; those of a map in the class that has several.
@@ -120,8 +120,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] virtual executor callbacks() const = 0;
   /// Fulfils. The caller has stored the values already, and makes sure it happens once.
   void finish(std::shared_ptr<const failure> failed) noexcept;
-  /// The same with a failure that `describe` makes for the first who asks for it: most of a hundred
-  /// thousand cancelled tasks are never asked.
+  /// The same with a failure that `describe` makes when a caller asks for it first. Of a hundred
+  /// thousand cancelled tasks most failures are never asked for.
   void finish_undescribed() noexcept;
   /// The failure of a state that was finished undescribed. By any thread, once.
   [[nodiscard]] virtual std::shared_ptr<const failure> describe() const;
@@ -136,8 +136,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// False: this thread cannot be woken that way, and there may be no outcome yet.
   bool wait_for_handover() const;
   void describe_once() const;
-  /// A process that the library forked has copies of futures whose outcomes come only to the one it
-  /// was forked from.
+  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
+  /// only.
   ///
   /// @throws pool_closed if this is such a copy.
   void check_comes_here() const;
@@ -145,8 +145,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
 
   mutable std::atomic<std::uint32_t> word_{pending};
   /// The handover of the first thread that waits without a deadline; see `wait`.
-  mutable std::atomic<int> waiter_{nobody};
-  static constexpr int nobody = -1;
+  mutable std::atomic<int> waiter_{no_waiter};
+  static constexpr int no_waiter = -1;
   static constexpr int too_late = -2;
   std::uint32_t table_;  ///< the `descriptor_table` of the process that fulfils it
   /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
@@ -168,7 +168,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   std::unique_ptr<followers> followers_;     // guarded by mutex_
 };
 
-/// What the members of a future of no task do.
+/// Throws for the members of a future that belongs to no task.
 ///
 /// @throws error{no_state}.
 [[noreturn]] void throw_no_state();

@@ -10,7 +10,7 @@
 
 namespace troupe::detail {
 
-/// A map whose input is pulled through a window, and wholly before its executor ends.
+/// A map that pulls its input through a window, and the rest of it before its executor ends.
 class open_map {
  public:
   open_map() = default;
@@ -18,13 +18,13 @@ class open_map {
   open_map& operator=(const open_map&) = delete;
   virtual ~open_map();
 
-  /// Pulls what is left of the input and submits it, on the calling thread. Does not throw: what
-  /// goes wrong comes out where the results are read, behind those of what was submitted.
-  /// Without patience: not if another thread is pulling just now.
+  /// Pulls what is left of the input and submits it, on the calling thread. Does not throw: an
+  /// exception comes out where the results are read, behind those of what was submitted. Without
+  /// patience it does nothing while another thread is pulling.
   virtual void pull_rest(const deadline& until, bool patient) noexcept = 0;
 };
 
-/// The open maps of one executor whose ranges still exist.
+/// The open maps of one executor that have not been destroyed.
 ///
 /// @threads any.
 class open_maps {

@@ -9,7 +9,7 @@
 
 namespace troupe::detail {
 
-/// For an iterator that is at the end, belongs to no range, or whose range is gone.
+/// Throws for an iterator that is at the end, belongs to no range, or has outlived its range.
 [[noreturn]] void throw_no_element();
 [[noreturn]] void throw_range_moved();
 

@@ -28,7 +28,7 @@ class executor_end {
   /// scope. For the destructor.
   void end() noexcept;
 
-  /// Maps whose input it pulls before it ends.
+  /// The maps of which the executor pulls the input before it ends.
   [[nodiscard]] const std::shared_ptr<open_maps>& open() const noexcept;
 
  private:

@@ -23,7 +23,7 @@ namespace troupe::this_task {
 /// @threads the task's own.
 [[nodiscard]] std::uint64_t id() noexcept;
 
-/// Tells the holders of the task's future how far it is: `future::progress`, `on_progress`.
+/// Reports the task's progress to the holders of its future: `future::progress`, `on_progress`.
 ///
 /// Cheap enough for an inner loop: at most one report in 20 ms is sent, and the one that completes
 /// `total`. `text` is cut off after 200 bytes. Only the newest report is kept. Outside of a task it

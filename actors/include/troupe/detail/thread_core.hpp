@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-// What the templates of thread_pool.hpp stand on: tasks that stay in this process.
+// What the templates of thread_pool.hpp call: tasks that stay in this process.
 namespace troupe {
 struct thread_pool_options;
 }
@@ -33,7 +33,7 @@ class local_run;
 class thread_core;
 class thread_submission;
 
-/// Several submissions with a common fate: a map.
+/// What the submissions of a map have in common: a failure of one may cancel the others.
 class thread_group {
  public:
   thread_group() = default;
@@ -75,11 +75,11 @@ class thread_group {
 /// One submission to a thread pool: one or more items, and their outcomes.
 ///
 ///   item:  waiting ──claimed by a worker──▶ running ──decided──▶ has its outcome
-///             └────claimed by who cancels──────────────┘
+///             └────claimed by a thread that cancels────┘
 ///
-/// Items are claimed in order by raising `next_`; the thread that raises it owns what it passed
-/// over. An outcome is decided once, by the worker or by the timekeeper whose limit has passed,
-/// whichever comes first.
+/// Items are claimed in order by raising `next_`; the thread that raises it owns the items that it
+/// passed over. An outcome is decided once, by the worker or by the timekeeper after the item's
+/// limit has passed, whichever comes first.
 class thread_submission : public future_state {
  public:
   thread_submission(engine_ptr owner, const options_ptr& how);

@@ -116,7 +116,8 @@ class thread_call final : public thread_submission {
       }
     }
     keep([this]() -> R {
-      // Gone before anybody hears of the outcome: who holds the future holds no arguments.
+      // The arguments are destroyed before the outcome is known, so that a caller that has seen it
+      // can rely on that.
       struct cleaner {
         std::optional<std::tuple<F, Args...>>& call;
         ~cleaner() { call.reset(); }

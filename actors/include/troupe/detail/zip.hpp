@@ -10,7 +10,7 @@
 
 namespace troupe::detail {
 
-/// Has no end, as far as its type tells.
+/// Has no end, by its type.
 template <class Range>
 inline constexpr bool is_endless =
     std::same_as<std::ranges::sentinel_t<Range>, std::unreachable_sentinel_t>;

@@ -8,17 +8,17 @@
 
 namespace troupe::detail {
 
-/// The numbers of standard input, output and error are below it. Where a program closed them, the
-/// kernel gives them to whatever is opened next; nothing that the library opens keeps one of them,
-/// because others read and write there.
+/// The numbers of standard input, output and error are below it. If a program closed one of these,
+/// the kernel gives its number to the file that is opened next. No descriptor of the library keeps
+/// such a number, because code that uses the standard streams would read and write there.
 inline constexpr int first_own_number = 3;
 
 /// The same file under a number of the library's own, close-on-exec; `number` is closed unless it
 /// is the one that is returned. -1, and errno tells why: there is none left.
 int moved_to_own_number(int number) noexcept;
 
-/// Raised where a forked child closes what it inherited: a number from before may be anything's
-/// since. Written while there is one thread alone.
+/// Raised where a forked child closes what it inherited: after that, a number from before may
+/// belong to another file. Written while the child has one thread.
 inline constinit std::uint32_t descriptor_table = 1;
 
 /// Owns one file descriptor and closes it; the number is only for the layers' own system calls.
@@ -54,9 +54,9 @@ class descriptor {
   /// Takes `number` as the constructor does.
   void reset(int number = -1) noexcept;
 
-  /// A process that this one forks as it is has it too, under the same number: for objects whose
-  /// handles go on working there. Not for what has to end with its owner, as a socket whose peer
-  /// waits for the end of the stream.
+  /// Keeps it open in children that the library forks from this process, under the same number: for
+  /// objects with handles that go on working there. Not for what has to end with its owner, as a
+  /// socket with a peer that waits for the end of the stream.
   void keep_in_children() noexcept;
 
  private:
@@ -73,8 +73,9 @@ class descriptor {
 /// Numbers of what `keep_in_children` was called for, in order.
 [[nodiscard]] std::vector<int> kept_in_children();
 
-/// While it lives no number below `first_own_number` is free, so that what others open meanwhile
-/// (Asio, for its loops) gets a higher one. For moments: it is a lock, too.
+/// While it lives no number below `first_own_number` is free, so that a descriptor that other code
+/// opens meanwhile (Asio, for its loops) gets a higher one. It also holds a lock, so keep it for a
+/// short time only.
 class low_numbers_taken {
  public:
   low_numbers_taken() noexcept;

@@ -27,9 +27,10 @@ void futex_wake_all(const std::atomic<std::uint32_t>& word, bool shared = false)
 /// same CPU.
 class handover {
  public:
-  /// The one of the calling thread; made at the first call. Null: it is gone already, as the thread
-  /// is ending; or there were no descriptors left; or this is a forked child, which has the numbers
-  /// and not the thread that would read. Who gets none waits on a futex.
+  /// The one of the calling thread; made at the first call. Null if it was destroyed already,
+  /// because the thread is ending; if there were no descriptors left; or in a forked child, which
+  /// has copies of the descriptors of threads that it does not have. The caller then waits on a
+  /// futex.
   static handover* of_this_thread();
   handover() noexcept;
   ~handover();

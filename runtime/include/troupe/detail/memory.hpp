@@ -12,9 +12,9 @@ namespace troupe::detail {
 
 /// A range of mapped pages, unmapped at the end.
 ///
-/// A process forked from this one must not be able to scribble over others' channels: it does not
-/// have the pages, unless `share_with_children` was called. The object is there all the same, and
-/// leaves alone what may be at these addresses by then.
+/// A forked child does not have the pages, unless `share_with_children` was called, so that it
+/// cannot write into the channels of other processes. The child does have a copy of this object.
+/// That copy unmaps nothing, because the child may have other memory at these addresses.
 class mapping {
  public:
   mapping() noexcept = default;
@@ -48,9 +48,9 @@ class mapping {
   std::uint32_t forks_ = any_process;  ///< the fork_generation() that has the pages
 };
 
-/// Anonymous memory of a fixed size that exists in full: every page is allocated before this
-/// returns, so that a full memory file system is an error here and never a SIGBUS later. Sealed: no
-/// process that gets the descriptor can shrink or grow it under another's mapping.
+/// Anonymous memory of a fixed size. Every page is allocated before this returns, so that a full
+/// memory file system is an error here and not a SIGBUS later. The size is sealed: a process that
+/// gets the descriptor cannot shrink or grow the memory while other processes have it mapped.
 ///
 /// @throws error{resource_exhausted}.
 descriptor create_memory(const char* debug_name, std::size_t bytes);
@@ -74,7 +74,7 @@ mapping map_readable(const descriptor& memory, std::size_t bytes);
 /// Maps [offset, offset + bytes) for reading and writing.
 mapping map_memory(const descriptor& memory, std::size_t offset, std::size_t bytes);
 
-/// Maps the range twice, one behind the other: a ring buffer whose frames never wrap.
+/// Maps the range twice, one behind the other: for a ring buffer in which no frame wraps around.
 /// `bytes` is a multiple of the page size.
 mapping map_ring(const descriptor& memory, std::size_t offset, std::size_t bytes);
 

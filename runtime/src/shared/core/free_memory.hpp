@@ -6,8 +6,8 @@
 namespace troupe::detail {
 
 /// Bytes that this process could still allocate, by the kernel's estimate and its control groups'
-/// limits; the largest number if that cannot be had. Asking for more shared memory than that would
-/// not fail but call the OOM killer, on whomever.
+/// limits; the largest number if that is not known. A request for more shared memory than that
+/// would not fail: the kernel's OOM killer would end some process, perhaps an unrelated one.
 [[nodiscard]] std::uint64_t free_memory_bytes();
 
 }  // namespace troupe::detail

@@ -62,7 +62,8 @@ template <class Archive, class T>
 inline constexpr bool is_wrapper<cereal::memory_detail::LoadAndConstructLoadWrapper<Archive, T>> =
     true;
 
-/// The value bytes of an x87 long double; the rest of it is padding that must not leak.
+/// The value bytes of an x87 long double. The other bytes are padding, and padding may hold other
+/// data of this process, so it is not sent.
 inline constexpr std::size_t long_double_value_bytes =
     std::numeric_limits<long double>::digits == 64 ? 10 : sizeof(long double);
 

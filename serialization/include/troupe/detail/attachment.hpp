@@ -15,7 +15,7 @@ class output_archive;
 
 namespace troupe::detail {
 
-/// A kernel object that a value refers to, alive as long as there is a pointer to this.
+/// A kernel object that a value refers to. It lives as long as there is a pointer to this.
 class attachment {
  public:
   explicit attachment(std::uint64_t id) noexcept : id_{id} {}
@@ -23,9 +23,10 @@ class attachment {
   attachment& operator=(const attachment&) = delete;
   virtual ~attachment();
 
-  /// The same in every process, and no other object's.
+  /// Is the same in every process. No other object has it.
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
-  /// To be sent, or duplicated; stays this object's. -1: it is on another machine.
+  /// The descriptor to send or to duplicate; this object keeps it. -1: the kernel object is on
+  /// another machine.
   [[nodiscard]] virtual int number() const noexcept = 0;
 
  private:
@@ -37,14 +38,14 @@ using attachment_list = std::vector<std::shared_ptr<const attachment>>;
 /// An id that no other object has: 64 random bits, never 0.
 [[nodiscard]] std::uint64_t new_attachment_id();
 
-/// How attachments gets to where its bytes go.
+/// How attachments get to the process that the bytes go to.
 enum class attachment_route : std::uint8_t {
   descriptors,  ///< to a process of this machine
   link,         ///< to another machine, which learns the names of the objects (object_sink.hpp)
 };
 
-/// While it lives, what this thread encodes may have attachments, which is added to `to`. They
-/// nest.
+/// While a collector lives, values that this thread encodes may have attachments, which are added
+/// to `to`. Collectors nest.
 class attachment_collector {
  public:
   explicit attachment_collector(attachment_list& to,
@@ -58,7 +59,8 @@ class attachment_collector {
   attachment_route outer_way_;
 };
 
-/// While it lives, what this thread decodes finds its attachments in `from`. They nest.
+/// While a source lives, values that this thread decodes find their attachments in `from`. Sources
+/// nest.
 class attachment_source {
  public:
   explicit attachment_source(const attachment_list& from) noexcept;
@@ -70,18 +72,18 @@ class attachment_source {
   const attachment_list* outer_;
 };
 
-/// Whether this thread decodes something that came with attachments, or might have.
+/// Whether an `attachment_source` of this thread lives: what it decodes may have attachments.
 [[nodiscard]] bool attachments_are_at_hand() noexcept;
 
 /// Writes the id, and adds `what` to the list of the thread's `attachment_collector`.
 ///
-/// @throws error{argument_encode_failed} if there is none, because plain bytes cannot carry it; and
-///   for an object of another machine if the bytes stay on this one.
+/// @throws error{argument_encode_failed} if the thread has no collector, because plain bytes cannot
+///   carry an attachment; and for an object of another machine if the bytes stay on this one.
 void save_attachment(output_archive& ar, std::shared_ptr<const attachment> what);
 
-/// What was saved, found in the list of the thread's `attachment_source`.
+/// Reads the id, and returns the attachment with that id in the thread's `attachment_source`.
 ///
-/// @throws error{protocol_error} if it did not come with these bytes.
+/// @throws error{protocol_error} if no such attachment came with these bytes.
 [[nodiscard]] std::shared_ptr<const attachment> load_attachment(input_archive& ar);
 
 }  // namespace troupe::detail

@@ -8,9 +8,9 @@
 
 namespace troupe::detail {
 
-/// Told of fresh memory that is about to be filled by one large copy; the layer that knows the
-/// operating system may prepare it (a page fault for every 4 KiB costs more than the copy). Null:
-/// nothing is prepared.
+/// Is called with fresh memory that one large copy is about to fill. The runtime layer installs a
+/// function that makes the kernel provide the pages at once, because a page fault for every 4 KiB
+/// costs more than the copy. Null: nothing is prepared.
 inline std::atomic<void (*)(void* begin, std::size_t bytes)> large_fill_hook{nullptr};
 
 inline void about_to_fill(void* begin, std::size_t bytes) {

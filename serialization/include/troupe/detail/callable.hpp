@@ -19,7 +19,7 @@
 #include <utility>
 
 // How a call crosses: as the code address of a factory that knows all its types, the state of the
-// callable, and the arguments. Nothing is registered anywhere.
+// callable, and the arguments. The user registers nothing.
 
 namespace troupe::detail {
 
@@ -308,7 +308,8 @@ struct argument_must_convert {
                 "troupe: this argument does not convert to the function's parameter");
 };
 
-/// Would what the function does to its argument be lost, or its pointer mean nothing?
+/// Whether a parameter is one for which the function's changes to the argument would be lost, or
+/// the argument's pointer would mean nothing in the worker.
 template <class P>
 consteval bool is_value_parameter() {
   using plain = std::remove_cvref_t<P>;
@@ -348,7 +349,7 @@ consteval bool check_argument() {
   }
 }
 
-/// Is F itself something that can be sent? Explains itself if not.
+/// Whether F itself can be sent. If not, a static_assert says why.
 template <class F>
 consteval bool check_callable() {
   constexpr bool simple = is_stateless<F> || std::is_member_function_pointer_v<F> ||
@@ -385,7 +386,7 @@ consteval bool check_call() {
   }
 }
 
-/// All refusals at compile time; false after one of them has been reported.
+/// Checks all that is refused at compile time; false after one of them has been reported.
 template <class F, class... Args>
 consteval bool check_task() {
   using callable = std::decay_t<F>;

@@ -8,9 +8,9 @@
 #include <type_traits>
 #include <typeinfo>
 
-// Which types can cross, asked all the way down, so that the first line of a compiler's complaint
-// names the type that lacks something and not the container around it. cereal alone says yes to a
-// vector of anything.
+// Which types can cross. The question is asked for the elements of containers, too, so that the
+// first line of a compiler's message names the type that lacks something and not the container
+// around it. cereal alone accepts a vector of any type.
 
 namespace troupe {
 namespace detail {
@@ -100,7 +100,7 @@ struct first_culprit<Direction, Constructs, type_list<T, Ts...>> {
                                            std::type_identity<own>>::type;
 };
 
-/// `type` is void, or the innermost type that has no way across.
+/// `type` is void, or the innermost type that cannot cross.
 template <class Direction, class T>
 struct culprit {
   static consteval auto find() {
@@ -148,9 +148,9 @@ struct must_be_default_constructible {
       "call a private one");
 };
 
-// The checks answer and explain themselves if the answer is no. They are consteval and belong in an
-// `if constexpr`: the compiler then instantiates the explanation at once, before it complains about
-// the bodies of other templates.
+// If the answer of a check is no, a static_assert of it says why. The checks are consteval and
+// belong in an `if constexpr`: the compiler then instantiates the static_assert at once, before it
+// reports errors in the bodies of other templates.
 
 template <class T>
 consteval bool check_encodable() {

@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <vector>
 
-// What a callable takes, and as which types its arguments travel.
+// The parameters of a callable, and the types as which its arguments travel.
 
 namespace troupe::detail {
 
@@ -121,7 +121,8 @@ struct passing {
       return std::type_identity<elements_view<std::remove_const_t<typename plain::element_type>>>{};
     } else if constexpr (std::is_reference_v<P> && !std::is_same_v<plain, given> &&
                          std::is_class_v<plain> && std::is_base_of_v<plain, given>) {
-      // A reference to a base is bound to the object that was passed, not to a slice of it.
+      // A reference to a base class is bound to the whole object that was passed, not to a copy of
+      // its base part.
       return std::type_identity<given>{};
     } else {
       return std::type_identity<std::decay_t<P>>{};

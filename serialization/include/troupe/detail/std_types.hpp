@@ -22,9 +22,9 @@
 #include <variant>
 #include <vector>
 
-// How the types of the standard library are written and read. The readers never trust a length:
-// where the bytes of the elements can be computed they must be there, otherwise the container grows
-// as its elements are really read.
+// How the types of the standard library are written and read. The readers never trust a length.
+// Where the size of the elements is known, their bytes must be there. Otherwise the container grows
+// as its elements are read.
 
 namespace troupe {
 
