@@ -76,6 +76,15 @@ compile_command read_compile_command() {
   return found;
 }
 
+double cpu_seconds_of_children() {
+  rusage used{};
+  ::getrusage(RUSAGE_CHILDREN, &used);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
 }  // namespace
 
 void fresh_pool(report& to) {
@@ -171,6 +180,36 @@ void compile_time(report& to) {
           {},
           no_budget,
           "-fsyntax-only"});
+}
+
+void headers(report& to) {
+  // Beside <functional>, which most of them need anyway; in turns, as the machine's speed changes.
+  // The CPU time of the compiler alone, so that other programs do not count.
+  const compile_command how = read_compile_command();
+  const auto parsed = [&](const std::string& header) {
+    const double before = cpu_seconds_of_children();
+    const std::string command =
+        "printf '#include <%s>\\n' '" + header + "' | " + how.compiler + " -fsyntax-only -x c++ -";
+    if (run_quietly(command) != 0) {
+      throw std::runtime_error{"the compiler refused: " + command};
+    }
+    return cpu_seconds_of_children() - before;
+  };
+  struct limit {
+    const char* name;
+    double most;
+  };
+  for (const limit each :
+       {limit{"thread_pool", 5}, limit{"future", 3}, limit{"mutex", 2.5}, limit{"pool", 6.7}}) {
+    std::vector<double> ours;
+    std::vector<double> peer;
+    for (int round = 0; round < to.rounds(10); ++round) {
+      ours.push_back(parsed("troupe/" + std::string{each.name} + ".hpp"));
+      peer.push_back(parsed("functional"));
+    }
+    to.add(row_of("headers." + std::string{each.name}, unit::seconds, ours, peer, "<functional>",
+                  ratio_at_most(each.most), "CPU time of -fsyntax-only"));
+  }
 }
 
 void thousand_workers(report& to) {

@@ -199,6 +199,7 @@ constexpr std::array groups{
     group{"fresh_pool", fresh_pool},
     group{"idle_memory", idle_memory},
     group{"compile_time", compile_time},
+    group{"headers", headers},
     group{"thousand_workers", thousand_workers},
     group{"queue", queues},
     group{"pipe", pipes},

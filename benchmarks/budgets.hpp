@@ -89,6 +89,7 @@ void kill_notice(report& to);
 void fresh_pool(report& to);
 void idle_memory(report& to);
 void compile_time(report& to);
+void headers(report& to);
 void thousand_workers(report& to);
 void queues(report& to);
 void pipes(report& to);
