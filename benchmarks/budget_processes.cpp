@@ -8,6 +8,8 @@
 #include "budgets.hpp"
 #include "plain_child.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
