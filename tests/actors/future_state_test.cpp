@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/future_state.hpp"
 
+#include "troupe/detail/encoded_future.hpp"
 #include "troupe/future.hpp"
 #include "troupe/log.hpp"
 
@@ -70,7 +71,7 @@ failure thrown(const std::exception& what) {
 struct FutureState : testing::Test {
   test::watchdog watchdog{60s, "a future"};
   std::shared_ptr<test_state> state = std::make_shared<test_state>();
-  future<int> f = future_access::one<int>(state);
+  future<int> f = encoded_future<int>(state);
 };
 
 TEST_F(FutureState, IsDoneOnceItIsFulfilled) {
@@ -227,7 +228,7 @@ TEST_F(FutureState, ACallbackKeepsTheStateAlive) {
 }
 
 TEST_F(FutureState, AValueThatCannotBeDecodedFailsGetAsThat) {
-  const future<std::string> wrong = future_access::one<std::string>(state);
+  const future<std::string> wrong = encoded_future<std::string>(state);
   state->fulfil(0x7fffffff);
   EXPECT_TRUE(test::fails_with(errc::result_decode_failed, [&] { return wrong.get(); }));
   EXPECT_EQ(f.get(), 0x7fffffff);

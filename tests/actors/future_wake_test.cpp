@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What wakes a thread that waits for a future is not what tells it that there is an outcome.
+#include "troupe/detail/encoded_future.hpp"
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/future_state.hpp"
 #include "troupe/future.hpp"
@@ -76,7 +77,7 @@ std::vector<int> ends_of_pipe(int number) {
 struct FutureWake : testing::Test {
   const test::watchdog dog{60s};
   const std::shared_ptr<test_state> state = std::make_shared<test_state>();
-  const future<int> f = future_access::one<int>(state);
+  const future<int> f = encoded_future<int>(state);
   std::atomic<int> address{-1};
   std::atomic<int> thread_id{0};
   std::atomic<bool> returned{false};

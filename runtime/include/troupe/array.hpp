@@ -48,7 +48,7 @@ class array_handle : public object_handle {
   void load(input_archive& ar) {
     load_handle(ar, array_rules, tag());
     if (object_->payload_bytes() % sizeof(T) != 0) {
-      ar.fail("its size is no whole number of elements", typeid(Handle));
+      detail::fail_partial_elements(ar, typeid(Handle));
     }
   }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 // What value<T> and array<T> have below their types.
@@ -117,5 +118,10 @@ struct must_be_shareable {
   static_assert(alignof(T) <= 4096, "troupe: a shared type is aligned to a page at most");
   static constexpr bool value = true;
 };
+
+/// For an array of which the memory that arrived is no whole number of elements.
+///
+/// @throws error{protocol_error}.
+[[noreturn]] void fail_partial_elements(const input_archive& ar, const std::type_info& handle);
 
 }  // namespace troupe::detail

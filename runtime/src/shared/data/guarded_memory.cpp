@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/guarded_memory.hpp"
 
+#include "troupe/detail/archive.hpp"
 #include "troupe/error.hpp"
 #include "troupe/log.hpp"
 
@@ -155,6 +156,10 @@ void check_index(std::size_t index, std::size_t size) {
     throw std::out_of_range{"troupe: index " + std::to_string(index) + " of a shared array of " +
                             std::to_string(size)};
   }
+}
+
+void fail_partial_elements(const input_archive& ar, const std::type_info& handle) {
+  ar.fail("its size is no whole number of elements", handle);
 }
 
 }  // namespace troupe::detail
