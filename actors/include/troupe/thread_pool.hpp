@@ -287,7 +287,7 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 ///
 /// It needs no troupe::system.
 ///
-/// @follows Python's ThreadPool. Each worker is an actor with a thread of its own.
+/// @follows Python's ThreadPool. Each worker is a thread.
 /// @blocks the constructor until the initializers are done; the destructor until running tasks are.
 /// @threads any, all members but the destructor.
 /// @crosses no.

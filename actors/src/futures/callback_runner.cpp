@@ -13,63 +13,70 @@ namespace troupe::detail {
 namespace {
 /// The process where the calling thread runs callbacks: a child forked by one does not.
 constinit thread_local pid_t runs_callbacks_in = 0;
+
+void wait_for_zero(const std::atomic<std::uint32_t>& count) noexcept {
+  for (std::uint32_t left = count.load(); left != 0; left = count.load()) {
+    futex_wait(count, left, std::nullopt);
+  }
+}
 }  // namespace
+
+void callback_threads::remove() noexcept {
+  if (running_.fetch_sub(1) == 1) {
+    futex_wake_all(running_);
+  }
+}
+
+void callback_threads::wait_until_none() const noexcept {
+  wait_for_zero(running_);
+}
 
 bool callback_runner::is_here() noexcept {
   return runs_callbacks_in == ::getpid();
 }
 
-/// Has a thread of its own, so that a callback may block without holding up anybody's results.
-class callback_actor final : public caf::event_based_actor {
- public:
-  callback_actor(caf::actor_config& config, std::shared_ptr<callback_runner> runner)
-      : caf::event_based_actor{config}, runner_{std::move(runner)} {}
-  caf::behavior make_behavior() override {
-    return {[this](std::uint32_t kind, std::uint64_t, const std::string&) {
-      if (kind == 0) {
-        quit();
-      } else {
-        runner_->run_queued();
-      }
-    }};
-  }
-
- private:
-  std::shared_ptr<callback_runner> runner_;
-};
-
 void callback_runner::run(std::function<void()> function) {
-  caf::actor to;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (stopped_) {
-      return;  // the program is ending: nobody is left to tell
+      return;  // the program is ending: no code is left to be told
     }
-    if (!actor_) {
-      actor_ = compat::spawn<callback_actor, caf::detached>(system_, shared_from_this());
+    if (!started_) {
+      start_thread("troupe.calls", [self = shared_from_this()] { self->work(); });
+      started_ = true;
+      if (counted_in_) {
+        counted_in_->add();
+      }
     }
     unfinished_.fetch_add(1);
     queue_.push_back(std::move(function));
     if (queue_.size() > 1) {
-      return;  // a message is on its way that will find this one too
+      return;  // the thread was woken for the first, and finds this one too
     }
-    to = actor_;
   }
-  compat::send(to, std::uint32_t{1}, std::uint64_t{0}, std::string{});
+  flag_.wake();
 }
 
-void callback_runner::run_queued() {
-  runs_callbacks_in = ::getpid();
+std::vector<std::function<void()>> callback_runner::next() {
   for (;;) {
-    std::vector<std::function<void()>> todo;
+    const std::uint32_t seen = flag_.look();
     {
-      const std::lock_guard lock{mutex_};
-      thread_ = std::this_thread::get_id();
-      todo.swap(queue_);
+      const mutex_guard lock{mutex_};
+      if (!queue_.empty() || stopped_) {
+        return std::exchange(queue_, {});
+      }
     }
-    if (todo.empty()) {
-      return;
-    }
+    flag_.sleep(seen);
+  }
+}
+
+void callback_runner::work() {
+  runs_callbacks_in = ::getpid();
+  {
+    const mutex_guard lock{mutex_};
+    thread_ = std::this_thread::get_id();
+  }
+  for (auto todo = next(); !todo.empty(); todo = next()) {
     for (auto& function : todo) {
       function();
       function = nullptr;
@@ -78,30 +85,27 @@ void callback_runner::run_queued() {
       }
     }
   }
+  if (counted_in_) {
+    counted_in_->remove();
+  }
 }
 
 void callback_runner::wait_idle() {
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (thread_ == std::this_thread::get_id()) {
       return;
     }
   }
-  for (std::uint32_t left = unfinished_.load(); left != 0; left = unfinished_.load()) {
-    futex_wait(unfinished_, left, std::nullopt);
-  }
+  wait_for_zero(unfinished_);
 }
 
 void callback_runner::stop() {
-  caf::actor to;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     stopped_ = true;
-    to = std::exchange(actor_, {});
   }
-  if (to) {
-    compat::send(to, std::uint32_t{0}, std::uint64_t{0}, std::string{});
-  }
+  flag_.wake();
 }
 
 }  // namespace troupe::detail

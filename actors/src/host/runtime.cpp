@@ -10,9 +10,9 @@
 
 #include "base/thread_owned.hpp"
 #include "futures/callback_runner.hpp"
+#include "os/sys.hpp"
 #include "pools/engine.hpp"
 
-#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -81,16 +81,14 @@ runtime::runtime(program self)
       launcher_{std::make_unique<launcher>(std::move(self))},
       segments_{std::make_shared<segment_pool>(max_idle_segment_bytes)} {
   large_fill_hook = &prepare_pages;
-  // CAF's threads inherit the mask: the host program's handlers must not run there.
-  sigset_t all;
-  sigset_t old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  compat::init_types();
-  config_ = std::make_unique<caf::actor_system_config>();
-  compat::configure(*config_);
-  actors_ = compat::make_system(*config_);
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  {
+    // CAF's threads inherit the mask: the host program's handlers must not run there.
+    const sys::blocked_signals while_threads_start;
+    compat::init_types();
+    config_ = std::make_unique<caf::actor_system_config>();
+    compat::configure(*config_);
+    actors_ = compat::make_system(*config_);
+  }
   char name[256] = {};
   host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
   reactor_ = std::make_unique<reactor>();
@@ -222,11 +220,8 @@ void runtime::shut_down() noexcept {
   reactor_.reset();
   signals_.reset();
   launcher_.reset();
-  if (callback_runner::is_here()) {
-    // exit() was called by a callback, and a system waits for its actors' threads at its end. This
-    // one is ending the program.
-    static_cast<void>(actors_.release());
-    static_cast<void>(config_.release());
+  if (!callback_runner::is_here()) {  // else exit() was called by a callback, which does not return
+    callbacks_->wait_until_none();
   }
   actors_.reset();
   process_place& here = place();

@@ -4,6 +4,7 @@
 #include "caf/caf.hpp"
 #include "caf/messages.hpp"
 #include "channel/segment.hpp"
+#include "futures/callback_runner.hpp"
 #include "host/process_observer.hpp"
 #include "os/reactor.hpp"
 #include "process/launcher.hpp"
@@ -55,6 +56,10 @@ class runtime {
   [[nodiscard]] bool can_wait() const noexcept;
 
   [[nodiscard]] caf::actor_system& actors() noexcept { return *actors_; }
+  /// The threads of its pools' callbacks; `shut_down` waits until they have ended.
+  [[nodiscard]] const std::shared_ptr<callback_threads>& callbacks() const noexcept {
+    return callbacks_;
+  }
   [[nodiscard]] launcher& processes() noexcept { return *launcher_; }
   [[nodiscard]] reactor& loop() noexcept { return *reactor_; }
   [[nodiscard]] stderr_relay& errors() noexcept { return *errors_; }
@@ -98,6 +103,7 @@ class runtime {
   std::shared_ptr<segment_pool> segments_;
   std::unique_ptr<caf::actor_system_config> config_;
   std::unique_ptr<caf::actor_system> actors_;
+  const std::shared_ptr<callback_threads> callbacks_ = std::make_shared<callback_threads>();
   std::unique_ptr<stderr_relay> errors_;  // before the reactor, whose thread uses it
   oom_watch oom_;                         // the reactor's thread's
   std::string host_;

@@ -18,7 +18,7 @@ pool_core::pool_core(std::shared_ptr<runtime> owner, const pool_options& options
       options_{options},
       task_defaults_{share_options(options.task_defaults)},
       supervisor_{spawn_supervisor(runtime_->actors(), *this)},
-      callbacks_{std::make_shared<callback_runner>(runtime_->actors())},
+      callbacks_{std::make_shared<callback_runner>(runtime_->callbacks())},
       most_workers_{options.max_workers.value_or(options.workers)} {}
 
 pool_core::~pool_core() {

@@ -11,8 +11,6 @@
 #include "pools/option_checks.hpp"
 #include "pools/thread/thread_core_impl.hpp"
 
-#include <pthread.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,8 +26,7 @@ thread_core::thread_core(const thread_pool_options& options)
     : process_{::getpid()},
       options_{options},
       task_defaults_{share_options(options.task_defaults)},
-      actors_{thread_actors::get()},
-      callbacks_{std::make_shared<callback_runner>(actors_.system())},
+      callbacks_{std::make_shared<callback_runner>()},
       least_{options.workers},
       most_{options.workers} {
   if (elastic()) {
@@ -43,12 +40,12 @@ thread_core::~thread_core() {
 }
 
 void thread_core::start() {
-  std::vector<sleeper> all;
+  int begun = 0;
   try {
-    for (int i = 0; i < least_; ++i) {
+    for (; begun < least_; ++begun) {
       const std::lock_guard lock{mutex_};
       ++wanted_;
-      all.push_back(add_worker());
+      add_worker();
     }
   } catch (const std::system_error& problem) {
     const std::lock_guard lock{mutex_};
@@ -57,11 +54,6 @@ void thread_core::start() {
         error{errc::resource_exhausted, task_ran::no,
               "cannot start the threads of " + title() + ": " + problem.what()});
   }
-  for (const sleeper& each : all) {
-    wake(each);
-  }
-  const int begun = static_cast<int>(all.size());
-  all.clear();  // a thread stays as long as somebody holds its actor
   std::unique_lock lock{mutex_};
   life_.wait(lock, [&] { return initialized_ == begun; });
   if (!start_problem_) {
@@ -72,22 +64,29 @@ void thread_core::start() {
   for (const sleeper& each : to_end) {
     wake(each);
   }
-  to_end.clear();
   lock.lock();
   life_.wait(lock, [&] { return alive_ == 0; });
   std::rethrow_exception(start_problem_);
 }
 
-thread_core::sleeper thread_core::add_worker() {
-  auto made = std::make_unique<worker>(*this, take_place(), next_worker_++);
-  // The actor keeps the core until it leaves.
-  made->actor =
-      actors_.spawn([self = shared_from_this(), which = made.get()] { return self->turn(*which); });
+void thread_core::add_worker() {
+  auto made = std::make_unique<worker>(*this, take_place(), next_worker_);
+  workers_.reserve(workers_.size() + 1);
+  const std::string place = "_" + std::to_string(made->index);
+  constexpr std::size_t longest_name = 15;
+  try {
+    // The thread keeps the core until it leaves.
+    start_thread(options_.name.substr(0, longest_name - place.size()) + place,
+                 [self = shared_from_this(), which = made.get()] { self->run(*which); });
+  } catch (...) {
+    places_[static_cast<std::size_t>(made->index)] = false;
+    throw;
+  }
+  ++next_worker_;
   ++alive_;
   ++working_;
   ++staying_;
   workers_.push_back(std::move(made));
-  return {workers_.back()->actor, nullptr};
 }
 
 int thread_core::take_place() {
@@ -111,7 +110,7 @@ void thread_core::resize(int workers) {
     most_ = least_ = wanted_ = workers;
     try {
       while (staying_ < wanted_) {
-        to_wake.push_back(add_worker());
+        add_worker();
       }
     } catch (const std::system_error& refused) {
       most_ = least_ = wanted_ = staying_;
@@ -120,10 +119,7 @@ void thread_core::resize(int workers) {
                 "cannot start more threads of " + title() + ": " + refused.what()});
     }
     if (staying_ > wanted_) {
-      for (worker* const each : idle_) {
-        to_wake.push_back({each->actor, nullptr});  // to see that it is not wanted any more
-      }
-      idle_.clear();
+      to_wake = call_idle();  // to see that they are not wanted any more
     }
   }
   for (const sleeper& each : to_wake) {
@@ -159,10 +155,6 @@ void thread_core::departed() {
 bool thread_core::begin(worker& self) {
   thread_owned<departure>::get()->from = shared_from_this();
   self.thread_id = ::gettid();
-  const std::string place = "_" + std::to_string(self.index);
-  constexpr std::size_t longest_name = 15;
-  const std::string name = options_.name.substr(0, longest_name - place.size()) + place;
-  ::pthread_setname_np(::pthread_self(), name.c_str());
   std::exception_ptr problem;
   try {
     if (options_.initializer) {
@@ -189,10 +181,7 @@ bool thread_core::begin(worker& self) {
 
 void thread_core::leave(worker& self) {
   wait_helper::of_this_thread() = nullptr;
-  {
-    const std::lock_guard lock{self.bell->mutex};
-    self.bell->poke = nullptr;
-  }
+  self.bell->set_poke(nullptr);
   bool last = false;
   std::unique_ptr<worker> gone;
   std::vector<sleeper> to_end;
@@ -202,7 +191,7 @@ void thread_core::leave(worker& self) {
     const auto place = std::find_if(workers_.begin(), workers_.end(),
                                     [&self](const auto& each) { return each.get() == &self; });
     places_[static_cast<std::size_t>(self.index)] = false;
-    gone = std::move(*place);  // its thread stays until nobody holds the actor
+    gone = std::move(*place);  // destroyed without the lock
     workers_.erase(place);
     last = --working_ == 0;
     if (closing_) {
@@ -218,23 +207,25 @@ void thread_core::leave(worker& self) {
     const std::lock_guard lock{control_};
     time_is_over_ = true;
     time_.notify_all();
-    if (timekeeper_ && !keeping_time_) {
-      thread_actors::wake(timekeeper_);
-    }
-    timekeeper_ = {};
     limits_.swap(unneeded);
   }
 }
 
 std::vector<thread_core::sleeper> thread_core::begin_closing() {
   closing_ = true;
-  std::vector<sleeper> all;
-  for (worker* const each : idle_) {
-    all.push_back({each->actor, nullptr});
-  }
-  idle_.clear();
+  std::vector<sleeper> all = call_idle();
   room_.notify_all();
   line_.call_next(UINT64_MAX);
+  return all;
+}
+
+std::vector<thread_core::sleeper> thread_core::call_idle() {
+  std::vector<sleeper> all;
+  for (worker* const each : idle_) {
+    each->idle = false;
+    all.push_back(each->bell);
+  }
+  idle_.clear();
   return all;
 }
 

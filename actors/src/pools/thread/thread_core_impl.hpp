@@ -7,9 +7,9 @@
 #include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
 #include "futures/waiting_line.hpp"
+#include "os/library_thread.hpp"
 #include "pools/engine.hpp"
 #include "pools/thread/ring.hpp"
-#include "pools/thread/thread_actors.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -50,19 +50,29 @@ struct local_task {
 
 class worker_loop;
 
-/// Somebody's sleep that others may end; outlives whoever sleeps.
-struct wake_flag {
-  std::atomic<std::uint32_t> word{0};
-  std::mutex mutex;
-  std::function<void()> poke;  // guarded by mutex; for one that sleeps in a loop of coroutines
+/// Wakes a worker, wherever it sleeps; shared, so that it is safe after that worker has gone.
+class worker_bell {
+ public:
+  [[nodiscard]] std::uint32_t look() const noexcept { return flag_.look(); }
+  void sleep(std::uint32_t seen, const deadline& until = std::nullopt) noexcept {
+    flag_.sleep(seen, until);
+  }
   void wake() noexcept;
+  /// From now on the worker may also sleep in a loop of coroutines, which this ends; null: no more.
+  void set_poke(std::function<void()> poke);
+
+ private:
+  wake_flag flag_;
+  std::atomic<bool> has_poke_{false};
+  std::mutex mutex_;
+  std::function<void()> poke_;  // guarded by mutex_
 };
 
 /// The core of a thread pool.
 ///
-///   submit ──▶ queue (one lock) ◀── take ── worker actors, each on a thread of its own
-///                                              │  asleep in its mailbox while there is nothing
-///   timekeeper actor (with the first limit) ───┘  outcomes: whoever decides first
+///   submit ──▶ queue (one lock) ◀── take ── worker threads
+///                                              │  each asleep at its bell while there is nothing
+///   timekeeper thread (with the first limit) ──┘  outcomes: the thread that decides first
 ///
 /// Locks: `mutex_` for the queue, what runs and who sleeps, `control_` for limits, stop tokens,
 /// attempts and failures. None is held while a task, a callback or a stop callback runs; they are
@@ -166,11 +176,8 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   };
   static constexpr std::uint32_t every_item = UINT32_MAX;
 
-  /// Somebody who should look at the queue: an idle worker, or one that waits in a task.
-  struct sleeper {
-    caf::actor idle{};
-    std::shared_ptr<wake_flag> in_task{};
-  };
+  /// The worker that should look at the queue, an idle one or one that waits in a task; null: none.
+  using sleeper = std::shared_ptr<worker_bell>;
   /// Submissions that left the queue: destroyed without the lock, as their destructors are the
   /// user's.
   using released_submissions = std::vector<std::shared_ptr<thread_submission>>;
@@ -201,7 +208,10 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   void note_claimed(std::uint64_t items, bool locked);
   [[nodiscard]] worker* worker_of_this_thread() const noexcept;
 
-  bool turn(worker& self);
+  /// The life of a worker, on its thread.
+  void run(worker& self);
+  /// Runs tasks until it is to leave.
+  void take_turns(worker& self);
   /// In a closed pool, with the lock.
   [[nodiscard]] bool not_needed_any_more(const worker& self) const;
   /// Leaves, and gives what waited for it alone to others.
@@ -278,7 +288,11 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
                                                          std::uint32_t attempt) const;
   [[nodiscard]] std::string overdue_text(const thread_submission& submission) const;
   /// Starts one more; with `mutex_` held.
-  sleeper add_worker();
+  ///
+  /// @throws std::system_error where no thread can be started.
+  void add_worker();
+  /// All that are idle are to look at the queue; with `mutex_` held.
+  std::vector<sleeper> call_idle();
   [[nodiscard]] int take_place();
 
   /// While one lives, the calling thread, which need not be a worker, may take tasks away from the
@@ -307,7 +321,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   void ask_all_of(thread_submission& submission);
   /// False: the attempt is over.
   bool ask_to_stop(thread_submission& submission, std::uint32_t item, std::uint32_t attempt);
-  bool keep_time();
+  void keep_time();
   void reach(limit& what);
   [[nodiscard]] std::chrono::milliseconds grace_of(const thread_submission& submission) const;
   std::vector<std::shared_ptr<thread_submission>> running_submissions();
@@ -315,7 +329,6 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   const std::int64_t process_;
   thread_pool_options options_;
   options_ptr task_defaults_;
-  thread_actors& actors_;
   std::shared_ptr<callback_runner> callbacks_;
 
   // What is written for every task, in two cache lines.
@@ -328,7 +341,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   bool waking_ = false;            // guarded by mutex_; an idle worker is on its way
   bool closing_ = false;           // guarded by mutex_
   bool terminated_ = false;        // guarded by mutex_
-  std::vector<worker*> idle_;      // guarded by mutex_; their actors sleep
+  std::vector<worker*> idle_;      // guarded by mutex_; they sleep at their bells
 
   std::vector<std::unique_ptr<worker>> workers_;  // guarded by mutex_
   std::vector<bool> places_;                      // guarded by mutex_; numbers in names
@@ -364,8 +377,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   std::mutex control_;
   std::condition_variable time_;                                        // with control_
   std::multimap<std::chrono::steady_clock::time_point, limit> limits_;  // guarded by control_
-  caf::actor timekeeper_;                                               // guarded by control_
-  bool keeping_time_ = false;                // guarded by control_; the timekeeper is awake
+  bool keeping_time_ = false;                // guarded by control_; there is a timekeeper
   bool time_is_over_ = false;                // guarded by control_
   bool all_must_stop_ = false;               // guarded by control_
   std::vector<std::thread::id> concluding_;  // guarded by control_; one for each `concluding`
@@ -393,17 +405,16 @@ class thread_core::worker final : public wait_helper {
   std::uint64_t id;       ///< never used again
   std::vector<lane> own;  // guarded by the core's mutex_: only it may take these
   std::chrono::steady_clock::time_point idle_since{};  // guarded by the core's mutex_
-  caf::actor actor;  // guarded by the core's mutex_; reset when it leaves
   std::atomic<std::int64_t> thread_id{0};
   std::vector<thread_submission*> running;  // guarded by the core's mutex_; the innermost last
   bool expected = false;  // guarded by the core's mutex_: it was woken and is not there yet
-  bool began = false;     // its own
+  bool idle = false;      // guarded by the core's mutex_: it is in idle_
   bool looking = false;   // its own: counted in looking_
   bool leaving = false;   // guarded by the core's mutex_: takes nothing more
   bool present = false;   // guarded by the core's mutex_: initialized, and not gone
   int depth = 0;          // its own: tasks on its stack
   std::unique_ptr<worker_loop> loop;  // its own; made with its first coroutine
-  std::shared_ptr<wake_flag> bell = std::make_shared<wake_flag>();
+  std::shared_ptr<worker_bell> bell = std::make_shared<worker_bell>();
   alignas(64) std::atomic<std::uint64_t> succeeded{0};
   std::atomic<std::uint32_t> busy{0};
   std::atomic<bool> free{true};       // would take another task at once; set false by who takes

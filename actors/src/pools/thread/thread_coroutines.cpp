@@ -190,8 +190,7 @@ void thread_core::begin_coroutine(worker& self,
   }
   if (!self.loop) {
     self.loop = std::make_unique<worker_loop>();
-    const std::lock_guard lock{self.bell->mutex};
-    self.bell->poke = self.loop->poker();
+    self.bell->set_poke(self.loop->poker());
   }
   if (submission->options_->timeout) {
     begin_limit(*submission, item, *attempt);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // What ends tasks of a thread pool before their time: cancellation, stop tokens, and the timekeeper
-// actor that waits for the limits. A thread cannot be killed, so what is given up here is the
+// thread that waits for the limits. A thread cannot be killed, so what is given up here is the
 // outcome: the future ends, and the worker is busy until the task returns.
 
 #include "pools/thread/thread_core_impl.hpp"
@@ -207,41 +207,37 @@ void thread_core::end_limit(const thread_submission& submission, std::uint32_t i
 }
 
 void thread_core::add_limit(std::chrono::steady_clock::time_point when, limit what) {
-  caf::actor to_wake;
-  {
-    const std::lock_guard lock{control_};
-    if (time_is_over_) {
-      return;
-    }
-    const bool first = limits_.empty() || when < limits_.begin()->first;
-    limits_.emplace(when, std::move(what));
-    if (!timekeeper_) {
-      timekeeper_ = actors_.spawn([self = shared_from_this()] { return self->keep_time(); });
-    }
-    if (!std::exchange(keeping_time_, true)) {
-      to_wake = timekeeper_;
-    } else if (first) {
-      time_.notify_all();
-    }
+  const std::lock_guard lock{control_};
+  if (time_is_over_) {
+    return;
   }
-  if (to_wake) {
-    thread_actors::wake(to_wake);
+  if (!keeping_time_) {
+    start_thread("troupe.time", [self = shared_from_this()] { self->keep_time(); });
+    keeping_time_ = true;
+  }
+  const bool first = limits_.empty() || when < limits_.begin()->first;
+  limits_.emplace(when, std::move(what));
+  if (first) {
+    time_.notify_all();
   }
 }
 
-/// On the timekeeper's thread, until there is no limit; false: it leaves.
-bool thread_core::keep_time() {
+/// On the timekeeper's thread, until the last worker has left.
+void thread_core::keep_time() {
   for (;;) {
     limit due;
     {
       std::unique_lock lock{control_};
-      while (!time_is_over_ && !limits_.empty() &&
-             limits_.begin()->first > std::chrono::steady_clock::now()) {
-        time_.wait_until(lock, std::chrono::steady_clock::time_point{limits_.begin()->first});
+      while (!time_is_over_ &&
+             (limits_.empty() || limits_.begin()->first > std::chrono::steady_clock::now())) {
+        if (limits_.empty()) {
+          time_.wait(lock);
+        } else {
+          time_.wait_until(lock, std::chrono::steady_clock::time_point{limits_.begin()->first});
+        }
       }
-      if (time_is_over_ || limits_.empty()) {
-        keeping_time_ = false;
-        return !time_is_over_;
+      if (time_is_over_) {
+        return;
       }
       const auto first = limits_.begin();
       due = std::move(first->second);

@@ -441,11 +441,11 @@ struct thread_map::state {
       any->wait(std::nullopt);
     }
     for (;;) {
-      const std::uint32_t seen = group->bell()->word.load();
+      const std::uint32_t seen = group->bell()->look();
       if (thread_submission* const one = group->any()) {
         return one;
       }
-      if (!futex_wait(group->bell()->word, seen, how.until) && how.until) {
+      if (!group->bell()->sleep(seen, how.until) && how.until) {
         return group->any();
       }
     }

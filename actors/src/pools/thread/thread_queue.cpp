@@ -322,14 +322,15 @@ thread_core::sleeper thread_core::pick_sleeper() {
 thread_core::sleeper thread_core::call(worker& which) {
   if (const auto idle = std::find(idle_.rbegin(), idle_.rend(), &which); idle != idle_.rend()) {
     idle_.erase(std::next(idle).base());
+    which.idle = false;
     which.expected = true;
     waking_ = true;
-    return {which.actor, nullptr};
+    return which.bell;
   }
   if (const auto lends = std::find(lenders_.rbegin(), lenders_.rend(), &which);
       lends != lenders_.rend()) {
     lenders_.erase(std::next(lends).base());
-    return {{}, which.bell};
+    return which.bell;
   }
   return {};  // it will look when it has time
 }
@@ -341,9 +342,9 @@ thread_core::sleeper thread_core::grow() {
     return {};
   }
   try {
-    const sleeper made = add_worker();
+    add_worker();
     wanted_ = staying_;
-    return made;
+    return {};  // it looks at the queue as soon as it is there
   } catch (const std::system_error& refused) {
     most_ = std::max(least_, staying_);
     log(log_level::warning, title() + " stays at " + std::to_string(staying_) +
@@ -353,10 +354,8 @@ thread_core::sleeper thread_core::grow() {
 }
 
 void thread_core::wake(const sleeper& whom) {
-  if (whom.in_task) {
-    whom.in_task->wake();
-  } else if (whom.idle) {
-    thread_actors::wake(whom.idle);
+  if (whom) {
+    whom->wake();
   }
 }
 

@@ -101,24 +101,33 @@ void thread_core::worker::note_busy() {
       std::memory_order_relaxed);
 }
 
-void wake_flag::wake() noexcept {
-  word.fetch_add(1);
-  futex_wake_all(word);
-  const std::lock_guard lock{mutex};
-  if (poke) {
-    poke();
+void worker_bell::wake() noexcept {
+  flag_.wake();
+  // `set_poke` stores true before its thread looks at the flag for the last time before it sleeps
+  // in its loop: a thread that finds false here has rung early enough for that look.
+  if (has_poke_.load()) {
+    const std::lock_guard lock{mutex_};
+    if (poke_) {
+      poke_();
+    }
   }
+}
+
+void worker_bell::set_poke(std::function<void()> poke) {
+  const std::lock_guard lock{mutex_};
+  poke_ = std::move(poke);
+  has_poke_ = poke_ != nullptr;
 }
 
 void thread_core::worker::sleep(std::uint32_t seen, const deadline& until) {
   if (loop && loop->has_work()) {
     ++depth;  // a coroutine that blocks exports a hand, too, and not without end
-    if (bell->word.load() == seen) {
+    if (bell->look() == seen) {
       loop->wait(until);
     }
     --depth;
   } else {
-    futex_wait(bell->word, seen, until);
+    bell->sleep(seen, until);
   }
 }
 
@@ -154,7 +163,7 @@ void thread_core::worker::wait_for(const future_state& awaited) {
     if (!std::exchange(observed, true)) {
       awaited.observe([bell = bell](future_state&) { bell->wake(); });
     }
-    const std::uint32_t seen = bell->word.load();
+    const std::uint32_t seen = bell->look();
     if (awaited.done()) {
       break;
     }

@@ -52,9 +52,10 @@ bool thread_core::may_begin_more(const worker& self) const {
   return !self.loop || self.loop->active() < static_cast<std::size_t>(options_.concurrency);
 }
 
-/// On the worker's thread, for a message that woke it; false: the worker leaves.
-bool thread_core::turn(worker& self) {
-  if (!std::exchange(self.began, true) && !begin(self)) {
+void thread_core::run(worker& self) {
+  if (begin(self)) {
+    take_turns(self);
+  } else {
     std::vector<sleeper> to_wake;
     {
       const std::lock_guard lock{mutex_};
@@ -63,9 +64,11 @@ bool thread_core::turn(worker& self) {
     for (const sleeper& each : to_wake) {
       wake(each);
     }
-    leave(self);
-    return false;
   }
+  leave(self);
+}
+
+void thread_core::take_turns(worker& self) {
   claimed work;
   int patience = 0;
   for (;;) {
@@ -86,10 +89,13 @@ bool thread_core::turn(worker& self) {
     }
     const bool looping = self.loop && self.loop->active() > 0;
     const bool leftovers = !looping && self.loop && self.loop->has_work();
-    const std::uint32_t rung = self.bell->word.load();
+    const std::uint32_t rung = self.bell->look();
     {
       std::unique_lock lock{mutex_, std::defer_lock};
       lock_patiently(lock);
+      if (std::exchange(self.idle, false)) {
+        std::erase(idle_, &self);  // its bell rang for something else
+      }
       if (std::exchange(self.looking, false)) {
         --looking_;
       }
@@ -133,6 +139,7 @@ bool thread_core::turn(worker& self) {
         next_step = next_step::loop;
       } else {
         idle_.push_back(&self);
+        self.idle = true;
         if (wanted_ > least_) {
           self.idle_since = std::chrono::steady_clock::now();
           idle_unwatched = !std::exchange(idle_watched_, true);
@@ -155,7 +162,7 @@ bool thread_core::turn(worker& self) {
         }
         break;
       case next_step::loop:
-        if (self.bell->word.load() == rung) {
+        if (self.bell->look() == rung) {
           self.loop->wait({});
         }
         {
@@ -167,10 +174,10 @@ bool thread_core::turn(worker& self) {
         if (idle_unwatched) {
           watch_idle();
         }
-        return true;
+        self.bell->sleep(rung);
+        break;
       case next_step::leave:
-        leave(self);
-        return false;
+        return;
       case next_step::run:
         patience = looks_before_sleep;
         if (work.submission->is_coroutine()) {
@@ -215,7 +222,8 @@ void thread_core::let_idle_go() {
         return false;
       }
       --wanted_;
-      to_wake.push_back({each->actor, nullptr});
+      each->idle = false;
+      to_wake.push_back(each->bell);
       return true;
     });
     some_stay = !closing_ && wanted_ > least_ && !idle_.empty();

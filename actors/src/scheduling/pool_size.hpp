@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/policy.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+namespace troupe::detail {
+
+/// Workers that one pool starts beyond its size for those whose tasks wait for tasks.
+inline constexpr int max_extra_workers = 64;
+
+/// How many workers there are to be.
+///
+/// An elastic pool wants more while tasks wait, and fewer when some have nothing to do. Beside that,
+/// a worker whose task waits for tasks of its own (a *parent*) does not count while those wait for
+/// a worker: as many extra ones may be started.
+class pool_size {
+ public:
+  pool_size(int least, int most) : least_{least}, most_{most}, target_{least} {}
+
+  /// Workers wanted now, extra ones included.
+  [[nodiscard]] int wanted() const noexcept { return target_ + extra_; }
+  /// Without extra ones.
+  [[nodiscard]] int target() const noexcept { return target_; }
+  [[nodiscard]] int most() const noexcept { return most_; }
+  [[nodiscard]] bool elastic() const noexcept { return least_ < most_; }
+  [[nodiscard]] bool may_grow() const noexcept { return elastic() && target_ < most_; }
+  [[nodiscard]] bool may_shrink() const noexcept { return elastic() && target_ > least_; }
+  [[nodiscard]] int parents() const noexcept { return parents_; }
+
+  void set(int workers) noexcept { least_ = most_ = target_ = workers; }
+  /// So many tasks wait, and no worker is starting. Doubles at most, so that a burst of short tasks
+  /// does not start everything there is.
+  void grow(std::uint64_t waiting) noexcept {
+    const auto more =
+        std::min<std::uint64_t>(waiting, static_cast<std::uint64_t>(std::max(target_, 1)));
+    target_ = std::min(most_, target_ + std::max(static_cast<int>(more), 1));
+  }
+  /// One was idle for too long.
+  void shrink() noexcept { --target_; }
+  /// Workers to let go when so many stay.
+  [[nodiscard]] int surplus(int staying) const noexcept { return std::max(staying - wanted(), 0); }
+
+  void add_parent() noexcept { ++parents_; }
+  void remove_parent() noexcept { --parents_; }
+  /// So deeply do tasks wait for tasks that no further worker is started for them.
+  [[nodiscard]] bool too_many_parents() const noexcept {
+    return parents_ >= most_ + max_extra_workers;
+  }
+  enum class change : std::uint8_t { none, more, fewer };
+  /// What extra workers follow. `waiting`: a task waits for any worker; `room`: one can take it, or
+  /// will soon.
+  change compensate(bool waiting, bool room) noexcept {
+    const int extra = waiting ? std::min(parents_, max_extra_workers) : std::min(extra_, parents_);
+    if (extra > extra_ && room) {
+      return change::none;
+    }
+    const change made = extra > extra_   ? change::more
+                        : extra < extra_ ? change::fewer
+                                         : change::none;
+    extra_ = extra;
+    return made;
+  }
+
+ private:
+  int least_;        // workers kept when there is nothing to do
+  int most_;         // workers while there is much to do
+  int target_;       // workers wanted now
+  int parents_ = 0;  // workers whose tasks have tasks of their own
+  int extra_ = 0;    // workers wanted beyond target_ meanwhile
+};
+
+/// Why a worker that did nothing wrong goes.
+enum class retirement : std::uint8_t { none, tasks, age, memory, surplus };
+
+/// When a worker is replaced by a fresh one.
+struct recycling_rules {
+  std::optional<int> max_tasks{};
+  std::optional<std::uint64_t> max_resident_bytes{};
+
+  [[nodiscard]] std::uint64_t task_limit() const noexcept {
+    return max_tasks ? static_cast<std::uint64_t>(*max_tasks) : UINT64_MAX;
+  }
+  /// Memory is looked at after a task, but not more often than this while a worker is busy.
+  [[nodiscard]] bool looks_at_memory(bool busy, steady_time now, steady_time last) const {
+    constexpr std::chrono::milliseconds interval{20};
+    return max_resident_bytes && (!busy || now - last >= interval);
+  }
+  [[nodiscard]] bool too_large(std::uint64_t resident_bytes) const noexcept {
+    return max_resident_bytes && resident_bytes > *max_resident_bytes;
+  }
+};
+
+/// A worker that is to go and has nothing left: may it leave now? Its replacement is there before
+/// it goes, but nothing replaces what is too much.
+[[nodiscard]] constexpr bool may_leave(retirement why, int ready, int target,
+                                       bool some_start) noexcept {
+  return why == retirement::surplus || ready >= target || !some_start;
+}
+
+/// Of workers that are too many, which one goes first: the one with the least to do; of equals the
+/// youngest, whose caches are the coldest.
+[[nodiscard]] constexpr bool goes_before(std::uint32_t tasks, std::uint64_t id,
+                                         std::uint32_t other_tasks,
+                                         std::uint64_t other_id) noexcept {
+  return tasks != other_tasks ? tasks < other_tasks : id > other_id;
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <algorithm>
+#include <climits>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+
+/// What waits for a worker: a higher priority first, of equals what came first. What has an
+/// affinity key waits for the worker that its key is bound to, while there is one.
+///
+/// A `Range` has `priority()`, `affinity()` (empty: none), and `is_over()`: it was decided while it
+/// waited, and is dropped when its turn comes. So what is cancelled need not be looked for.
+template <class Range>
+class task_queue {
+ public:
+  /// Behind those of its priority.
+  void push(Range what) {
+    const int priority = what.priority();
+    lowest_ = std::min(lowest_, priority);
+    any_[priority].push_back(std::move(what));
+  }
+  /// In front of those of its priority: it was there before them.
+  void push_front(Range what) { any_[what.priority()].push_front(std::move(what)); }
+  /// Did anything of a lower priority ever wait here?
+  [[nodiscard]] bool may_overtake(int priority) const noexcept { return priority > lowest_; }
+
+  /// What any worker may take next; null: nothing. What waits for a certain one is put aside.
+  Range* next() {
+    while (!any_.empty()) {
+      auto& waiting = any_.begin()->second;
+      while (!waiting.empty()) {
+        Range& front = waiting.front();
+        if (!front.is_over()) {
+          std::deque<Range>* const line = line_for(front);
+          if (line == nullptr) {
+            return &front;
+          }
+          put_aside(*line, std::move(front));
+        }
+        waiting.pop_front();
+      }
+      if (any_.size() == 1) {
+        return nullptr;  // kept: the next one most likely has this priority, too
+      }
+      any_.erase(any_.begin());
+    }
+    return nullptr;
+  }
+  /// What `next` returned is with a worker.
+  void pop() { any_.begin()->second.pop_front(); }
+
+  /// What waits for that worker and goes before all that any worker may take; null: nothing.
+  Range* next_of(std::uint64_t worker) {
+    const auto line = lines_.find(worker);
+    if (line == lines_.end()) {
+      return nullptr;
+    }
+    while (!line->second.empty() && line->second.front().is_over()) {
+      line->second.pop_front();
+    }
+    if (line->second.empty()) {
+      lines_.erase(line);
+      return nullptr;
+    }
+    Range& front = line->second.front();
+    const auto rival = std::find_if(any_.begin(), any_.end(),
+                                    [](const auto& level) { return !level.second.empty(); });
+    return rival != any_.end() && rival->first > front.priority() ? nullptr : &front;
+  }
+  void pop_of(std::uint64_t worker) { lines_.find(worker)->second.pop_front(); }
+  /// Does anything wait for that worker?
+  [[nodiscard]] bool waits_for(std::uint64_t worker) const { return lines_.contains(worker); }
+
+  /// What has this key waits for that worker from now on.
+  void bind(const std::string& key, std::uint64_t worker) { bound_[key] = worker; }
+  [[nodiscard]] bool has_bindings() const noexcept { return !bound_.empty(); }
+  /// That worker takes nothing more: its keys are free. True: something waited for it.
+  bool unbind(std::uint64_t worker) {
+    if (bound_.empty()) {
+      return false;
+    }
+    std::erase_if(bound_, [&](const auto& one) { return one.second == worker; });
+    auto line = lines_.extract(worker);
+    if (line.empty()) {
+      return false;
+    }
+    for (auto it = line.mapped().rbegin(); it != line.mapped().rend(); ++it) {
+      push_front(std::move(*it));
+    }
+    return true;
+  }
+
+  /// Visits everything in the order in which it waits; what `keep` says no to is taken out. It may
+  /// change a range, but not the queue.
+  template <class Keep>
+  void sweep(const Keep& keep) {
+    const auto sweep_one = [&](std::deque<Range>& line) {
+      std::erase_if(line, [&](Range& what) { return !keep(what); });
+    };
+    for (auto& [priority, line] : any_) {
+      sweep_one(line);
+    }
+    for (auto& [worker, line] : lines_) {
+      sweep_one(line);
+    }
+    std::erase_if(lines_, [](const auto& line) { return line.second.empty(); });
+  }
+  /// Everything, and leaves nothing.
+  std::vector<Range> take_all() {
+    std::vector<Range> all;
+    sweep([&](Range& what) {
+      all.push_back(std::move(what));
+      return false;
+    });
+    any_.clear();
+    return all;
+  }
+
+ private:
+  std::deque<Range>* line_for(const Range& what) {
+    if (bound_.empty() || what.affinity().empty()) {
+      return nullptr;
+    }
+    const auto found = bound_.find(what.affinity());
+    return found == bound_.end() ? nullptr : &lines_[found->second];
+  }
+  static void put_aside(std::deque<Range>& line, Range&& what) {
+    const auto later_one = std::find_if(
+        line.begin(), line.end(),
+        [least = what.priority()](const Range& other) { return other.priority() < least; });
+    line.insert(later_one, std::move(what));
+  }
+
+  std::map<int, std::deque<Range>, std::greater<>> any_;     // by priority
+  std::map<std::uint64_t, std::deque<Range>> lines_;         // by the worker they wait for
+  std::map<std::string, std::uint64_t, std::less<>> bound_;  // affinity keys to workers
+  int lowest_ = INT_MAX;                                     // of all that came
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "scheduling/pool_size.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+namespace troupe::detail {
+namespace {
+
+using namespace std::chrono_literals;
+using change = pool_size::change;
+
+TEST(PoolSize, AFixedPoolNeitherGrowsNorShrinks) {
+  const pool_size size{3, 3};
+  EXPECT_EQ(size.wanted(), 3);
+  EXPECT_FALSE(size.may_grow());
+  EXPECT_FALSE(size.may_shrink());
+}
+
+TEST(PoolSize, AnElasticPoolBeginsWithItsLeast) {
+  const pool_size size{1, 8};
+  EXPECT_EQ(size.wanted(), 1);
+  EXPECT_TRUE(size.may_grow());
+  EXPECT_FALSE(size.may_shrink());
+}
+
+TEST(PoolSize, GrowsByWhatWaitsButAtMostDoubles) {
+  pool_size size{1, 20};
+  size.grow(1000);
+  EXPECT_EQ(size.target(), 2);
+  size.grow(1000);
+  EXPECT_EQ(size.target(), 4);
+  size.grow(1);
+  EXPECT_EQ(size.target(), 5);
+  size.grow(1000);
+  size.grow(1000);
+  size.grow(1000);
+  EXPECT_EQ(size.target(), 20) << "never more than its most";
+  EXPECT_FALSE(size.may_grow());
+}
+
+TEST(PoolSize, FromNoWorkerItGrowsToOne) {
+  pool_size size{0, 4};
+  size.grow(10);
+  EXPECT_EQ(size.target(), 1);
+}
+
+TEST(PoolSize, ShrinksByOneDownToItsLeast) {
+  pool_size size{1, 4};
+  size.grow(4);
+  size.grow(4);
+  ASSERT_EQ(size.target(), 4);
+  while (size.may_shrink()) {
+    size.shrink();
+  }
+  EXPECT_EQ(size.target(), 1);
+}
+
+TEST(PoolSize, ResizingMakesItFixed) {
+  pool_size size{1, 4};
+  size.set(2);
+  EXPECT_FALSE(size.elastic());
+  EXPECT_EQ(size.wanted(), 2);
+  EXPECT_EQ(size.surplus(5), 3);
+  EXPECT_EQ(size.surplus(1), 0);
+}
+
+TEST(PoolSize, StartsOneMoreForEachParentWhileTasksWait) {
+  pool_size size{2, 2};
+  size.add_parent();
+  EXPECT_EQ(size.compensate(true, true), change::none) << "another worker has room";
+  EXPECT_EQ(size.compensate(true, false), change::more);
+  EXPECT_EQ(size.wanted(), 3);
+  EXPECT_EQ(size.compensate(true, false), change::none);
+  EXPECT_EQ(size.compensate(false, false), change::none) << "it is kept while the parent waits";
+  size.remove_parent();
+  EXPECT_EQ(size.compensate(false, true), change::fewer);
+  EXPECT_EQ(size.wanted(), 2);
+}
+
+TEST(PoolSize, ExtraWorkersAreBounded) {
+  pool_size size{2, 2};
+  for (int i = 0; i < 2 + max_extra_workers - 1; ++i) {
+    size.add_parent();
+  }
+  EXPECT_FALSE(size.too_many_parents());
+  size.compensate(true, false);
+  EXPECT_EQ(size.wanted(), 2 + max_extra_workers);
+  size.add_parent();
+  EXPECT_TRUE(size.too_many_parents());
+}
+
+TEST(RecyclingRules, WithoutLimitsNothingIsRecycled) {
+  const recycling_rules rules;
+  EXPECT_EQ(rules.task_limit(), UINT64_MAX);
+  EXPECT_FALSE(rules.looks_at_memory(false, steady_time{} + 1h, steady_time{}));
+  EXPECT_FALSE(rules.too_large(UINT64_MAX));
+}
+
+TEST(RecyclingRules, MemoryOfABusyWorkerIsNotLookedAtAllTheTime) {
+  const recycling_rules rules{{}, 1000};
+  const steady_time last = steady_time{} + 1h;
+  EXPECT_FALSE(rules.looks_at_memory(true, last + 19ms, last));
+  EXPECT_TRUE(rules.looks_at_memory(true, last + 20ms, last));
+  EXPECT_TRUE(rules.looks_at_memory(false, last, last));
+  EXPECT_FALSE(rules.too_large(1000));
+  EXPECT_TRUE(rules.too_large(1001));
+}
+
+TEST(RecyclingRules, AReplacementIsThereBeforeTheOldOneGoes) {
+  EXPECT_FALSE(may_leave(retirement::age, 1, 2, true));
+  EXPECT_TRUE(may_leave(retirement::age, 2, 2, true));
+  EXPECT_TRUE(may_leave(retirement::tasks, 0, 2, false)) << "no replacement comes";
+  EXPECT_TRUE(may_leave(retirement::surplus, 0, 2, true));
+}
+
+TEST(RecyclingRules, TheOneWithTheLeastToDoGoesFirstAndThenTheYoungest) {
+  EXPECT_TRUE(goes_before(0, 1, 2, 9));
+  EXPECT_FALSE(goes_before(3, 9, 2, 1));
+  EXPECT_TRUE(goes_before(2, 9, 2, 1));
+}
+
+}  // namespace
+}  // namespace troupe::detail

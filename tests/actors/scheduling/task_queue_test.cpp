@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "scheduling/task_queue.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+namespace {
+
+struct range {
+  int name = 0;
+  int level = 0;
+  std::string key{};
+  std::shared_ptr<bool> over = std::make_shared<bool>(false);
+
+  [[nodiscard]] int priority() const { return level; }
+  [[nodiscard]] const std::string& affinity() const { return key; }
+  [[nodiscard]] bool is_over() const { return *over; }
+};
+
+struct TaskQueue : testing::Test {
+ protected:
+  std::vector<int> rest() {
+    std::vector<int> names;
+    while (const range* const next = queue_.next()) {
+      names.push_back(next->name);
+      queue_.pop();
+    }
+    return names;
+  }
+  std::vector<int> rest_of(std::uint64_t worker) {
+    std::vector<int> names;
+    while (const range* const next = queue_.next_of(worker)) {
+      names.push_back(next->name);
+      queue_.pop_of(worker);
+    }
+    return names;
+  }
+
+  task_queue<range> queue_;
+};
+
+TEST_F(TaskQueue, HandsOutByPriorityAndThenByAge) {
+  queue_.push({1, 0});
+  queue_.push({2, 5});
+  queue_.push({3, -1});
+  queue_.push({4, 5});
+  queue_.push({5, 0});
+  EXPECT_EQ(rest(), (std::vector{2, 4, 1, 5, 3}));
+  queue_.push({6, -7});
+  EXPECT_EQ(rest(), std::vector{6});
+}
+
+TEST_F(TaskQueue, WhatComesBackIsInFrontOfItsPriorityOnly) {
+  queue_.push({1, 0});
+  queue_.push({2, 5});
+  queue_.push_front({3, 0});
+  EXPECT_EQ(rest(), (std::vector{2, 3, 1}));
+}
+
+TEST_F(TaskQueue, KnowsWhetherSomethingCouldBeOvertaken) {
+  EXPECT_FALSE(queue_.may_overtake(1000));
+  queue_.push({1, 3});
+  EXPECT_FALSE(queue_.may_overtake(3));
+  EXPECT_TRUE(queue_.may_overtake(4));
+  rest();
+  EXPECT_TRUE(queue_.may_overtake(4)) << "it may be with a worker that has not begun it";
+}
+
+TEST_F(TaskQueue, DropsWhatIsOverWhenItsTurnComes) {
+  range cancelled{1};
+  const auto over = cancelled.over;
+  queue_.push(std::move(cancelled));
+  queue_.push({2});
+  *over = true;
+  EXPECT_EQ(over.use_count(), 2);
+  EXPECT_EQ(rest(), std::vector{2});
+  EXPECT_EQ(over.use_count(), 1);
+}
+
+TEST_F(TaskQueue, AKeyWaitsForItsWorkerAndOthersPassIt) {
+  queue_.bind("cat", 7);
+  queue_.push({1, 0, "cat"});
+  queue_.push({2, 0, "dog"});
+  queue_.push({3});
+  EXPECT_EQ(rest(), (std::vector{2, 3}));
+  EXPECT_TRUE(queue_.waits_for(7));
+  EXPECT_EQ(queue_.next_of(8), nullptr);
+  EXPECT_EQ(rest_of(7), std::vector{1});
+  EXPECT_FALSE(queue_.waits_for(7));
+}
+
+TEST_F(TaskQueue, WhatWaitsForAWorkerIsInOrderOfPriorityAndAge) {
+  queue_.bind("cat", 7);
+  for (const range& one : {range{1, 0, "cat"}, range{2, 2, "cat"}, range{3, 0, "cat"}}) {
+    queue_.push(one);
+    rest();
+  }
+  EXPECT_EQ(rest_of(7), (std::vector{2, 1, 3}));
+}
+
+TEST_F(TaskQueue, WhatWaitsForAWorkerLetsAHigherPriorityPass) {
+  queue_.bind("cat", 7);
+  queue_.push({1, 0, "cat"});
+  rest();
+  queue_.push({2, 1});
+  EXPECT_EQ(queue_.next_of(7), nullptr);
+  EXPECT_EQ(rest(), std::vector{2});
+  queue_.push({3, 0});
+  EXPECT_EQ(rest_of(7), std::vector{1}) << "of equals what is bound goes first";
+}
+
+TEST_F(TaskQueue, AWorkersEndFreesItsKeysAndWhatWaitedForItComesFirst) {
+  queue_.bind("cat", 7);
+  queue_.bind("dog", 8);
+  queue_.push({1, 0, "cat"});
+  queue_.push({2, 0, "dog"});
+  queue_.push({3, 0, "cat"});
+  rest();
+  queue_.push({4});
+  EXPECT_TRUE(queue_.unbind(7));
+  EXPECT_FALSE(queue_.unbind(7));
+  EXPECT_EQ(rest(), (std::vector{1, 3, 4}));
+  EXPECT_EQ(rest_of(8), std::vector{2});
+}
+
+TEST_F(TaskQueue, SweepsWhatWaitsForAnyAndForCertainWorkers) {
+  queue_.bind("cat", 7);
+  queue_.push({1, 0, "cat"});
+  rest();
+  queue_.push({2});
+  queue_.push({3});
+  queue_.sweep([](range& what) { return what.name == 3; });
+  EXPECT_FALSE(queue_.waits_for(7));
+  EXPECT_EQ(rest(), std::vector{3});
+}
+
+TEST_F(TaskQueue, GivesUpEverything) {
+  queue_.bind("cat", 7);
+  queue_.push({1, 0, "cat"});
+  rest();
+  queue_.push({2, 0});
+  queue_.push({3, 9});
+  EXPECT_EQ(queue_.take_all().size(), 3U);
+  EXPECT_EQ(queue_.next(), nullptr);
+  EXPECT_EQ(queue_.next_of(7), nullptr);
+}
+
+}  // namespace
+}  // namespace troupe::detail
