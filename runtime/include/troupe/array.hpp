@@ -38,7 +38,7 @@ class array_handle : public object_handle {
   using value_type = T;
 
   /// The number of elements; never changes.
-  [[nodiscard]] std::size_t size() const { return either().payload_bytes() / sizeof(T); }
+  [[nodiscard]] std::size_t size() const { return this->object().payload_bytes() / sizeof(T); }
   /// There are no elements.
   [[nodiscard]] bool empty() const { return size() == 0; }
 
@@ -191,7 +191,7 @@ class array : public detail::array_handle<array<T>, T> {
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
-    static_cast<void>(this->either());
+    static_cast<void>(this->object());
     return guard{this->object_};
   }
 
@@ -214,7 +214,7 @@ class array : public detail::array_handle<array<T>, T> {
   /// @blocks until the lock is the caller's.
   /// @throws as lock.
   [[nodiscard]] std::vector<T> to_vector() const {
-    static_cast<void>(this->either());
+    static_cast<void>(this->object());
     const guard held{this->object_};
     return std::vector<T>(held.begin(), held.end());
   }
@@ -224,7 +224,7 @@ class array : public detail::array_handle<array<T>, T> {
   /// @throws std::length_error unless there are as many, and nothing is changed; as lock.
   template <detail::elements_for<T> Range>
   void assign(Range&& elements) {
-    static_cast<void>(this->either());
+    static_cast<void>(this->object());
     const guard held{this->object_};
     base::copy_in(held.span(), std::forward<Range>(elements));
   }

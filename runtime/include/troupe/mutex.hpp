@@ -8,6 +8,8 @@
 
 namespace troupe {
 
+class condition;
+
 namespace detail {
 
 /// What both mutexes are: a handle of a robust lock in shared memory.
@@ -25,11 +27,17 @@ class lock_handle : public object_handle {
   void unlock();
 
  protected:
-  friend class condition_waiter;
   explicit lock_handle(std::shared_ptr<region> object) noexcept
       : object_handle{std::move(object)} {}
+  /// Takes the lock; of a recursive_mutex that the thread has, one more level of it.
+  void lock_any();
+  [[nodiscard]] bool try_lock_any();
   /// False: not before the deadline.
-  bool lock_until(const deadline& until, bool recursive);
+  [[nodiscard]] bool lock_until(const deadline& until);
+
+ private:
+  // A condition waits with the lock itself.
+  friend class troupe::condition;
 };
 
 }  // namespace detail

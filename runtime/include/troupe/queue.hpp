@@ -133,7 +133,7 @@ class basic_queue {
     if (most != 0) {
       std::vector<queue_item> items;
       if (core().get(items, most, std::nullopt) == queue_answer::closed) {
-        fail_queue_closed(core(), true);
+        fail_queue_closed(true);
       }
       values.reserve(items.size());
       for (queue_item& item : items) {
@@ -235,7 +235,7 @@ class basic_queue {
   [[nodiscard]] queue_item encoded(const T& value) const {
     queue_item item;
     item.bytes = take_spare_buffer();
-    const attachment_collector scope{item.attachments, core().way()};
+    const attachment_collector scope{item.attachments, core().route()};
     encode(item.bytes, value);
     return item;
   }
@@ -249,7 +249,7 @@ class basic_queue {
     std::size_t stored = 0;
     const queue_answer answer = core().put(items, stored, until);
     if (answer == queue_answer::closed) {
-      fail_queue_closed(core(), false);
+      fail_queue_closed(false);
     }
     return answer == queue_answer::done;
   }
@@ -258,7 +258,7 @@ class basic_queue {
     std::vector<queue_item> items;
     const queue_answer answer = core().get(items, 1, until);
     if (answer == queue_answer::closed) {
-      fail_queue_closed(core(), true);
+      fail_queue_closed(true);
     }
     return answer == queue_answer::done ? std::optional<T>{decoded(items.front())} : std::nullopt;
   }

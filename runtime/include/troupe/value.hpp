@@ -40,10 +40,10 @@ template <class Handle, class T>
           .unguarded = !Handle::has_lock};
 }
 
-/// One step on a value that is on another machine; its type is lock-free.
+/// One step on a value of a lock-free type, wherever it is.
 template <class T>
-[[nodiscard]] T step_remote(const region& value, atomic_step what, const T* operand = nullptr,
-                            const T* expected = nullptr) {
+[[nodiscard]] T step_anywhere(region& value, atomic_step what, const T* operand,
+                              const T* expected) {
   std::uint64_t bits = 0;
   std::uint64_t expected_bits = 0;
   static_assert(sizeof(T) <= sizeof bits);
@@ -54,7 +54,7 @@ template <class T>
     std::memcpy(&expected_bits, expected, sizeof(T));
   }
   const std::uint64_t before =
-      step_remote(value, what, std::is_floating_point_v<T>, sizeof(T), bits, expected_bits);
+      step_anywhere(value, what, std::is_floating_point_v<T>, sizeof(T), bits, expected_bits);
   T was{};
   std::memcpy(static_cast<void*>(&was), &before, sizeof(T));
   return was;
@@ -124,63 +124,42 @@ class value : public detail::object_handle {
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
   guard lock() {
-    static_cast<void>(either());
+    static_cast<void>(object());
     return guard{object_};
   }
 
   /// A copy of the value.
   [[nodiscard]] T load() const {
     if constexpr (is_lock_free) {
-      if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        return detail::step_remote<T>(*there, detail::atomic_step::load);
-      }
-      return atomic().load();
+      return step(detail::atomic_step::load, nullptr, [](auto here) { return here.load(); });
     } else {
-      if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        T now{};
-        detail::exchange_remote(*there, &now, nullptr);
-        return now;
-      }
-      return under_lock([](T& shared) { return shared; });
+      T now{};
+      detail::exchange_anywhere(object(), &now, nullptr, sizeof(T));
+      return now;
     }
   }
   /// Replaces the value.
   void store(const T& desired) {
-    if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      if constexpr (is_lock_free) {
-        static_cast<void>(detail::step_remote(*there, detail::atomic_step::store, &desired));
-      } else {
-        detail::exchange_remote(*there, nullptr, &desired);
-      }
-      return;
-    }
     if constexpr (is_lock_free) {
-      atomic().store(desired);
+      static_cast<void>(step(detail::atomic_step::store, &desired, [&](auto here) {
+        here.store(desired);
+        return desired;
+      }));
     } else {
-      under_lock([&](T& shared) { shared = desired; });
+      detail::exchange_anywhere(object(), nullptr, &desired, sizeof(T));
     }
   }
   /// Replaces the value.
   ///
   /// @returns what it was before.
   T exchange(const T& desired) {
-    if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      if constexpr (is_lock_free) {
-        return detail::step_remote(*there, detail::atomic_step::exchange, &desired);
-      } else {
-        T before{};
-        detail::exchange_remote(*there, &before, &desired);
-        return before;
-      }
-    }
     if constexpr (is_lock_free) {
-      return atomic().exchange(desired);
+      return step(detail::atomic_step::exchange, &desired,
+                  [&](auto here) { return here.exchange(desired); });
     } else {
-      return under_lock([&](T& shared) {
-        const T before = shared;
-        shared = desired;
-        return before;
-      });
+      T before{};
+      detail::exchange_anywhere(object(), &before, &desired, sizeof(T));
+      return before;
     }
   }
   /// Replaces the value by `desired` if it is `expected`; else `expected` becomes what it is.
@@ -189,14 +168,14 @@ class value : public detail::object_handle {
   /// @returns true: it was replaced.
   bool compare_exchange(T& expected, const T& desired) {
     if constexpr (is_lock_free) {
-      if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        const T was =
-            detail::step_remote(*there, detail::atomic_step::compare, &desired, &expected);
-        const bool same = std::memcmp(&was, &expected, sizeof was) == 0;
-        std::memcpy(static_cast<void*>(&expected), &was, sizeof was);
-        return same;
+      if (detail::region* const here = mapped()) [[likely]] {
+        return atomic(*here).compare_exchange_strong(expected, desired);
       }
-      return atomic().compare_exchange_strong(expected, desired);
+      const T was = detail::step_anywhere(object(), detail::atomic_step::compare, &desired,
+                                          static_cast<const T*>(&expected));
+      const bool same = std::memcmp(&was, &expected, sizeof was) == 0;
+      std::memcpy(static_cast<void*>(&expected), &was, sizeof was);
+      return same;
     } else {
       return under_lock([&](T& shared) {
         if (!equal(shared, expected)) {
@@ -215,10 +194,8 @@ class value : public detail::object_handle {
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
     if constexpr (is_lock_free) {
-      if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        return detail::step_remote(*there, detail::atomic_step::add, &count);
-      }
-      return atomic().fetch_add(count);
+      return step(detail::atomic_step::add, &count,
+                  [count](auto here) { return here.fetch_add(count); });
     } else {
       return under_lock([&](T& shared) {
         const T before = shared;
@@ -234,10 +211,8 @@ class value : public detail::object_handle {
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
     if constexpr (is_lock_free) {
-      if (const detail::region* const there = elsewhere()) [[unlikely]] {
-        return detail::step_remote(*there, detail::atomic_step::sub, &count);
-      }
-      return atomic().fetch_sub(count);
+      return step(detail::atomic_step::sub, &count,
+                  [count](auto here) { return here.fetch_sub(count); });
     } else {
       return under_lock([&](T& shared) {
         const T before = shared;
@@ -252,10 +227,8 @@ class value : public detail::object_handle {
   T fetch_and(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
-    if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      return detail::step_remote(*there, detail::atomic_step::bit_and, &bits);
-    }
-    return atomic().fetch_and(bits);
+    return step(detail::atomic_step::bit_and, &bits,
+                [bits](auto here) { return here.fetch_and(bits); });
   }
   /// Sets the bits that are in `bits`.
   ///
@@ -263,10 +236,8 @@ class value : public detail::object_handle {
   T fetch_or(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
-    if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      return detail::step_remote(*there, detail::atomic_step::bit_or, &bits);
-    }
-    return atomic().fetch_or(bits);
+    return step(detail::atomic_step::bit_or, &bits,
+                [bits](auto here) { return here.fetch_or(bits); });
   }
   /// Inverts the bits that are in `bits`.
   ///
@@ -274,10 +245,8 @@ class value : public detail::object_handle {
   T fetch_xor(T bits)
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
-    if (const detail::region* const there = elsewhere()) [[unlikely]] {
-      return detail::step_remote(*there, detail::atomic_step::bit_xor, &bits);
-    }
-    return atomic().fetch_xor(bits);
+    return step(detail::atomic_step::bit_xor, &bits,
+                [bits](auto here) { return here.fetch_xor(bits); });
   }
 
   /// The same object, not an equal value.
@@ -290,13 +259,20 @@ class value : public detail::object_handle {
   }
 
  private:
-  /// The value as an atomic one; only once it is known to be on this machine.
-  [[nodiscard]] std::atomic_ref<T> atomic() const {
-    return std::atomic_ref<T>{*reinterpret_cast<T*>(object_->payload())};
+  [[nodiscard]] static std::atomic_ref<T> atomic(const detail::region& here) {
+    return std::atomic_ref<T>{*reinterpret_cast<T*>(here.payload())};
+  }
+  /// `inlined` of the value if its memory is mapped, else the same step by its operations.
+  template <class Inlined>
+  T step(detail::atomic_step what, const T* operand, Inlined inlined) const {
+    if (detail::region* const here = mapped()) [[likely]] {
+      return inlined(atomic(*here));
+    }
+    return detail::step_anywhere<T>(object(), what, operand, nullptr);
   }
   template <class Operation>
   auto under_lock(Operation operation) const {
-    static_cast<void>(either());
+    static_cast<void>(object());
     const guard held{object_};
     return operation(*held);
   }

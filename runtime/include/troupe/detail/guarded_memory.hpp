@@ -13,16 +13,35 @@
 // What value<T> and array<T> have below their types.
 namespace troupe::detail {
 
+/// The operations of a value or an array that is here.
+[[nodiscard]] const object_operations& local_data_operations() noexcept;
+
 template <class T>
-inline constexpr object_rules value_rules{.kind = object_kind::value,
-                                          .min_payload_bytes = sizeof(T)};
-inline constexpr object_rules array_rules{.kind = object_kind::array};
+inline constexpr object_rules value_rules{
+    .kind = object_kind::value, .min_payload_bytes = sizeof(T), .local = &local_data_operations};
+inline constexpr object_rules array_rules{.kind = object_kind::array,
+                                          .local = &local_data_operations};
+
+/// A copy of the data of an imported object, as long as its lock is held.
+class data_copy {
+ public:
+  data_copy() = default;
+  data_copy(const data_copy&) = delete;
+  data_copy& operator=(const data_copy&) = delete;
+  virtual ~data_copy() = default;
+};
+
+/// What a guard has while it holds the lock.
+struct held_data {
+  std::byte* bytes = nullptr;
+  std::unique_ptr<data_copy> copy = nullptr;  ///< null: `bytes` are the object's own
+};
 
 /// The lock of a value or an array, held while this lives, and released at the end.
 ///
-/// On another machine than the object's it has a copy of the data, and the end sends the exporter
-/// what was changed. If the link is cut meanwhile, that is lost, as if the process had died with
-/// the lock; it is in the log.
+/// Of an imported object it has a copy of the data, and the end sends the exporter what was
+/// changed. If the link is cut meanwhile, that is lost, as if the process had died with the lock; a
+/// warning in the log tells it.
 class data_lock {
  public:
   /// Takes the lock.
@@ -36,8 +55,7 @@ class data_lock {
   /// Exchanges the holds.
   data_lock& operator=(data_lock&& other) noexcept {
     std::swap(object_, other.object_);
-    std::swap(data_, other.data_);
-    std::swap(copy_, other.copy_);
+    std::swap(held_, other.held_);
     return *this;
   }
   data_lock(const data_lock&) = delete;
@@ -51,20 +69,12 @@ class data_lock {
   void recovered() noexcept;
 
  protected:
-  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::byte* data() const noexcept { return held_.bytes; }
   [[nodiscard]] std::size_t size_bytes() const noexcept { return object_->payload_bytes(); }
 
  private:
-  struct remote_copy;
-  struct delete_copy {
-    void operator()(remote_copy* copy) const noexcept;
-  };
-  void lock_remote();
-  void unlock_remote() noexcept;
-
   std::shared_ptr<region> object_;
-  std::byte* data_ = nullptr;
-  std::unique_ptr<remote_copy, delete_copy> copy_;
+  held_data held_;
 };
 
 /// What is done in one step to a number of at most eight bytes.
@@ -80,16 +90,15 @@ enum class atomic_step : std::uint8_t {
   bit_xor
 };
 
-/// Does it to a value on another machine; numbers are passed as their bytes.
+/// Does it to a value that may be anywhere; numbers are passed as their bytes.
 ///
 /// @returns what the value was.
-[[nodiscard]] std::uint64_t step_remote(const region& value, atomic_step what, bool floating,
-                                        std::size_t bytes, std::uint64_t operand,
-                                        std::uint64_t expected);
+[[nodiscard]] std::uint64_t step_anywhere(region& value, atomic_step what, bool floating,
+                                          std::size_t bytes, std::uint64_t operand,
+                                          std::uint64_t expected);
 
-/// Copies all bytes of a value or an array on another machine out, new ones in, or both, under its
-/// lock. Null: not that.
-void exchange_remote(const region& object, void* before, const void* desired);
+/// Copies all bytes of a value out, new ones in, or both, under its lock. Null: not that.
+void exchange_anywhere(region& value, void* before, const void* desired, std::size_t bytes);
 
 /// The bytes of `count` elements.
 ///

@@ -7,12 +7,9 @@
 #include "troupe/error.hpp"
 #include "troupe/objects.hpp"
 
-#include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <typeinfo>
@@ -61,8 +58,8 @@ struct queue_spec {
 
 enum class queue_answer : std::uint8_t { done, timed_out, closed };
 
-/// One queue in one process: its region, which has the state; the memory with the items, which
-/// grows; and a socket connected to itself, where descriptors wait that came with items.
+/// One queue as one process has it, wherever it is: in memory that is mapped (local_queue.hpp), or
+/// on another machine (shared/remote).
 class queue_core {
  public:
   /// A new queue; while a value is being decoded one that is made at its first use.
@@ -70,63 +67,44 @@ class queue_core {
   /// @throws error{resource_exhausted}.
   [[nodiscard]] static std::shared_ptr<queue_core> create(queue_spec spec);
   [[nodiscard]] static std::shared_ptr<queue_core> load(input_archive& ar, const queue_spec& spec);
-  void save(output_archive& ar);
-  /// Makes a queue of the parts that `save` names.
-  ///
-  /// @throws error{protocol_error} if they are not of one queue.
-  [[nodiscard]] static std::shared_ptr<queue_core> assemble(
-      std::shared_ptr<region> object, const std::shared_ptr<const attachment>& storage,
-      const std::shared_ptr<const attachment>& socket, const queue_spec& spec);
-  /// The ids of the storage and of the socket of a queue that is here.
-  [[nodiscard]] static std::array<std::uint64_t, 2> part_ids(const region& object);
-  ~queue_core();
+  virtual ~queue_core();
   queue_core(const queue_core&) = delete;
   queue_core& operator=(const queue_core&) = delete;
 
+  virtual void save(output_archive& ar) = 0;
   /// Puts all of `items` in order; `stored` counts them as they become available to others.
-  queue_answer put(std::span<const queue_item> items, std::size_t& stored, const deadline& until);
+  virtual queue_answer put(std::span<const queue_item> items, std::size_t& stored,
+                           const deadline& until) = 0;
   /// Appends at least one and at most `most` items to `to`.
-  queue_answer get(std::vector<queue_item>& to, std::size_t most, const deadline& until);
+  virtual queue_answer get(std::vector<queue_item>& to, std::size_t most,
+                           const deadline& until) = 0;
   /// One item that was taken is done.
   ///
   /// @throws std::logic_error if all that were taken are done already.
-  void task_done();
-  [[nodiscard]] bool join(const deadline& until);
-  void close();
-  [[nodiscard]] bool is_closed();
-  [[nodiscard]] std::size_t size();
-  [[nodiscard]] std::size_t capacity();
-  [[nodiscard]] std::uint64_t id();
-  [[nodiscard]] const std::string& name();
+  virtual void task_done() = 0;
+  [[nodiscard]] virtual bool join(const deadline& until) = 0;
+  virtual void close() = 0;
+  [[nodiscard]] virtual bool is_closed() = 0;
+  [[nodiscard]] virtual std::size_t size() = 0;
+  [[nodiscard]] virtual std::size_t capacity() = 0;
+  [[nodiscard]] virtual std::uint64_t id() = 0;
+  [[nodiscard]] virtual const std::string& name() = 0;
   /// Bytes of memory that items have, or had and left for the next ones.
-  [[nodiscard]] std::size_t storage_bytes();
+  [[nodiscard]] virtual std::size_t storage_bytes() = 0;
 
   /// How what is put gets to where the queue is.
-  [[nodiscard]] attachment_route way() const noexcept {
-    return remote_ == nullptr ? attachment_route::descriptors : attachment_route::link;
-  }
-  /// Checks that an order can compare `item`: others would break a priority_queue for all
-  /// processes.
-  ///
-  /// @throws what decoding it throws.
-  void check_comparable(const queue_item& item) const;
+  [[nodiscard]] attachment_route route() const noexcept { return route_; }
+
+ protected:
+  explicit queue_core(attachment_route route) noexcept : route_{route} {}
 
  private:
-  struct parts;
-  explicit queue_core(queue_spec spec);
-  parts& get_parts();
-
-  queue_spec spec_;
-  std::mutex making_;
-  std::atomic<parts*> ready_{nullptr};  // what `parts_` has, once all of it is there
-  std::unique_ptr<parts> parts_;
-  std::shared_ptr<region> remote_;  ///< of a queue on another machine, which has no parts here
-  std::array<std::uint64_t, 2> remote_part_ids_{};
+  attachment_route route_;
 };
 
 /// @throws error{argument_decode_failed} with the type and the reason.
 [[noreturn]] void fail_to_decode_item(const std::type_info& type, std::size_t bytes,
                                       const error& why);
-[[noreturn]] void fail_queue_closed(const queue_core& queue, bool for_reader);
+[[noreturn]] void fail_queue_closed(bool for_reader);
 
 }  // namespace troupe::detail

@@ -81,6 +81,22 @@ static_assert(sizeof(region_header) <= 1024);
 
 class region;
 class transaction;
+
+/// What handles do with the objects of a kind, whatever the types of their elements. Each kind has
+/// an interface of its own below this one, and two implementations of it: one for memory that is
+/// here, in the kind's room, and one that sends messages to the exporter, in shared/remote. A
+/// region has one of them from the start, so that no operation asks which it is. They have no
+/// state: that is the region's.
+class object_operations {
+ public:
+  constexpr object_operations() = default;
+  object_operations(const object_operations&) = delete;
+  object_operations& operator=(const object_operations&) = delete;
+
+ protected:
+  ~object_operations() = default;
+};
+
 /// What a region has instead of memory when its object is on another machine: see shared/remote.
 class remote_object {
  public:
@@ -99,6 +115,8 @@ struct object_rules {
   /// that all its counters are 0. `waiting` is dealt with already, and all waiting threads are
   /// woken. Null: the kind has no ledger, and uses the lock for something else.
   void (*recover)(transaction& tx, process_slot& dead) = nullptr;
+  /// The operations of an object that is here. Null: the kind has none but its memory.
+  const object_operations& (*local)() noexcept = nullptr;
 };
 
 struct region_spec {
@@ -151,9 +169,10 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   [[nodiscard]] static std::shared_ptr<region> import_any(
       const std::shared_ptr<const attachment>& from);
 
-  /// An object of another machine.
-  [[nodiscard]] static std::shared_ptr<region> exported(region_spec spec, std::uint64_t id,
-                                                        std::unique_ptr<remote_object> remote);
+  /// An object of another machine. `operations` may be null, as in `object_rules::local`.
+  [[nodiscard]] static std::shared_ptr<region> imported(region_spec spec, std::uint64_t id,
+                                                        std::unique_ptr<remote_object> remote,
+                                                        const object_operations* operations);
 
   ~region() override;
   region(const region&) = delete;
@@ -166,18 +185,39 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   [[nodiscard]] std::size_t payload_bytes() const noexcept { return spec_.payload_bytes; }
   [[nodiscard]] std::uint64_t type_tag() const noexcept { return spec_.type_tag; }
 
-  /// Maps the memory of a `create_default` that was not used before. Called before all below.
+  /// Its memory is mapped, so it is here: the short inline ways of operations may be taken. False:
+  /// `operations` knows what to do.
+  [[nodiscard]] bool is_mapped() const noexcept {
+    return begin_.load(std::memory_order_acquire) != nullptr;
+  }
+  /// Maps the memory of a `create_default` that was not used before. Called before all that reads
+  /// the memory.
   ///
   /// @throws error{not_on_this_machine}; error{resource_exhausted}.
   void ensure() {
-    if (begin_.load(std::memory_order_acquire) == nullptr) [[unlikely]] {
+    if (!is_mapped()) [[unlikely]] {
       make();
     }
   }
-  /// The same, but true if there is nothing here: its operations go to `remote()`.
-  [[nodiscard]] bool is_elsewhere() {
-    return begin_.load(std::memory_order_acquire) == nullptr && !make_unless_remote();
+  /// The same, but an object of another machine stays without memory.
+  ///
+  /// @throws error{resource_exhausted}.
+  void ensure_if_local() {
+    if (!is_mapped() && !is_imported()) [[unlikely]] {
+      make();
+    }
   }
+  /// What its handles do, with memory that is mapped or by messages. `Operations` is the interface
+  /// of its kind.
+  ///
+  /// @throws error{resource_exhausted} from the first use of a `create_default`.
+  template <class Operations>
+  [[nodiscard]] const Operations& operations() {
+    ensure_if_local();
+    return static_cast<const Operations&>(*operations_);
+  }
+  /// The object is on another machine.
+  [[nodiscard]] bool is_imported() const noexcept { return remote_ != nullptr; }
   [[nodiscard]] remote_object* remote() const noexcept { return remote_.get(); }
   [[nodiscard]] std::byte* begin() const noexcept { return begin_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t total_bytes() const noexcept { return view_.size(); }
@@ -229,7 +269,6 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   friend struct region_registry;
   region(region_spec spec, std::uint64_t id);
   void make();
-  bool make_unless_remote();
   void lay_out(std::uint32_t flags);
   void adopt();
   [[nodiscard]] process_slot* claim_slot() noexcept;
@@ -245,6 +284,7 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   std::atomic<process_slot*> own_{nullptr};
   std::atomic<std::uint32_t> own_generation_{0};  ///< of forks, when `own_` was claimed
   std::unique_ptr<remote_object> remote_;         ///< of an object on another machine
+  const object_operations* operations_ = nullptr;
   bool registered_ = false;
   bool named_ = false;
 };
@@ -269,9 +309,9 @@ void remove_abandoned_blocks() noexcept;
 class object_handle {
  public:
   /// A number that no other object has, in any process.
-  [[nodiscard]] std::uint64_t id() const { return either().id(); }
+  [[nodiscard]] std::uint64_t id() const { return object().id(); }
   /// What `.name` said, cut to 255 bytes.
-  [[nodiscard]] const std::string& name() const { return either().name(); }
+  [[nodiscard]] const std::string& name() const { return object().name(); }
 
  protected:
   object_handle() = default;
@@ -279,31 +319,33 @@ class object_handle {
   [[nodiscard]] bool same(const object_handle& other) const noexcept {
     return object_ == other.object_;
   }
-  /// The object, for operations that work only where it is.
+  /// The object, wherever it is: for what is known without its memory.
+  ///
+  /// @throws error{no_state} for a handle that was moved from.
+  [[nodiscard]] region& object() const {
+    if (object_ == nullptr) [[unlikely]] {
+      throw_moved_from();
+    }
+    return *object_;
+  }
+  /// The object with its memory, for operations that work only where it is.
   ///
   /// @throws error{no_state} for a handle that was moved from; error{not_on_this_machine}.
   [[nodiscard]] region& get() const {
-    if (object_ == nullptr) [[unlikely]] {
-      throw_moved_from();
-    }
-    object_->ensure();
-    return *object_;
+    region& found = object();
+    found.ensure();
+    return found;
   }
-  /// The object if it is on another machine. Null: it is here, and `*object_` is there to be used.
-  ///
-  /// @throws error{no_state} for a handle that was moved from.
-  [[nodiscard]] region* elsewhere() const {
-    if (object_ == nullptr) [[unlikely]] {
-      throw_moved_from();
-    }
-    return object_->is_elsewhere() ? object_.get() : nullptr;
+  /// The object if its memory is mapped: what short operations ask before they are done inline.
+  /// Null: `operations` does them, or says why not.
+  [[nodiscard]] region* mapped() const noexcept {
+    region* const found = object_.get();
+    return found != nullptr && found->is_mapped() ? found : nullptr;
   }
-  /// The object, for what is known of it here wherever it is.
-  ///
   /// @throws error{no_state} for a handle that was moved from.
-  [[nodiscard]] region& either() const {
-    static_cast<void>(elsewhere());
-    return *object_;
+  template <class Operations>
+  [[nodiscard]] const Operations& operations() const {
+    return object().template operations<Operations>();
   }
   void save_handle(output_archive& ar) const;
   void load_handle(input_archive& ar, const object_rules& rules, std::uint64_t type_tag = 0);

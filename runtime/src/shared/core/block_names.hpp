@@ -9,10 +9,10 @@
 // The names that shared memory has on request, in /dev/shm.
 //
 // The system removes whatever has a name, and cannot be told which memory is meant: between looking
-// and removing, somebody else may have removed the old one and given the name to a new one. So
-// whoever removes a name holds a lock of the memory it means. As long as it means that memory
-// nobody can give it to another one, and as long as the lock is held nobody of ours takes it from
-// that one. The kernel gives up the locks of the dead.
+// and removing, another process may have removed the old one and given the name to a new one. So a
+// process that removes a name holds a lock of the memory it means. As long as the name means that
+// memory no process can give it to another one, and as long as the lock is held no process of this
+// library takes it from that one. The kernel gives up the locks of the dead.
 namespace troupe::detail {
 
 /// Where shm_open has its names.
@@ -28,7 +28,7 @@ class block_lock {
  public:
   enum class mode : std::uint8_t { alone, shared };
   /// `memory` was opened here and for this: one that crossed would share the lock with others.
-  /// Gives up after a tenth of a second, as who has it may have been stopped.
+  /// Gives up after a tenth of a second, as its holder may have been stopped.
   block_lock(const descriptor& memory, mode how);
   ~block_lock();
   block_lock(const block_lock&) = delete;
@@ -44,7 +44,7 @@ class block_lock {
 /// Does the name still mean this memory?
 [[nodiscard]] bool names(const std::string& name, const descriptor& memory) noexcept;
 
-/// Removes the name if it means this memory. One whose lock cannot be had stays, until somebody
+/// Removes the name if it means this memory. One whose lock cannot be had stays, until a process
 /// looks for abandoned ones again.
 void remove_block_name(const std::string& name, const descriptor& memory) noexcept;
 

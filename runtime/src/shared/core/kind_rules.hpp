@@ -3,7 +3,8 @@
 
 #include "troupe/detail/region.hpp"
 
-// What is the same for all objects of a kind, for who learns the kind from somebody else.
+// The rules of each kind, for code that learns the kind of an object from its header or from a
+// message. Each is defined in the room of its kind.
 namespace troupe::detail {
 
 extern const object_rules mutex_rules;
@@ -13,6 +14,10 @@ extern const object_rules bounded_rules;
 extern const object_rules event_rules;
 extern const object_rules condition_rules;
 extern const object_rules barrier_rules;
+/// Of values and arrays whose element type is not known.
+extern const object_rules any_value_rules;
+extern const object_rules any_array_rules;
+extern const object_rules memory_rules;
 /// Of queue, lifo_queue and priority_queue.
 [[nodiscard]] const object_rules& queue_rules(object_kind kind);
 

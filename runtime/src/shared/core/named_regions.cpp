@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Regions with a name in the file system, and the names that nobody took away.
+// Regions with a name in the file system, and the names that no process took away.
 
 #include "troupe/error.hpp"
 
@@ -38,8 +38,9 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
   if (::access(path.c_str(), F_OK) == 0) {
     exists();
   }
-  // It has its name last, when all of it is there, with its first holder in the ledger: who opens
-  // the name finds no half of it, and who is killed meanwhile leaves none for which nobody answers.
+  // It has its name last, when all of it is there, with its first holder in the ledger: a
+  // process that opens the name finds no half of it, and one that is killed meanwhile leaves no
+  // name without a holder.
   made->memory_.reset(::open(block_folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
   if (!made->memory_) {
     sys::fail(errc::resource_exhausted, "cannot create shared memory '" + spec.name + "'", errno);
@@ -120,7 +121,7 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   made->named_ = true;
   registry.add(made);
   {
-    // Who is about to remove the name of abandoned memory sees us here, or was faster.
+    // A process that is about to remove the name of abandoned memory sees this slot, or was faster.
     const block_lock shared{made->memory_, block_lock::mode::shared};
     static_cast<void>(made->claim_slot());
     if (!names(name, made->memory_)) {
@@ -135,7 +136,7 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
 
 namespace {
 
-/// Does nobody have this memory, of all who ever did? Not if it is none of ours.
+/// Whether all processes that had this memory are dead. Not if it is no memory of this library.
 bool is_abandoned(const descriptor& memory) noexcept {
   // Plain numbers, at the offsets of the header and of the slots.
   std::array<std::uint64_t, region::payload_offset() / sizeof(std::uint64_t)> words;
@@ -173,7 +174,7 @@ void remove_abandoned_blocks() noexcept {
     }
     TROUPE_FAILPOINT("blocks.abandoned");
     const block_lock alone{memory, block_lock::mode::alone};
-    // Again, now that nobody can open it or remove its name.
+    // Again, now that no process can open it or remove its name.
     if (alone && is_abandoned(memory) && names(entry->d_name, memory)) {
       TROUPE_FAILPOINT("blocks.remove");
       ::unlinkat(::dirfd(folder), entry->d_name, 0);

@@ -58,20 +58,17 @@ std::uint64_t type_tag_of(const std::type_info& type, std::size_t bytes) noexcep
 }
 
 const object_rules* rules_of_kind(object_kind kind) noexcept {
-  static constexpr object_rules some_value{.kind = object_kind::value, .min_payload_bytes = 1};
-  static constexpr object_rules some_array{.kind = object_kind::array};
-  static constexpr object_rules some_memory{.kind = object_kind::shared_memory};
   switch (kind) {
     case object_kind::mutex:
       return &mutex_rules;
     case object_kind::recursive_mutex:
       return &recursive_rules;
     case object_kind::value:
-      return &some_value;
+      return &any_value_rules;
     case object_kind::array:
-      return &some_array;
+      return &any_array_rules;
     case object_kind::shared_memory:
-      return &some_memory;
+      return &memory_rules;
     case object_kind::semaphore:
       return &semaphore_rules;
     case object_kind::bounded_semaphore:
@@ -93,7 +90,7 @@ const object_rules* rules_of_kind(object_kind kind) noexcept {
 }
 
 void object_handle::save_handle(output_archive& ar) const {
-  static_cast<void>(elsewhere());
+  object().ensure_if_local();
   save_attachment(ar, object_);
 }
 

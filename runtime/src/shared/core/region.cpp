@@ -69,7 +69,7 @@ std::size_t total_for(std::size_t payload_bytes) {
                 "a shared object of " + std::to_string(payload_bytes) +
                     " bytes is more than the system can have"};
   }
-  // The kernel would not say no: it would kill somebody for it, half-way.
+  // The kernel would not say no: it would kill a process for it, half-way.
   constexpr std::size_t looks_large = std::size_t{64} << 20;
   if (payload_bytes >= looks_large) {
     if (const std::uint64_t free = free_memory_bytes(); payload_bytes > free) {
@@ -81,7 +81,12 @@ std::size_t total_for(std::size_t payload_bytes) {
   return region::payload_offset() + payload_bytes;
 }
 
-region::region(region_spec spec, std::uint64_t id) : attachment{id}, spec_{std::move(spec)} {}
+region::region(region_spec spec, std::uint64_t id) : attachment{id}, spec_{std::move(spec)} {
+  spec_.name = cut_name(std::move(spec_.name));
+  if (spec_.rules->local != nullptr) {
+    operations_ = &spec_.rules->local();
+  }
+}
 
 region::~region() = default;
 
@@ -104,16 +109,8 @@ void region::lay_out(std::uint32_t flags) {
   if (spec_.init != nullptr) {
     spec_.init(*this);
   }
-  // Last: who opens a name may come at any time.
+  // Last: a process that opens the name may come at any time.
   std::atomic_ref<std::uint64_t>{header->magic}.store(region_magic, std::memory_order_release);
-}
-
-bool region::make_unless_remote() {
-  if (remote_ != nullptr) {
-    return false;
-  }
-  make();
-  return true;
 }
 
 void region::make() {
@@ -129,7 +126,6 @@ void region::make() {
     return;
   }
   region_registry& registry = region_registry::instance();
-  spec_.name = cut_name(std::move(spec_.name));
   const std::string kind_name = "troupe-" + std::string{to_string(kind())};
   const std::size_t bytes = total_for(spec_.payload_bytes);
   memory_ = create_memory(kind_name.c_str(), bytes);
@@ -211,7 +207,7 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const attachment>& 
     if (here->type_tag() != type_tag) {
       refuse_object("its elements are of another type");
     }
-    // Who imported it first may not have known as much.
+    // The first import in this process may not have known as much.
     if (here->payload_bytes() < rules.min_payload_bytes) {
       refuse_object("its size is wrong");
     }
@@ -219,10 +215,10 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const attachment>& 
   };
   if (auto here = std::dynamic_pointer_cast<const region>(from)) {
     auto same = std::const_pointer_cast<region>(here);
-    if (same->is_elsewhere()) {
-      return check(std::move(same));
+    same->ensure_if_local();
+    if (!same->is_imported()) {
+      static_cast<void>(same->own_slot());  // in a forked child, of the region that it inherited
     }
-    static_cast<void>(same->own_slot());  // in a forked child, of the region that it inherited
     return check(std::move(same));
   }
   region_registry& registry = region_registry::instance();
@@ -270,10 +266,12 @@ std::shared_ptr<region> region::import_any(const std::shared_ptr<const attachmen
   return rules == nullptr ? nullptr : import(from, *rules, found.type_tag);
 }
 
-std::shared_ptr<region> region::exported(region_spec spec, std::uint64_t id,
-                                         std::unique_ptr<remote_object> remote) {
+std::shared_ptr<region> region::imported(region_spec spec, std::uint64_t id,
+                                         std::unique_ptr<remote_object> remote,
+                                         const object_operations* operations) {
   auto made = region_registry::own(std::unique_ptr<region>{new region{std::move(spec), id}});
   made->remote_ = std::move(remote);
+  made->operations_ = operations;
   return made;
 }
 

@@ -16,7 +16,7 @@ namespace troupe::detail {
 struct region_registry {
   struct entry {
     std::weak_ptr<region> object;
-    unsigned count = 0;  ///< regions of the object: two while one is replaced that nobody has
+    unsigned count = 0;  ///< regions of the object: two while one without handles is replaced
   };
   std::mutex mutex;
   std::unordered_map<std::uint64_t, entry> objects;  // guarded by mutex

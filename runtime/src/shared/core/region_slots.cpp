@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// The slots of a region: who has the object, and what is given back of those who died.
+// The slots of a region: which processes have the object, and what is given back of dead ones.
 
 #include "troupe/detail/region.hpp"
 #include "troupe/error.hpp"
@@ -43,8 +43,8 @@ process_slot* region::claim_slot_for(std::uint64_t identity) noexcept {
   process_slot* mine = slot_of(identity);
   const auto all = slots();
   for (auto slot = all.begin(); mine == nullptr && slot != all.end(); ++slot) {
-    std::uint64_t nobody = 0;
-    if (slot->owner.compare_exchange_strong(nobody, identity)) {
+    std::uint64_t none = 0;
+    if (slot->owner.compare_exchange_strong(none, identity)) {
       mine = &*slot;
     }
   }
@@ -106,7 +106,8 @@ void region::free_slot() noexcept {
   }
   mine->mapped.store(0);
   if (named_) {
-    // The last one removes the name. Who opens it meanwhile sees `closed`, or is seen here.
+    // The last one removes the name. A process that opens it meanwhile sees `closed`, or is seen
+    // here.
     const auto holds = [](const process_slot& slot) {
       const std::uint64_t owner = slot.owner.load();
       return slot.mapped.load() != 0 && owner != 0 && !is_gone(owner);
@@ -130,7 +131,7 @@ void region::recover_slot(process_slot& slot, std::uint64_t dead) {
   if (rules().recover != nullptr) {
     transaction tx{*this, &slot};
     if (slot.owner.load() != dead) {
-      return;  // somebody else was faster
+      return;  // another process was faster
     }
     for (std::size_t i = 0; i < wait_channels; ++i) {
       if (const std::uint64_t asleep = tx.get(slot.waiting[i]); asleep != 0) {

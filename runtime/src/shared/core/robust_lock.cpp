@@ -32,7 +32,7 @@ lock_result taken_from_the_dead(lock_state& lock) {
   mark_taken(lock);
   lock.inherited.store(1, std::memory_order_relaxed);
   crash_step();
-  // At once: whoever dies before it calls this would leave a mutex that nobody can ever take.
+  // At once: a thread that dies before it calls this leaves a mutex that no thread can ever take.
   ::pthread_mutex_consistent(mutex_of(lock));
   crash_step();
   return lock_result::inherited;

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-// The way through a lock that nobody else wants, short enough to be inline.
+// The way through a lock that no other thread wants, short enough to be inline.
 namespace troupe::detail {
 
 static_assert(sizeof(pthread_mutex_t) <= sizeof(lock_state::mutex));

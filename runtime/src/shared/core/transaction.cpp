@@ -75,7 +75,7 @@ void transaction::roll_back() {
   for (std::uint32_t i = std::min<std::uint32_t>(size, undo_entries); i-- > 0;) {
     const std::uint64_t offset = header.undo[i].offset.load(std::memory_order_relaxed);
     if (offset < first || offset > last || offset % alignof(shared_word) != 0) {
-      continue;  // nobody of ours writes that: the memory was damaged, and is not followed
+      continue;  // no operation writes that: the memory was damaged, and is not followed
     }
     crash_step();
     reinterpret_cast<shared_word*>(object_.begin() + offset)
@@ -118,8 +118,8 @@ void transaction::unlock() noexcept {
   region_header& header = object_.header();
   unsigned wakes = 0;
   for (std::size_t i = 0; i < wait_channels; ++i) {
-    // Looked at under the lock, where waiters count themselves: who is not counted has not looked
-    // at the state either.
+    // Looked at under the lock, where waiters count themselves: a waiter that is not counted has
+    // not looked at the state either.
     if ((woken_ >> i & 1U) != 0 && get(header.channels[i].waiters) != 0) {
       header.channels[i].generation.fetch_add(1);
       wakes |= 1U << i;

@@ -77,7 +77,7 @@ class transaction {
     try {
       operation();
     } catch (...) {
-      // Any exception goes on to the caller, who may want to change the state first.
+      // Any exception goes on to the caller, which may want to change the state first.
       lock();
       throw;
     }

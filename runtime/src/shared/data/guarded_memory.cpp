@@ -3,53 +3,160 @@
 
 #include "troupe/detail/archive.hpp"
 #include "troupe/error.hpp"
-#include "troupe/log.hpp"
 
+#include "shared/core/kind_rules.hpp"
 #include "shared/core/object_lock.hpp"
 #include "shared/core/robust_lock_fast.hpp"
-#include "shared/remote/imported_object.hpp"
+#include "shared/data/data_operations.hpp"
 
-#include <algorithm>
+#include <atomic>
+#include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <limits>
-#include <new>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <utility>
 
 namespace troupe::detail {
+namespace {
 
-/// The data here, and what it was when it came.
-struct data_lock::remote_copy {
-  explicit remote_copy(std::size_t size) : bytes{size} {}
-  ~remote_copy() { ::operator delete(now, std::align_val_t{alignment}); }
-  remote_copy(const remote_copy&) = delete;
-  remote_copy& operator=(const remote_copy&) = delete;
-
-  /// The most that a shared type has.
-  static constexpr std::size_t alignment = 4096;
-  std::size_t bytes;
-  std::byte* now = static_cast<std::byte*>(
-      ::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t{alignment}));
-  std::vector<std::byte> before;
-  bool inherited = false;
-  bool recovered = false;
-};
-
-void data_lock::delete_copy::operator()(remote_copy* copy) const noexcept {
-  delete copy;
-}
-
-data_lock::data_lock(std::shared_ptr<region> object) : object_{std::move(object)} {
-  if (object_->is_elsewhere()) [[unlikely]] {
-    lock_remote();
-    return;
-  }
-  if (acquire_object(*object_, std::nullopt) == lock_result::own) {
+void lock_data(region& object) {
+  if (acquire_object(object, std::nullopt) == lock_result::own) {
     throw_locked_already("troupe: this thread has a guard of this value or array already");
   }
-  data_ = object_->payload();
+}
+
+[[noreturn]] void fail_step() {
+  throw error{errc::protocol_error, task_ran::no, "there is no such step on a value"};
+}
+
+template <class Number>
+Number do_step(std::atomic_ref<Number> on, atomic_step what, Number operand, Number expected) {
+  switch (what) {
+    case atomic_step::load:
+      return on.load();
+    case atomic_step::store:
+    case atomic_step::exchange:
+      return on.exchange(operand);
+    case atomic_step::compare:
+      on.compare_exchange_strong(expected, operand);
+      return expected;
+    case atomic_step::add:
+      return on.fetch_add(operand);
+    case atomic_step::sub:
+      return on.fetch_sub(operand);
+    default:
+      break;
+  }
+  if constexpr (std::integral<Number>) {
+    switch (what) {
+      case atomic_step::bit_and:
+        return on.fetch_and(operand);
+      case atomic_step::bit_or:
+        return on.fetch_or(operand);
+      case atomic_step::bit_xor:
+        return on.fetch_xor(operand);
+      default:
+        break;
+    }
+  }
+  fail_step();
+}
+
+template <class Number>
+std::uint64_t step_on(region& object, const step_on_number& step) {
+  Number given{};
+  Number compared{};
+  std::memcpy(&given, &step.operand, sizeof given);
+  std::memcpy(&compared, &step.expected, sizeof compared);
+  const Number before = do_step(std::atomic_ref{*reinterpret_cast<Number*>(object.payload())},
+                                step.what, given, compared);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &before, sizeof before);
+  return bits;
+}
+
+class local_data final : public data_operations {
+ public:
+  held_data lock(region& object) const override {
+    lock_data(object);
+    return {.bytes = object.payload()};
+  }
+  void unlock(region& object, held_data& held) const noexcept override {
+    held.bytes = nullptr;
+    release_owned(object.lock());
+  }
+  bool inherited(region& object, const held_data& /*held*/) const noexcept override {
+    return object.lock().inherited.load(std::memory_order_relaxed) != 0;
+  }
+  void recovered(region& object, held_data& /*held*/) const noexcept override {
+    object.lock().inherited.store(0, std::memory_order_relaxed);
+  }
+  std::uint64_t step(region& object, const step_on_number& step) const override;
+  void exchange(region& object, std::span<std::byte> before,
+                std::span<const std::byte> desired) const override;
+};
+
+std::uint64_t local_data::step(region& object, const step_on_number& step) const {
+  // Other steps than these look at the bytes, whatever they mean.
+  const bool counts = step.what == atomic_step::add || step.what == atomic_step::sub;
+  if (step.is_floating && counts) {
+    switch (step.bytes) {
+      case 4:
+        return step_on<float>(object, step);
+      case 8:
+        return step_on<double>(object, step);
+      default:
+        fail_step();
+    }
+  }
+  switch (step.bytes) {
+    case 1:
+      return step_on<std::uint8_t>(object, step);
+    case 2:
+      return step_on<std::uint16_t>(object, step);
+    case 4:
+      return step_on<std::uint32_t>(object, step);
+    case 8:
+      return step_on<std::uint64_t>(object, step);
+    default:
+      fail_step();
+  }
+}
+
+void local_data::exchange(region& object, std::span<std::byte> before,
+                          std::span<const std::byte> desired) const {
+  lock_data(object);
+  if (!before.empty()) {
+    std::memcpy(before.data(), object.payload(), before.size());
+  }
+  if (!desired.empty()) {
+    std::memcpy(object.payload(), desired.data(), desired.size());
+  }
+  release_owned(object.lock());
+}
+
+}  // namespace
+
+const object_operations& local_data_operations() noexcept {
+  static constexpr local_data one;
+  return one;
+}
+
+constexpr object_rules any_value_rules{
+    .kind = object_kind::value, .min_payload_bytes = 1, .local = &local_data_operations};
+constexpr object_rules any_array_rules{.kind = object_kind::array, .local = &local_data_operations};
+
+data_lock::data_lock(std::shared_ptr<region> object) : object_{std::move(object)} {
+  if (object_->is_mapped() && try_acquire_fast(object_->lock()) <= lock_result::inherited)
+      [[likely]] {
+    held_.bytes = object_->payload();
+    return;
+  }
+  held_ = object_->operations<data_operations>().lock(*object_);
 }
 
 data_lock::data_lock(data_lock&& other) noexcept = default;
@@ -58,85 +165,34 @@ data_lock::~data_lock() {
   if (object_ == nullptr) {
     return;
   }
-  if (copy_ != nullptr) [[unlikely]] {
-    unlock_remote();
+  if (object_->is_mapped()) [[likely]] {
+    release_owned(object_->lock());
     return;
   }
-  release_owned(object_->lock());
+  object_->operations<data_operations>().unlock(*object_, held_);
 }
 
 bool data_lock::inherited() const noexcept {
-  return copy_ != nullptr ? copy_->inherited
-                          : object_->lock().inherited.load(std::memory_order_relaxed) != 0;
+  return object_->operations<data_operations>().inherited(*object_, held_);
 }
 
 void data_lock::recovered() noexcept {
-  if (copy_ != nullptr) {
-    copy_->inherited = false;
-    copy_->recovered = true;
-  } else {
-    object_->lock().inherited.store(0, std::memory_order_relaxed);
-  }
+  object_->operations<data_operations>().recovered(*object_, held_);
 }
 
-void data_lock::lock_remote() {
-  // First the memory: there must be none missing once the lock is held.
-  copy_.reset(new remote_copy{object_->payload_bytes()});
-  copy_->before.resize(copy_->bytes);
-  const remote_answer answer = ask_remote(*object_, remote_op::lock_data);
-  input_archive ar{answer.bytes()};
-  ar.skip(answer_header_bytes, typeid(remote_answer));
-  ar(copy_->inherited);
-  ar.read(copy_->before.data(), copy_->bytes, typeid(data_lock));
-  ar.finish(typeid(data_lock));
-  std::copy(copy_->before.begin(), copy_->before.end(), copy_->now);
-  data_ = copy_->now;
+std::uint64_t step_anywhere(region& value, atomic_step what, bool floating, std::size_t bytes,
+                            std::uint64_t operand, std::uint64_t expected) {
+  return value.operations<data_operations>().step(value, {.what = what,
+                                                          .is_floating = floating,
+                                                          .bytes = bytes,
+                                                          .operand = operand,
+                                                          .expected = expected});
 }
 
-void data_lock::unlock_remote() noexcept {
-  const std::span<const std::byte> now{copy_->now, copy_->bytes};
-  const auto [first, first_before] = std::ranges::mismatch(now, copy_->before);
-  std::size_t end = copy_->bytes;
-  const auto begin = static_cast<std::size_t>(first - now.begin());
-  while (end > begin && now[end - 1] == copy_->before[end - 1]) {
-    --end;
-  }
-  try {
-    remote_request request{*object_, remote_op::unlock_data};
-    output_archive& ar = request.arguments();
-    ar(copy_->recovered, static_cast<std::uint64_t>(begin));
-    ar.write_size(end - begin);
-    ar.write(now.data() + begin, end - begin);
-    static_cast<void>(request.send());
-  } catch (const std::exception& why) {
-    // A destructor cannot say more. The next holder finds the lock inherited.
-    log(log_level::warning, std::string{"troupe: the guard of a value or array on another machine "
-                                        "could not be released there, its changes may be lost: "} +
-                                why.what());
-  }
-}
-
-std::uint64_t step_remote(const region& value, atomic_step what, bool floating, std::size_t bytes,
-                          std::uint64_t operand, std::uint64_t expected) {
-  return call_remote<std::uint64_t>(value, remote_op::step, static_cast<std::uint8_t>(what),
-                                    floating, static_cast<std::uint8_t>(bytes), operand, expected);
-}
-
-void exchange_remote(const region& object, void* before, const void* desired) {
-  const std::size_t bytes = object.payload_bytes();
-  remote_request request{object, remote_op::exchange};
-  output_archive& ar = request.arguments();
-  ar(before != nullptr, desired != nullptr);
-  if (desired != nullptr) {
-    ar.write(desired, bytes);
-  }
-  const remote_answer answer = request.send();
-  if (before != nullptr) {
-    input_archive from{answer.bytes()};
-    from.skip(answer_header_bytes, typeid(remote_answer));
-    from.read(before, bytes, typeid(data_lock));
-    from.finish(typeid(data_lock));
-  }
+void exchange_anywhere(region& value, void* before, const void* desired, std::size_t bytes) {
+  value.operations<data_operations>().exchange(
+      value, {static_cast<std::byte*>(before), before != nullptr ? bytes : 0},
+      {static_cast<const std::byte*>(desired), desired != nullptr ? bytes : 0});
 }
 
 std::size_t checked_bytes(bool negative, unsigned long long count, std::size_t element_bytes) {

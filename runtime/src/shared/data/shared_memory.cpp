@@ -6,6 +6,7 @@
 #include "troupe/error.hpp"
 
 #include "os/sys.hpp"
+#include "shared/core/kind_rules.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,12 +16,13 @@
 #include <utility>
 
 namespace troupe {
+
+constexpr detail::object_rules detail::memory_rules{.kind = object_kind::shared_memory};
+
 namespace {
 
-constexpr detail::object_rules memory_rules{.kind = object_kind::shared_memory};
-
 detail::region_spec spec_for(std::size_t bytes, const std::string& name) {
-  return {.rules = &memory_rules, .name = name, .payload_bytes = bytes};
+  return {.rules = &detail::memory_rules, .name = name, .payload_bytes = bytes};
 }
 
 void check_name(const std::string& name) {
@@ -65,11 +67,11 @@ shared_memory::shared_memory(std::size_t bytes, const shared_memory_options& opt
 
 shared_memory shared_memory::open(const std::string& name) {
   check_name(name);
-  return shared_memory{detail::region::open_named(name, memory_rules)};
+  return shared_memory{detail::region::open_named(name, detail::memory_rules)};
 }
 
 void shared_memory::load(input_archive& ar) {
-  load_handle(ar, memory_rules);
+  load_handle(ar, detail::memory_rules);
 }
 
 class shared_memory_view::mapped final : public detail::attachment {

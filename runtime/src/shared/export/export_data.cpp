@@ -3,118 +3,35 @@
 
 #include "shared/core/object_lock.hpp"
 #include "shared/core/robust_lock_fast.hpp"
+#include "shared/data/data_operations.hpp"
 #include "shared/export/export_operation.hpp"
 
 #include <atomic>
-#include <concepts>
 #include <cstddef>
 #include <cstring>
 #include <typeinfo>
+#include <vector>
 
 namespace troupe::detail {
 namespace {
 
-/// Takes the lock of a value or an array for one operation, or for a guard.
-void lock_data(region& object) {
-  if (acquire_object(object, std::nullopt) == lock_result::own) {
-    throw_locked_already("troupe: this thread has a guard of this value or array already");
-  }
-}
-
-class locked_data {
- public:
-  explicit locked_data(region& object) : object_{object} { lock_data(object); }
-  ~locked_data() { release_owned(object_.lock()); }
-  locked_data(const locked_data&) = delete;
-  locked_data& operator=(const locked_data&) = delete;
-
- private:
-  region& object_;
-};
-
-template <class Number>
-Number step(std::atomic_ref<Number> on, atomic_step what, Number operand, Number expected) {
-  switch (what) {
-    case atomic_step::load:
-      return on.load();
-    case atomic_step::store:
-    case atomic_step::exchange:
-      return on.exchange(operand);
-    case atomic_step::compare:
-      on.compare_exchange_strong(expected, operand);
-      return expected;
-    case atomic_step::add:
-      return on.fetch_add(operand);
-    case atomic_step::sub:
-      return on.fetch_sub(operand);
-    default:
-      break;
-  }
-  if constexpr (std::integral<Number>) {
-    switch (what) {
-      case atomic_step::bit_and:
-        return on.fetch_and(operand);
-      case atomic_step::bit_or:
-        return on.fetch_or(operand);
-      case atomic_step::bit_xor:
-        return on.fetch_xor(operand);
-      default:
-        break;
-    }
-  }
-  throw error{errc::protocol_error, task_ran::no, "there is no such step on a value"};
-}
-
-template <class Number>
-std::uint64_t step_on(region& object, atomic_step what, std::uint64_t operand,
-                      std::uint64_t expected) {
-  Number given{};
-  Number compared{};
-  std::memcpy(&given, &operand, sizeof given);
-  std::memcpy(&compared, &expected, sizeof compared);
-  const Number before =
-      step(std::atomic_ref{*reinterpret_cast<Number*>(object.payload())}, what, given, compared);
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &before, sizeof before);
-  return bits;
+const data_operations& operations_of(operation_on& op) {
+  return op.on.object->operations<data_operations>();
 }
 
 void step_on_value(operation_on& op) {
-  const auto what = static_cast<atomic_step>(op.argument<std::uint8_t>());
-  const bool floating = op.argument<bool>();
-  const std::size_t bytes = op.argument<std::uint8_t>();
-  const auto operand = op.argument<std::uint64_t>();
-  const auto expected = op.argument<std::uint64_t>();
+  step_on_number step;
+  step.what = static_cast<atomic_step>(op.argument<std::uint8_t>());
+  step.is_floating = op.argument<bool>();
+  step.bytes = op.argument<std::uint8_t>();
+  step.operand = op.argument<std::uint64_t>();
+  step.expected = op.argument<std::uint64_t>();
   op.begin();
   region& object = *op.on.object;
-  if (object.kind() != object_kind::value || object.payload_bytes() != bytes) {
+  if (object.kind() != object_kind::value || object.payload_bytes() != step.bytes) {
     op.refuse();
   }
-  // Other steps than these look at the bytes, whatever they mean.
-  const bool counts = what == atomic_step::add || what == atomic_step::sub;
-  const auto run = [&]<class Number>() { return step_on<Number>(object, what, operand, expected); };
-  if (floating && counts) {
-    switch (bytes) {
-      case 4:
-        return op.answer(run.operator()<float>());
-      case 8:
-        return op.answer(run.operator()<double>());
-      default:
-        op.refuse();
-    }
-  }
-  switch (bytes) {
-    case 1:
-      return op.answer(run.operator()<std::uint8_t>());
-    case 2:
-      return op.answer(run.operator()<std::uint16_t>());
-    case 4:
-      return op.answer(run.operator()<std::uint32_t>());
-    case 8:
-      return op.answer(run.operator()<std::uint64_t>());
-    default:
-      op.refuse();
-  }
+  op.answer(operations_of(op).step(object, step));
 }
 
 void exchange_data(operation_on& op) {
@@ -124,13 +41,9 @@ void exchange_data(operation_on& op) {
   const std::size_t bytes = object.payload_bytes();
   const std::byte* const from = given ? op.in.skip(bytes, typeid(region)) : nullptr;
   op.begin();
-  const locked_data held{object};
-  if (wanted) {
-    op.out.write(object.payload(), bytes);
-  }
-  if (from != nullptr) {
-    std::memcpy(object.payload(), from, bytes);
-  }
+  std::vector<std::byte> before(wanted ? bytes : 0);
+  operations_of(op).exchange(object, before, {from, from != nullptr ? bytes : 0});
+  op.out.write(before.data(), before.size());
 }
 
 void unlock_data(operation_on& op) {
@@ -167,10 +80,10 @@ void perform_on_data(operation_on& op) {
     case remote_op::lock_data: {
       op.begin();
       region& object = *op.on.object;
-      lock_data(object);
+      const held_data held = operations_of(op).lock(object);
       op.as.took(op.on.object);
-      op.out(object.lock().inherited.load(std::memory_order_relaxed) != 0);
-      return op.out.write(object.payload(), object.payload_bytes());
+      op.out(operations_of(op).inherited(object, held));
+      return op.out.write(held.bytes, object.payload_bytes());
     }
     case remote_op::unlock_data:
       return unlock_data(op);

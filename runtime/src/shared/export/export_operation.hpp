@@ -46,6 +46,6 @@ struct operation_on {
 /// Those of values and arrays.
 void perform_on_data(operation_on& op);
 /// Those of queues.
-void perform_on_queue(operation_on& op, queue_core& queue);
+void perform_on_queue(operation_on& op, local_queue& queue);
 
 }  // namespace troupe::detail

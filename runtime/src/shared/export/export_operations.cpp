@@ -4,7 +4,7 @@
 #include "troupe/error.hpp"
 
 #include "shared/export/export_operation.hpp"
-#include "shared/sync/barrier_arrival.hpp"
+#include "shared/sync/barrier_operations.hpp"
 
 #include <chrono>
 #include <concepts>
@@ -24,7 +24,7 @@ void perform_on(operation_on& op, std::monostate /*data*/) {
   perform_on_data(op);
 }
 
-void perform_on(operation_on& op, const std::shared_ptr<queue_core>& queue) {
+void perform_on(operation_on& op, const std::shared_ptr<local_queue>& queue) {
   perform_on_queue(op, *queue);
 }
 
@@ -160,7 +160,8 @@ void perform_on(operation_on& op, barrier& on) {
       if (has_action) {
         action = [&] { op.as.let_act(op.on); };
       }
-      return op.answer(std::uint64_t{arrive_here(*op.on.object, until, action)});
+      return op.answer(std::uint64_t{
+          op.on.object->operations<barrier_operations>().arrive(*op.on.object, until, action)});
     }
     case remote_op::abort:
       op.begin();
@@ -219,12 +220,13 @@ export_handle make_export_handle(const exported_here& of) {
     case object_kind::queue:
     case object_kind::lifo_queue:
     case object_kind::priority_queue:
-      return queue_core::assemble(of.object, of.storage, of.socket,
-                                  {.kind = object.kind(),
-                                   .type_tag = object.type_tag(),
-                                   .before = object.kind() == object_kind::priority_queue
-                                                 ? known_order::find(object.type_tag())
-                                                 : nullptr});
+      return std::make_shared<local_queue>(
+          of.object, of.storage, of.socket,
+          queue_spec{.kind = object.kind(),
+                     .type_tag = object.type_tag(),
+                     .before = object.kind() == object_kind::priority_queue
+                                   ? known_order::find(object.type_tag())
+                                   : nullptr});
     default:
       return std::monostate{};
   }

@@ -3,11 +3,11 @@
 
 #include "troupe/barrier.hpp"
 #include "troupe/condition.hpp"
-#include "troupe/detail/queue_core.hpp"
 #include "troupe/event.hpp"
 #include "troupe/mutex.hpp"
 #include "troupe/semaphore.hpp"
 
+#include "shared/queue/local_queue.hpp"
 #include "shared/remote/imported_object.hpp"
 
 #include <cstdint>
@@ -17,10 +17,10 @@
 // What is done at the exporter to an object, as another machine asked.
 namespace troupe::detail {
 
-/// A handle as a user here has one; nothing for values and arrays, whose types are not known.
+/// A handle as a user here has it; nothing for values and arrays, whose types are not known.
 using export_handle =
     std::variant<std::monostate, mutex, recursive_mutex, semaphore, bounded_semaphore, event,
-                 condition, barrier, std::shared_ptr<queue_core>>;
+                 condition, barrier, std::shared_ptr<local_queue>>;
 
 /// An object that is exported to a remote process.
 struct exported_here {

@@ -76,7 +76,7 @@ class export_proxies::proxy final : public export_thread {
 
   // What the others set, under the lock of all.
   std::deque<request> inbox;
-  std::uint64_t thread = 0;  ///< whose it is
+  std::uint64_t thread = 0;  ///< the remote one it belongs to
   std::condition_variable came;
   std::atomic<bool> dismissed{false};
   bool finished = false;
@@ -143,7 +143,7 @@ void export_proxies::proxy::handle(const request& what) {
     perform(*this, *on, parsed.what, in, out);
   } catch (const proxy_dismissed&) {
     throw;
-  } catch (...) {  // whatever it is, it goes to who asked
+  } catch (...) {  // whatever it is, it goes to the thread that asked
     failed = failed_answer(number_, std::current_exception());
   }
   this_proxy = {};

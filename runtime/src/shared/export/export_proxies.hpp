@@ -19,9 +19,8 @@ namespace troupe::detail {
 
 /// The threads that do what the threads of one remote process ask for.
 ///
-/// A proxy belongs to a remote thread while an operation runs or it has locks, and to nobody else
-/// meanwhile. Locks know their owners by thread, so a proxy that has to go just ends, and all its
-/// locks are inherited.
+/// A proxy belongs to one remote thread while an operation runs or it has locks. Locks know their
+/// owners by thread, so a proxy that has to go just ends, and all its locks are inherited.
 ///
 /// @threads any.
 class export_proxies {
@@ -58,7 +57,7 @@ class export_proxies {
   std::vector<proxy*> idle_;                        // guarded by mutex_
 };
 
-/// An answer to nobody's operation but a message that is none.
+/// An answer to a message from which no operation could be read.
 [[nodiscard]] std::vector<std::byte> failed_answer(std::uint64_t number,
                                                    const std::exception_ptr& why);
 

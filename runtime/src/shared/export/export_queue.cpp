@@ -2,7 +2,8 @@
 #include "troupe/log.hpp"
 
 #include "shared/export/export_operation.hpp"
-#include "shared/queue/remote_queue.hpp"
+#include "shared/queue/local_queue.hpp"
+#include "shared/remote/queue_messages.hpp"
 
 #include <algorithm>
 #include <exception>
@@ -13,11 +14,11 @@
 namespace troupe::detail {
 namespace {
 
-void put_items(operation_on& op, queue_core& queue) {
+void put_items(operation_on& op, local_queue& queue) {
   const deadline until = op.read_deadline();
-  std::vector<queue_item> items(remote_queue::load_count(op.in));
+  std::vector<queue_item> items(load_item_count(op.in));
   for (queue_item& item : items) {
-    remote_queue::load_bytes(op.in, item);
+    load_item_bytes(op.in, item);
     item.attachments = op.as.load(op.in);
     queue.check_comparable(item);
   }
@@ -27,13 +28,13 @@ void put_items(operation_on& op, queue_core& queue) {
   op.out(static_cast<std::uint8_t>(answer), std::uint64_t{stored});
 }
 
-void get_items(operation_on& op, queue_core& queue) {
+void get_items(operation_on& op, local_queue& queue) {
   const deadline until = op.read_deadline();
   const auto most = op.argument<std::uint64_t>();
   op.begin();
   std::vector<queue_item> items;
   const queue_answer answer =
-      queue.get(items, std::clamp<std::uint64_t>(most, 1, remote_queue::most_items), until);
+      queue.get(items, std::clamp<std::uint64_t>(most, 1, most_items_at_once), until);
   // Each as it will go, as one with a handle that cannot leave this machine must not cost others.
   std::vector<std::pair<const queue_item*, byte_buffer>> sent;
   std::exception_ptr refused;
@@ -58,14 +59,14 @@ void get_items(operation_on& op, queue_core& queue) {
   op.out(static_cast<std::uint8_t>(answer));
   op.out.write_size(sent.size());
   for (const auto& [item, attachments] : sent) {
-    remote_queue::save_bytes(op.out, *item);
+    save_item_bytes(op.out, *item);
     op.out.write(attachments.data(), attachments.size());
   }
 }
 
 }  // namespace
 
-void perform_on_queue(operation_on& op, queue_core& queue) {
+void perform_on_queue(operation_on& op, local_queue& queue) {
   switch (op.what) {
     case remote_op::put:
       return put_items(op, queue);

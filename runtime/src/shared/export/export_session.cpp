@@ -84,7 +84,8 @@ void export_session::state::send(std::span<const std::byte> answer) noexcept {
     const std::lock_guard lock{sending_};
     link_->send({answer.begin(), answer.end()});
   } catch (...) {  // whatever a transport throws
-    // The link is cut, or will be as nobody can wait for this for ever: whose it is calls end().
+    // The link is cut, or its owner will cut it, as a transport that cannot send is of no use: the
+    // owner calls end().
     log(log_level::debug, "troupe: an answer to another machine could not be sent");
   }
 }
@@ -99,7 +100,7 @@ void export_session::state::receive(std::span<const std::byte> message) {
   try {
     input_archive ar{message};
     act_on(ar, message);
-  } catch (...) {  // hostile, or out of memory or threads: whoever asked is told
+  } catch (...) {  // hostile, or out of memory or threads: the importer is told
     send(failed_answer(answer_to_, std::current_exception()));
   }
 }

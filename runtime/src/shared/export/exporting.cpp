@@ -20,10 +20,10 @@ namespace {
               "troupe: " + what + " cannot go to another machine: " + instead};
 }
 
-void check_lendable(const region& object) {
+void check_exportable(const region& object) {
   if (object.remote() != nullptr) {
     refuse("a handle of an object that is itself on another machine",
-           "only the machine where an object is lends it to others");
+           "only the machine where an object is exports it to others");
   }
   const bool is_array = object.kind() == object_kind::array;
   if (object.kind() == object_kind::shared_memory) {
@@ -47,7 +47,7 @@ std::vector<exported_here> exporting::resolve(const attachment_list& attachments
   std::vector<std::shared_ptr<const class attachment>> others;
   for (const auto& one : attachments) {
     if (auto object = region::import_any(one)) {
-      check_lendable(*object);
+      check_exportable(*object);
       found.push_back({.object = std::move(object)});
     } else {
       others.push_back(one);
@@ -62,7 +62,7 @@ std::vector<exported_here> exporting::resolve(const attachment_list& attachments
     const object_kind kind = one.object->kind();
     if (kind == object_kind::queue || kind == object_kind::lifo_queue ||
         kind == object_kind::priority_queue) {
-      const auto [storage, socket] = queue_core::part_ids(*one.object);
+      const auto [storage, socket] = local_queue::part_ids(*one.object);
       // Before `others` has holes: find looks at ids.
       one.storage = take(storage);
       std::erase(others, nullptr);
@@ -118,7 +118,7 @@ void exporting::save(output_archive& ar, const attachment_list& attachments) {
                       " already, which is the most there can be"};
     }
     auto made = std::make_shared<exported_here>(std::move(one));
-    // Before it has its handle, so that whatever fails leaves the slot to somebody.
+    // Before it has its handle, so that after any failure the slot still has an owner.
     leaving_.push_back(made);
     made->handle = make_export_handle(*made);
     found.push_back(std::move(made));
@@ -150,7 +150,7 @@ attachment_list exporting::load(input_archive& ar) {
     ar(id);
     const auto one = find(id);
     if (one == nullptr) {
-      ar.fail("it names a shared object that was not exported to who names it",
+      ar.fail("it names a shared object that was not exported to this importer",
               typeid(exported_object));
     }
     named.push_back(one->object);
@@ -182,7 +182,7 @@ void exporting::give_back(std::uint64_t id, std::uint64_t times) {
 
 void exporting::drop_unused() noexcept {
   std::erase_if(leaving_, [this](const std::shared_ptr<exported_here>& one) {
-    // Nobody finds it any more: a count of one stays one.
+    // `find` does not find it any more: a count of one stays one.
     return one.use_count() == 1 && one->object->leave_slot_of(identity_);
   });
 }

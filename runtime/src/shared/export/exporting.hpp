@@ -20,7 +20,7 @@ class exporting {
   /// `identity` owns the session's lines in the ledgers.
   explicit exporting(std::uint64_t identity) noexcept : identity_{identity} {}
 
-  /// Lends all objects of a value, or none, and writes what the remote process has to know.
+  /// Exports all objects of a value, or none, and writes what the remote process has to know.
   ///
   /// @throws error{argument_encode_failed} for what cannot be exported; error{connection_lost}
   ///   after the end; error{resource_exhausted}.

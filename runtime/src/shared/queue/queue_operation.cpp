@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint64_t least_area = std::uint64_t{1} << 14;
 /// An empty queue gives memory back beyond this.
 constexpr std::uint64_t area_to_keep = std::uint64_t{64} << 20;
-/// Nobody has more memory than that.
+/// No machine has more memory than that.
 constexpr std::uint64_t most_storage = std::uint64_t{1} << 47;
 
 }  // namespace

@@ -59,7 +59,7 @@ class queue_operation {
     if (!tx.wait(channel, until)) {
       return false;
     }
-    undo_heap();  // of whoever died meanwhile
+    undo_heap();  // of a process that died meanwhile
     check_state();
     finish_counting();
     return true;

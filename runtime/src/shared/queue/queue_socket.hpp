@@ -17,8 +17,8 @@
 
 namespace troupe::detail {
 
-/// Where descriptors wait that came with items of a queue: a socket connected to itself, so that
-/// nobody else can send to it, and which lives as long as somebody has the queue. Used under the
+/// Where descriptors wait that came with items of a queue: a socket connected to itself, so that no
+/// other process can send to it, and which lives as long as a process has the queue. Used under the
 /// queue's lock.
 ///
 /// Each message has some objects' ids and their descriptors. How many items refer to an object, the

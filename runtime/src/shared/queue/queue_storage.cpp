@@ -39,7 +39,7 @@ queue_storage::queue_storage(std::shared_ptr<const attachment> from) : memory_{s
 }
 
 void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
-  // The kernel would not say no to that much: it would kill somebody for it, half-way.
+  // The kernel would not say no to that much: it would kill a process for it, half-way.
   constexpr std::uint64_t looks_large = std::uint64_t{64} << 20;
   int code = TROUPE_FAILPOINT_ERRNO("queue.provide");
   if (code == 0 && bytes >= looks_large && bytes > free_memory_bytes()) {
@@ -60,7 +60,7 @@ void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
 
 void queue_storage::release(std::uint64_t offset, std::uint64_t bytes) noexcept {
   if (bytes != 0) {
-    // Failing only keeps memory that nobody needs.
+    // Failing only keeps memory that no item needs.
     ::fallocate(memory_->number(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                 static_cast<off_t>(offset), static_cast<off_t>(bytes));
   }

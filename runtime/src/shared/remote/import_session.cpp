@@ -6,6 +6,7 @@
 #include "shared/core/kind_rules.hpp"
 #include "shared/remote/exported_object.hpp"
 #include "shared/remote/import_state.hpp"
+#include "shared/remote/imported_operations.hpp"
 #include "shared/remote/object_sink.hpp"
 
 #include <algorithm>
@@ -149,7 +150,7 @@ void import_state::post(remote_message what, std::uint64_t thread, std::uint64_t
     }
     static_cast<void>(send(message, nullptr));
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // Out of memory: the exporter keeps what nobody uses until the session ends.
+    // Out of memory: the exporter keeps what has no handle here until the session ends.
   }
 }
 
@@ -162,7 +163,7 @@ void import_state::receive(std::span<const std::byte> message) {
   const std::lock_guard lock{mutex_};
   const auto found = waiting_.find(number);
   if (found == waiting_.end()) {
-    return;  // came twice, or nobody asked
+    return;  // came twice, or no thread asked for it
   }
   waiting_thread& to = *found->second;
   to.answer.assign(message.begin(), message.end());
@@ -189,7 +190,7 @@ void import_state::save(output_archive& ar, const attachment_list& attachments) 
         imported(*object)->session().get() != this) {
       throw error{errc::argument_encode_failed, task_ran::no,
                   "troupe: a handle of an object that is not of the other machine cannot go there: "
-                  "only the machine where an object is lends it to others. Make it there"};
+                  "only the machine where an object is exports it to others. Make it there"};
     }
     ids.push_back(one->id());
   }
@@ -225,11 +226,12 @@ std::shared_ptr<region> import_state::arrived(input_archive& ar, const exported_
     }
   }
   auto made =
-      region::exported({.rules = rules,
+      region::imported({.rules = rules,
                         .name = one.name,
                         .payload_bytes = static_cast<std::size_t>(one.payload_bytes),
                         .type_tag = one.type_tag},
-                       one.id, std::make_unique<imported_object>(shared_from_this(), one.id));
+                       one.id, std::make_unique<imported_object>(shared_from_this(), one.id),
+                       imported_operations_of(kind));
   std::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
   known_[one.id] = made;
   return made;

@@ -62,7 +62,7 @@ enum class remote_op : std::uint16_t {
 // What begins a message to the exporter; only `request` has more than its number and thread.
 enum class remote_message : std::uint8_t { request = 1, release = 2, thread_ended = 3 };
 
-/// `act`: the barrier's action is to be called by who asked, then `acted` is to be sent.
+/// `act`: the thread that asked is to call the barrier's action, and then to send `acted`.
 enum class answer_status : std::uint8_t { done = 0, failed = 1, act = 2 };
 
 /// Where the number is in a message to the exporter, behind its kind.
@@ -149,7 +149,7 @@ class imported_object final : public remote_object {
  public:
   explicit imported_object(std::shared_ptr<import_state> session, std::uint64_t id) noexcept
       : session_{std::move(session)}, id_{id} {}
-  /// Tells the exporter that nobody has a handle here any more.
+  /// Tells the exporter that there is no handle here any more.
   ~imported_object() override;
   imported_object(const imported_object&) = delete;
   imported_object& operator=(const imported_object&) = delete;

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-// Shared objects on other machines. Where an object is, at the exporter, a `export_session` stands
-// for one process of another machine; there a `import_session` stands for the exporter. Between
+// Shared objects on other machines. Where an object is, at the exporter, an `export_session` stands
+// for one process of another machine; there an `import_session` stands for the exporter. Between
 // them lies a transport, which moves messages and the bytes of values, and knows nothing of either:
 //
 //   the other machine                      transport                    exporter
@@ -66,7 +66,7 @@ class export_session {
   ///   transport's `send`.
   void end() noexcept;
 
-  /// Lends the objects to the remote process, and says so in bytes for its `unpack`. They live as
+  /// Exports the objects to the remote process, and says so in bytes for its `unpack`. They live as
   /// long as it has handles, at most as long as the session.
   ///
   /// @throws error{argument_encode_failed} for what works on this machine only;

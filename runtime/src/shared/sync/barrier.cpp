@@ -3,8 +3,7 @@
 
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/transaction.hpp"
-#include "shared/remote/imported_object.hpp"
-#include "shared/sync/barrier_arrival.hpp"
+#include "shared/sync/barrier_operations.hpp"
 
 #include <algorithm>
 #include <array>
@@ -27,11 +26,10 @@ using detail::transaction;
 //       │                 acting ────────────┘
 //       │ timeout, abort,   │ it throws, abort,
 //       │ reset             │ reset, its process dies
-//       └──────────────▶ failing ──▶ filling                       as each of them leaves, by
-//       throwing
+//       └──────────────▶ failing ──▶ filling                       as each of them throws
 //
-// Who comes while others leave waits for the last of them. `broken` is beside all that: who comes
-// then throws.
+// A thread that comes while others leave waits for the last of them. `broken` is beside all that:
+// a thread that comes then throws.
 enum phase : std::uint64_t { filling, acting, draining, failing };
 
 struct barrier_state {
@@ -84,69 +82,42 @@ detail::region_spec spec_for(const object_options& options) {
   throw broken_barrier{std::string{"troupe: the barrier is broken: "} + why};
 }
 
-/// The last one of all is asked to call the action here, so that it runs in the thread that came
-/// last, wherever that is.
-std::size_t arrive_remote(const detail::region& there, const detail::deadline& until,
-                          const bound_call& action) {
-  const bool has_action = static_cast<bool>(action);
-  const detail::remote_answer came =
-      detail::ask_remote(there, detail::remote_op::arrive, detail::time_left(until), has_action);
-  if (!came.asks_to_act()) {
-    return static_cast<std::size_t>(came.result<std::uint64_t>());
+class local_barrier final : public detail::barrier_operations {
+ public:
+  std::size_t arrive(detail::region& object, const detail::deadline& until,
+                     const std::function<void()>& action) const override;
+  void abort(detail::region& object) const override {
+    transaction tx{object};
+    break_now(tx, tx.object().state<barrier_state>());
+    tx.commit();
   }
-  try {
-    action();
-  } catch (...) {
-    try {
-      detail::call_remote(there, detail::remote_op::acted, false);
-    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-      // What the barrier says of it, or that its exporter is lost: the action's exception matters
-      // more.
-    }
-    throw;
+  void reset(detail::region& object) const override {
+    transaction tx{object};
+    auto& state = tx.object().state<barrier_state>();
+    break_now(tx, state);
+    tx.set(state.broken, 0);
+    tx.commit();
   }
-  return static_cast<std::size_t>(
-      detail::call_remote<std::uint64_t>(there, detail::remote_op::acted, true));
-}
-
-}  // namespace
-
-constexpr detail::object_rules detail::barrier_rules{
-    .kind = object_kind::barrier, .min_payload_bytes = sizeof(barrier_state), .recover = &withdraw};
-
-barrier::barrier() : object_handle{detail::region::create_default(spec_for({}))} {}
-
-barrier::barrier(std::ptrdiff_t parties, bound_call action, const object_options& options)
-    : action_{std::move(action)} {
-  if (parties <= 0) {
-    throw std::invalid_argument{"troupe: a barrier for " + std::to_string(parties) +
-                                " parties: there must be one at least"};
+  std::size_t parties(detail::region& object) const override {
+    return static_cast<std::size_t>(object.state<barrier_state>().parties.load());
   }
-  object_ = detail::region::create(spec_for(options));
-  object_->state<barrier_state>().parties = static_cast<std::uint64_t>(parties);
-}
-
-void barrier::load(input_archive& ar) {
-  load_handle(ar, detail::barrier_rules);
-  ar(action_);
-}
-
-std::size_t barrier::arrive(const detail::deadline& until) {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return arrive_remote(*there, until, action_);
+  std::size_t waiting(detail::region& object) const override {
+    transaction tx{object};
+    auto& state = tx.object().state<barrier_state>();
+    const std::uint64_t now = tx.get(state.phase);
+    return now == filling || now == acting ? static_cast<std::size_t>(tx.get(state.present)) : 0;
   }
-  std::function<void()> act;
-  if (action_) {
-    act = std::cref(action_);
+  bool broken(detail::region& object) const override {
+    const transaction tx{object};
+    return tx.get(tx.object().state<barrier_state>().broken) != 0;
   }
-  return detail::arrive_here(*object_, until, act);
-}
+};
 
-std::size_t detail::arrive_here(region& object, const deadline& until,
-                                const std::function<void()>& action) {
+std::size_t local_barrier::arrive(detail::region& object, const detail::deadline& until,
+                                  const std::function<void()>& action) const {
   transaction tx{object};
   auto& state = tx.object().state<barrier_state>();
-  // Those of the last round, who need not wait for anybody, leave first.
+  // Those of the last round, which have no more to wait for, leave first.
   while (tx.get(state.phase) != filling && tx.get(state.broken) == 0) {
     if (!tx.wait(changed, until)) {
       break_now(tx, state);
@@ -210,49 +181,61 @@ std::size_t detail::arrive_here(region& object, const deadline& until,
   return static_cast<std::size_t>(number);
 }
 
-void barrier::abort() {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote(*there, detail::remote_op::abort);
+const detail::object_operations& local_operations() noexcept {
+  static constexpr local_barrier one;
+  return one;
+}
+
+}  // namespace
+
+constexpr detail::object_rules detail::barrier_rules{.kind = object_kind::barrier,
+                                                     .min_payload_bytes = sizeof(barrier_state),
+                                                     .recover = &withdraw,
+                                                     .local = &local_operations};
+
+barrier::barrier() : object_handle{detail::region::create_default(spec_for({}))} {}
+
+barrier::barrier(std::ptrdiff_t parties, bound_call action, const object_options& options)
+    : action_{std::move(action)} {
+  if (parties <= 0) {
+    throw std::invalid_argument{"troupe: a barrier for " + std::to_string(parties) +
+                                " parties: there must be one at least"};
   }
-  transaction tx{*object_};
-  break_now(tx, tx.object().state<barrier_state>());
-  tx.commit();
+  object_ = detail::region::create(spec_for(options));
+  object_->state<barrier_state>().parties = static_cast<std::uint64_t>(parties);
+}
+
+void barrier::load(input_archive& ar) {
+  load_handle(ar, detail::barrier_rules);
+  ar(action_);
+}
+
+std::size_t barrier::arrive(const detail::deadline& until) {
+  std::function<void()> action;
+  if (action_) {
+    action = std::cref(action_);
+  }
+  return operations<detail::barrier_operations>().arrive(object(), until, action);
+}
+
+void barrier::abort() {
+  operations<detail::barrier_operations>().abort(object());
 }
 
 void barrier::reset() {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote(*there, detail::remote_op::reset);
-  }
-  transaction tx{*object_};
-  auto& state = tx.object().state<barrier_state>();
-  break_now(tx, state);
-  tx.set(state.broken, 0);
-  tx.commit();
+  operations<detail::barrier_operations>().reset(object());
 }
 
 std::size_t barrier::parties() const {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<std::uint64_t>(*there, detail::remote_op::parties);
-  }
-  return static_cast<std::size_t>(object_->state<barrier_state>().parties.load());
+  return operations<detail::barrier_operations>().parties(object());
 }
 
 std::size_t barrier::waiting() const {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<std::uint64_t>(*there, detail::remote_op::waiting);
-  }
-  transaction tx{*object_};
-  auto& state = tx.object().state<barrier_state>();
-  const std::uint64_t now = tx.get(state.phase);
-  return now == filling || now == acting ? static_cast<std::size_t>(tx.get(state.present)) : 0;
+  return operations<detail::barrier_operations>().waiting(object());
 }
 
 bool barrier::broken() const {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<bool>(*there, detail::remote_op::broken);
-  }
-  const transaction tx{*object_};
-  return tx.get(tx.object().state<barrier_state>().broken) != 0;
+  return operations<detail::barrier_operations>().broken(object());
 }
 
 }  // namespace troupe

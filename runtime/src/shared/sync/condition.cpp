@@ -6,7 +6,7 @@
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/object_lock.hpp"
 #include "shared/core/transaction.hpp"
-#include "shared/remote/imported_object.hpp"
+#include "shared/sync/condition_operations.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,13 +29,13 @@ struct waiter_cell {
   shared_word slot;    ///< the index of its process's slot
 };
 
-// Every waiter draws a ticket. Who has one below `notified_below` is notified: so to notify any
-// number of waiters is to write one word, and who waits longest is the first. A waiter leaves its
-// cell when it has its mutex again; until then its notification can be passed on.
+// Every waiter draws a ticket. A waiter with one below `notified_below` is notified: so to notify
+// any number of waiters is to write one word, and the one that waits longest is the first. A waiter
+// leaves its cell when it has its mutex again; until then its notification can be passed on.
 struct condition_state {
   shared_word next;            ///< the next ticket, less one: begins at 0
   shared_word notified_below;  ///< less one, too
-  shared_word eligible_below;  ///< `next` at the last notification: who came later gets none of it
+  shared_word eligible_below;  ///< `next` at the last notification: later waiters get none of it
   shared_word used;            ///< cells beyond this many are free
   std::array<waiter_cell, most_waiters> cells;
 };
@@ -49,7 +49,7 @@ std::span<waiter_cell> used_cells(const transaction& tx, condition_state& state)
       static_cast<std::size_t>(std::min<std::uint64_t>(tx.get(state.used), most_waiters)));
 }
 
-/// Notifies the `count` who wait longest of those with tickets up to `last`.
+/// Notifies the `count` waiters that wait longest of those with tickets up to `last`.
 void notify_oldest(transaction& tx, condition_state& state, std::uint64_t count,
                    std::uint64_t last) {
   std::array<std::uint64_t, most_waiters> tickets;  // NOLINT: written below as far as it is read
@@ -104,27 +104,11 @@ region_spec spec_for(const object_options& options) {
       .rules = &condition_rules, .name = options.name, .payload_bytes = sizeof(condition_state)};
 }
 
-}  // namespace
-
-constexpr object_rules condition_rules{.kind = object_kind::condition,
-                                       .min_payload_bytes = sizeof(condition_state),
-                                       .recover = &withdraw};
-
 /// What a wait does with the mutex.
-class condition_waiter {
+class released_mutex {
  public:
-  /// The mutex of a condition on another machine must be there too.
-  static std::uint64_t id_there(const region& condition, const lock_handle& with) {
-    const region& mutex = with.either();
-    if (!same_exporter(condition, mutex)) {
-      throw error{errc::not_on_this_machine, task_ran::no,
-                  "troupe: a condition and the mutex it waits with must be of the same machine: "
-                  "make both in one process, and pass them together"};
-    }
-    return mutex.id();
-  }
-
-  explicit condition_waiter(lock_handle& with) : object_{with.get()} {
+  explicit released_mutex(region& mutex) : object_{mutex} {
+    object_.ensure();
     if (!owned_by_caller(object_.lock())) {
       throw_not_locked("troupe: a condition waits with a mutex that this thread has not locked");
     }
@@ -143,6 +127,87 @@ class condition_waiter {
   std::uint32_t depth_ = 0;
 };
 
+class local_condition final : public condition_operations {
+ public:
+  bool wait(region& object, region& mutex, const deadline& until) const override;
+  void notify(region& object, std::ptrdiff_t count) const override {
+    transaction tx{object};
+    auto& state = tx.object().state<condition_state>();
+    tx.set(state.eligible_below, tx.get(state.next));
+    notify_oldest(tx, state, static_cast<std::uint64_t>(count), tx.get(state.next));
+    tx.commit();
+  }
+  std::size_t waiting(region& object) const override {
+    transaction tx{object};
+    auto& state = tx.object().state<condition_state>();
+    std::size_t found = 0;
+    for (const waiter_cell& cell : used_cells(tx, state)) {
+      const std::uint64_t ticket = tx.get(cell.ticket);
+      found += ticket != 0 && !is_notified(tx, state, ticket) ? 1 : 0;
+    }
+    return found;
+  }
+};
+
+bool local_condition::wait(region& object, region& mutex, const deadline& until) const {
+  auto& state = object.state<condition_state>();
+  released_mutex released{mutex};
+  std::uint64_t ticket = 0;
+  waiter_cell* cell = nullptr;
+  std::uint32_t seen = 0;
+  {
+    transaction tx{object};
+    cell = std::ranges::find_if(state.cells,
+                                [&](const waiter_cell& one) { return tx.get(one.ticket) == 0; });
+    if (cell == state.cells.end()) {
+      throw error{errc::resource_exhausted, task_ran::no,
+                  std::to_string(most_waiters) +
+                      " threads wait for this condition already, which is the most there can be"};
+    }
+    ticket = tx.get(state.next) + 1;
+    tx.set(state.next, ticket);
+    tx.set(cell->ticket, ticket);
+    tx.set(cell->slot, static_cast<std::uint64_t>(&tx.own() - object.slots().data()));
+    tx.add(tx.own().counters[cells_used], 1);
+    const auto used = static_cast<std::uint64_t>(cell - state.cells.data()) + 1;
+    tx.set(state.used, std::max(tx.get(state.used), used));
+    seen = tx.will_wait(notified);
+  }
+  // Tickets are drawn in order and never given twice. Without the lock this is a hint: the
+  // process that writes the word may die before it is committed.
+  const auto seems_notified = [&] { return ticket <= state.notified_below.load(); };
+  for (;;) {
+    released.unlock();
+    while (!seems_notified() && !is_over(until)) {
+      transaction::sleep(object, notified, seen, until);
+      seen = object.header().channels[notified].generation.load();
+    }
+    // First the mutex, then the cell: a waiter that dies on the way to the mutex has not used its
+    // notification, and it is passed on.
+    released.lock();
+    transaction tx{object};
+    const bool in_time = is_notified(tx, state, ticket);
+    if (in_time || is_over(until)) {
+      tx.wait_is_over(notified);
+      leave(tx, state, *cell, tx.own());
+      tx.commit();
+      return in_time;
+    }
+  }
+}
+
+const object_operations& local_operations() noexcept {
+  static constexpr local_condition one;
+  return one;
+}
+
+}  // namespace
+
+constexpr object_rules condition_rules{.kind = object_kind::condition,
+                                       .min_payload_bytes = sizeof(condition_state),
+                                       .recover = &withdraw,
+                                       .local = &local_operations};
+
 }  // namespace detail
 
 condition::condition() : object_handle{detail::region::create_default(detail::spec_for({}))} {}
@@ -160,56 +225,7 @@ void condition::check_owns(bool owns) {
 }
 
 bool condition::wait_within(detail::lock_handle& with, const detail::deadline& until) {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<bool>(*there, detail::remote_op::wait_with,
-                                     detail::condition_waiter::id_there(*there, with),
-                                     detail::time_left(until));
-  }
-  detail::region& object = *object_;
-  auto& state = object.state<detail::condition_state>();
-  detail::condition_waiter mutex{with};
-  std::uint64_t ticket = 0;
-  detail::waiter_cell* cell = nullptr;
-  std::uint32_t seen = 0;
-  {
-    detail::transaction tx{object};
-    cell = std::ranges::find_if(
-        state.cells, [&](const detail::waiter_cell& one) { return tx.get(one.ticket) == 0; });
-    if (cell == state.cells.end()) {
-      throw error{errc::resource_exhausted, task_ran::no,
-                  std::to_string(detail::most_waiters) +
-                      " threads wait for this condition already, which is the most there can be"};
-    }
-    ticket = tx.get(state.next) + 1;
-    tx.set(state.next, ticket);
-    tx.set(cell->ticket, ticket);
-    tx.set(cell->slot, static_cast<std::uint64_t>(&tx.own() - object.slots().data()));
-    tx.add(tx.own().counters[detail::cells_used], 1);
-    const auto used = static_cast<std::uint64_t>(cell - state.cells.data()) + 1;
-    tx.set(state.used, std::max(tx.get(state.used), used));
-    seen = tx.will_wait(detail::notified);
-  }
-  // Tickets are drawn in order and never given twice. Without the lock this is a hint: who writes
-  // the word may die before it is committed.
-  const auto seems_notified = [&] { return ticket <= state.notified_below.load(); };
-  for (;;) {
-    mutex.unlock();
-    while (!seems_notified() && !detail::is_over(until)) {
-      detail::transaction::sleep(object, detail::notified, seen, until);
-      seen = object.header().channels[detail::notified].generation.load();
-    }
-    // First the mutex, then the cell: whoever dies on the way to the mutex has not used its
-    // notification, and it is passed on.
-    mutex.lock();
-    detail::transaction tx{object};
-    const bool in_time = detail::is_notified(tx, state, ticket);
-    if (in_time || detail::is_over(until)) {
-      tx.wait_is_over(detail::notified);
-      detail::leave(tx, state, *cell, tx.own());
-      tx.commit();
-      return in_time;
-    }
-  }
+  return operations<detail::condition_operations>().wait(object(), with.object(), until);
 }
 
 void condition::notify(std::ptrdiff_t count) {
@@ -217,14 +233,7 @@ void condition::notify(std::ptrdiff_t count) {
     throw std::invalid_argument{"troupe: notify(" + std::to_string(count) +
                                 ") of a condition: the number is negative"};
   }
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote(*there, detail::remote_op::notify, static_cast<std::int64_t>(count));
-  }
-  detail::transaction tx{*object_};
-  auto& state = tx.object().state<detail::condition_state>();
-  tx.set(state.eligible_below, tx.get(state.next));
-  detail::notify_oldest(tx, state, static_cast<std::uint64_t>(count), tx.get(state.next));
-  tx.commit();
+  operations<detail::condition_operations>().notify(object(), count);
 }
 
 void condition::notify_all() {
@@ -232,17 +241,7 @@ void condition::notify_all() {
 }
 
 std::size_t condition::waiting() const {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<std::uint64_t>(*there, detail::remote_op::waiting);
-  }
-  detail::transaction tx{*object_};
-  auto& state = tx.object().state<detail::condition_state>();
-  std::size_t found = 0;
-  for (const detail::waiter_cell& cell : detail::used_cells(tx, state)) {
-    const std::uint64_t ticket = tx.get(cell.ticket);
-    found += ticket != 0 && !detail::is_notified(tx, state, ticket) ? 1 : 0;
-  }
-  return found;
+  return operations<detail::condition_operations>().waiting(object());
 }
 
 }  // namespace troupe

@@ -1,119 +1,117 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/mutex.hpp"
 
-#include "troupe/error.hpp"
-
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/object_lock.hpp"
 #include "shared/core/robust_lock_fast.hpp"
-#include "shared/remote/imported_object.hpp"
+#include "shared/sync/mutex_operations.hpp"
 
-#include <chrono>
-#include <limits>
-#include <string>
-#include <system_error>
-#include <utility>
+#include <atomic>
+#include <cstdint>
+#include <optional>
 
 namespace troupe {
 namespace detail {
 
-constexpr object_rules mutex_rules{.kind = object_kind::mutex};
-constexpr object_rules recursive_rules{.kind = object_kind::recursive_mutex};
-
 namespace {
 
-/// Counts the calling thread among those that wait, for lists; without a slot it is not counted.
-class counted_waiter {
+class local_mutex final : public mutex_operations {
  public:
-  explicit counted_waiter(region& object) noexcept {
-    try {
-      count_ = &object.own_slot().waiting[0];
-      count_->fetch_add(1);
-    } catch (const error&) {  // NOLINT(bugprone-empty-catch): see above
+  explicit constexpr local_mutex(bool is_recursive) noexcept : is_recursive_{is_recursive} {}
+
+  void lock(region& object) const override {
+    if (!take(object.lock(), acquire_object(object, std::nullopt))) {
+      throw_locked_already("troupe: lock() of a mutex that this thread has locked already");
     }
   }
-  ~counted_waiter() {
-    if (count_ != nullptr) {
-      count_->fetch_sub(1);
-    }
+  bool try_lock(region& object) const override {
+    return take(object.lock(), try_acquire_fast(object.lock()));
   }
-  counted_waiter(const counted_waiter&) = delete;
-  counted_waiter& operator=(const counted_waiter&) = delete;
+  bool lock_until(region& object, const deadline& until) const override {
+    if (!is_recursive_ && !until && owned_by_caller_fast(object.lock())) {
+      throw_locked_already("troupe: waiting without end for a mutex of this thread's own");
+    }
+    return take(object.lock(), acquire_object(object, until));
+  }
+  void unlock(region& object) const override {
+    lock_state& lock = object.lock();
+    if (!owned_by_caller_fast(lock)) {
+      throw_not_locked("troupe: unlock() of a mutex that this thread has not locked");
+    }
+    if (const std::uint32_t depth = lock.depth.load(std::memory_order_relaxed); depth != 0) {
+      lock.depth.store(depth - 1, std::memory_order_relaxed);
+      return;
+    }
+    release_owned(lock);
+  }
+  bool inherited(region& object) const override {
+    return object.lock().inherited.load(std::memory_order_relaxed) != 0;
+  }
+  void recovered(region& object) const override {
+    object.lock().inherited.store(0, std::memory_order_relaxed);
+  }
 
  private:
-  shared_word* count_ = nullptr;
+  /// Whether the lock is the caller's after `found`, by one more level of a recursive one.
+  bool take(lock_state& lock, lock_result found) const {
+    if (found == lock_result::own && is_recursive_) {
+      lock_again(lock);
+      return true;
+    }
+    return found <= lock_result::inherited;
+  }
+
+  bool is_recursive_;
 };
+
+template <bool IsRecursive>
+const object_operations& local_operations() noexcept {
+  static constexpr local_mutex one{IsRecursive};
+  return one;
+}
 
 }  // namespace
 
-lock_result acquire_object(region& object, const deadline& until) {
-  const lock_result result = try_acquire_fast(object.lock());
-  if (result != lock_result::busy || is_over(until)) {
-    return result;
-  }
-  const counted_waiter waiting{object};
-  return acquire(object.lock(), until);
-}
-
-void lock_again(lock_state& lock) {
-  const std::uint32_t depth = lock.depth.load(std::memory_order_relaxed);
-  if (depth == std::numeric_limits<std::uint32_t>::max()) {
-    throw std::system_error{std::make_error_code(std::errc::resource_unavailable_try_again),
-                            "troupe: a recursive_mutex is locked too many times"};
-  }
-  lock.depth.store(depth + 1, std::memory_order_relaxed);
-}
-
-void throw_not_locked(const char* what) {
-  throw std::system_error{std::make_error_code(std::errc::operation_not_permitted), what};
-}
-
-void throw_locked_already(const char* what) {
-  throw std::system_error{std::make_error_code(std::errc::resource_deadlock_would_occur), what};
-}
+constexpr object_rules mutex_rules{.kind = object_kind::mutex, .local = &local_operations<false>};
+constexpr object_rules recursive_rules{.kind = object_kind::recursive_mutex,
+                                       .local = &local_operations<true>};
 
 bool lock_handle::inherited() const {
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return call_remote<bool>(*there, remote_op::inherited);
-  }
-  return object_->lock().inherited.load(std::memory_order_relaxed) != 0;
+  return operations<mutex_operations>().inherited(object());
 }
 
 void lock_handle::recovered() {
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return call_remote(*there, remote_op::recovered);
+  operations<mutex_operations>().recovered(object());
+}
+
+void lock_handle::lock_any() {
+  region* const here = mapped();
+  if (here == nullptr || try_acquire_fast(here->lock()) > lock_result::inherited) [[unlikely]] {
+    operations<mutex_operations>().lock(object());
   }
-  object_->lock().inherited.store(0, std::memory_order_relaxed);
+}
+
+bool lock_handle::try_lock_any() {
+  region* const here = mapped();
+  if (here != nullptr && try_acquire_fast(here->lock()) <= lock_result::inherited) [[likely]] {
+    return true;
+  }
+  return operations<mutex_operations>().try_lock(object());
+}
+
+bool lock_handle::lock_until(const deadline& until) {
+  return operations<mutex_operations>().lock_until(object(), until);
 }
 
 void lock_handle::unlock() {
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return call_remote(*there, remote_op::unlock);
-  }
-  lock_state& lock = object_->lock();
-  if (!owned_by_caller_fast(lock)) [[unlikely]] {
-    throw_not_locked("troupe: unlock() of a mutex that this thread has not locked");
-  }
-  if (const std::uint32_t depth = lock.depth.load(std::memory_order_relaxed); depth != 0) {
-    lock.depth.store(depth - 1, std::memory_order_relaxed);
-    return;
-  }
-  release_owned(lock);
-}
-
-bool lock_handle::lock_until(const deadline& until, bool recursive) {
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return call_remote<bool>(*there, remote_op::lock_for, time_left(until));
-  }
-  region& object = *object_;
-  const lock_result result = acquire_object(object, until);
-  if (result == lock_result::own) {
-    if (!recursive) {
-      return false;
+  if (region* const here = mapped()) [[likely]] {
+    lock_state& lock = here->lock();
+    if (owned_by_caller_fast(lock) && lock.depth.load(std::memory_order_relaxed) == 0) [[likely]] {
+      release_owned(lock);
+      return;
     }
-    lock_again(object.lock());
   }
-  return result != lock_result::busy;
+  operations<mutex_operations>().unlock(object());
 }
 
 }  // namespace detail
@@ -124,32 +122,15 @@ mutex::mutex(const object_options& options)
     : lock_handle{detail::region::create({.rules = &detail::mutex_rules, .name = options.name})} {}
 
 void mutex::lock() {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote(*there, detail::remote_op::lock);
-  }
-  if (detail::try_acquire_fast(object_->lock()) <= detail::lock_result::inherited) [[likely]] {
-    return;
-  }
-  if (!lock_until(std::nullopt, false)) {
-    detail::throw_locked_already("troupe: lock() of a mutex that this thread has locked already");
-  }
+  lock_any();
 }
 
 bool mutex::try_lock() {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<bool>(*there, detail::remote_op::try_lock);
-  }
-  return detail::try_acquire_fast(object_->lock()) <= detail::lock_result::inherited;
+  return try_lock_any();
 }
 
 bool mutex::try_lock_within(const detail::deadline& until) {
-  if (elsewhere() == nullptr && detail::owned_by_caller(object_->lock()) && !until) {
-    detail::throw_locked_already("troupe: waiting without end for a mutex of this thread's own");
-  }
-  if (lock_until(until, false)) {
-    return true;
-  }
-  return false;
+  return lock_until(until);
 }
 
 void mutex::load(input_archive& ar) {
@@ -164,21 +145,15 @@ recursive_mutex::recursive_mutex(const object_options& options)
           detail::region::create({.rules = &detail::recursive_rules, .name = options.name})} {}
 
 void recursive_mutex::lock() {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote(*there, detail::remote_op::lock);
-  }
-  static_cast<void>(lock_until(std::nullopt, true));
+  lock_any();
 }
 
 bool recursive_mutex::try_lock() {
-  if (detail::region* const there = elsewhere()) [[unlikely]] {
-    return detail::call_remote<bool>(*there, detail::remote_op::try_lock);
-  }
-  return lock_until(std::chrono::steady_clock::now(), true);
+  return try_lock_any();
 }
 
 bool recursive_mutex::try_lock_within(const detail::deadline& until) {
-  return lock_until(until, true);
+  return lock_until(until);
 }
 
 void recursive_mutex::load(input_archive& ar) {

@@ -3,7 +3,7 @@
 
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/transaction.hpp"
-#include "shared/remote/imported_object.hpp"
+#include "shared/sync/semaphore_operations.hpp"
 
 #include <algorithm>
 #include <array>
@@ -48,7 +48,7 @@ region_spec spec_for(bool bounded, const object_options& options) {
           }};
 }
 
-/// The process that holds most, null if nobody holds any.
+/// The process that holds most, null if none holds any.
 process_slot* greediest(const transaction& tx) {
   const auto slots = tx.object().slots();
   const auto found = std::ranges::max_element(
@@ -56,14 +56,79 @@ process_slot* greediest(const transaction& tx) {
   return tx.get(found->counters[held]) != 0 ? &*found : nullptr;
 }
 
+class local_semaphore final : public semaphore_operations {
+ public:
+  bool acquire(region& object, const deadline& until) const override {
+    transaction tx{object};
+    auto& state = tx.object().state<semaphore_state>();
+    while (tx.get(state.value) == 0) {
+      if (!tx.wait(released, until)) {
+        return false;
+      }
+    }
+    tx.subtract(state.value, 1);
+    tx.add(tx.own().counters[held], 1);
+    tx.commit();
+    return true;
+  }
+  void release(region& object, std::ptrdiff_t count) const override {
+    const auto given = static_cast<std::uint64_t>(count);
+    transaction tx{object};
+    auto& state = tx.object().state<semaphore_state>();
+    const std::uint64_t value = tx.get(state.value);
+    if (const std::uint64_t bound = tx.get(state.bound); value > bound || given > bound - value) {
+      if (tx.object().kind() == object_kind::bounded_semaphore) {
+        throw std::logic_error{"troupe: release(" + std::to_string(count) +
+                               ") of a bounded_semaphore with " + std::to_string(value) + " of " +
+                               std::to_string(bound) +
+                               " permits free: it was released more often than acquired"};
+      }
+      throw std::overflow_error{"troupe: a semaphore with more permits than can be counted"};
+    }
+    std::uint64_t left = given;
+    const auto take_from = [&](process_slot& slot) {
+      const std::uint64_t taken = std::min(left, tx.get(slot.counters[held]));
+      if (taken != 0) {
+        tx.subtract(slot.counters[held], taken);
+        left -= taken;
+      }
+    };
+    take_from(tx.own());
+    // Each holder takes an entry of the undo log; the few that hold most are enough for any real
+    // release, and what is left over is then treated as new.
+    for (std::size_t holders = 0; left != 0 && holders < undo_entries - 4; ++holders) {
+      process_slot* const slot = greediest(tx);
+      if (slot == nullptr) {
+        break;
+      }
+      take_from(*slot);
+    }
+    tx.set(state.value, value + given);
+    tx.wake(released);
+    tx.commit();
+  }
+  std::ptrdiff_t value(region& object) const override {
+    // Not just the word: a process may have died between writing and committing it.
+    const transaction tx{object};
+    return static_cast<std::ptrdiff_t>(tx.get(tx.object().state<semaphore_state>().value));
+  }
+};
+
+const object_operations& local_operations() noexcept {
+  static constexpr local_semaphore one;
+  return one;
+}
+
 }  // namespace
 
 constexpr object_rules semaphore_rules{.kind = object_kind::semaphore,
                                        .min_payload_bytes = sizeof(semaphore_state),
-                                       .recover = &give_back};
+                                       .recover = &give_back,
+                                       .local = &local_operations};
 constexpr object_rules bounded_rules{.kind = object_kind::bounded_semaphore,
                                      .min_payload_bytes = sizeof(semaphore_state),
-                                     .recover = &give_back};
+                                     .recover = &give_back,
+                                     .local = &local_operations};
 
 std::shared_ptr<region> semaphore_handle::make(std::ptrdiff_t permits,
                                                const object_options& options, bool bounded) {
@@ -97,20 +162,7 @@ bool semaphore_handle::try_acquire() {
 }
 
 bool semaphore_handle::acquire_within(const deadline& until) {
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return call_remote<bool>(*there, remote_op::acquire, time_left(until));
-  }
-  transaction tx{*object_};
-  auto& state = tx.object().state<semaphore_state>();
-  while (tx.get(state.value) == 0) {
-    if (!tx.wait(released, until)) {
-      return false;
-    }
-  }
-  tx.subtract(state.value, 1);
-  tx.add(tx.own().counters[held], 1);
-  tx.commit();
-  return true;
+  return operations<semaphore_operations>().acquire(object(), until);
 }
 
 void semaphore_handle::release(std::ptrdiff_t count) {
@@ -118,52 +170,11 @@ void semaphore_handle::release(std::ptrdiff_t count) {
     throw std::invalid_argument{"troupe: release(" + std::to_string(count) +
                                 ") of a semaphore: the number must be positive"};
   }
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return call_remote(*there, remote_op::release, static_cast<std::int64_t>(count));
-  }
-  const auto given = static_cast<std::uint64_t>(count);
-  transaction tx{*object_};
-  auto& state = tx.object().state<semaphore_state>();
-  const std::uint64_t value = tx.get(state.value);
-  if (const std::uint64_t bound = tx.get(state.bound); value > bound || given > bound - value) {
-    if (tx.object().kind() == object_kind::bounded_semaphore) {
-      throw std::logic_error{"troupe: release(" + std::to_string(count) +
-                             ") of a bounded_semaphore with " + std::to_string(value) + " of " +
-                             std::to_string(bound) +
-                             " permits free: it was released more often than acquired"};
-    }
-    throw std::overflow_error{"troupe: a semaphore with more permits than can be counted"};
-  }
-  std::uint64_t left = given;
-  const auto take_from = [&](process_slot& slot) {
-    const std::uint64_t taken = std::min(left, tx.get(slot.counters[held]));
-    if (taken != 0) {
-      tx.subtract(slot.counters[held], taken);
-      left -= taken;
-    }
-  };
-  take_from(tx.own());
-  // Each holder takes an entry of the undo log; the few who hold most are enough for any real
-  // release, and what is left over is then treated as new.
-  for (std::size_t holders = 0; left != 0 && holders < undo_entries - 4; ++holders) {
-    process_slot* const slot = greediest(tx);
-    if (slot == nullptr) {
-      break;
-    }
-    take_from(*slot);
-  }
-  tx.set(state.value, value + given);
-  tx.wake(released);
-  tx.commit();
+  operations<semaphore_operations>().release(object(), count);
 }
 
 std::ptrdiff_t semaphore_handle::value() const {
-  if (region* const there = elsewhere()) [[unlikely]] {
-    return static_cast<std::ptrdiff_t>(call_remote<std::int64_t>(*there, remote_op::count));
-  }
-  // Not just the word: somebody may have died between writing and committing it.
-  const transaction tx{*object_};
-  return static_cast<std::ptrdiff_t>(tx.get(tx.object().state<semaphore_state>().value));
+  return operations<semaphore_operations>().value(object());
 }
 
 }  // namespace detail
