@@ -31,7 +31,9 @@ find_package_handle_standard_args(
 
 if(TroupeAsio_FOUND AND NOT TARGET Asio::asio)
   add_library(Asio::asio INTERFACE IMPORTED)
+  # Asio up to 1.22 looks for the header that Clang had before C++20, and finds no coroutines where that is gone.
+  set(_troupe_asio_clang "$<$<CXX_COMPILER_ID:Clang,AppleClang>:ASIO_HAS_CO_AWAIT=1;ASIO_HAS_STD_COROUTINE=1>")
   set_target_properties(
     Asio::asio PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${TroupeAsio_INCLUDE_DIR}"
-                          INTERFACE_COMPILE_DEFINITIONS ASIO_STANDALONE)
+                          INTERFACE_COMPILE_DEFINITIONS "ASIO_STANDALONE;${_troupe_asio_clang}")
 endif()

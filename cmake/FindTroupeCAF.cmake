@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Finds the C++ Actor Framework and defines CAF::core and CAF::io.
+# Finds the C++ Actor Framework and defines CAF::core, the only module that is used.
 #
 # CAF 1.x brings a CMake package; Debian's 0.17.6 brings neither that nor a .pc file. Installed next to
 # troupeConfig.cmake, so that users of an installed troupe find CAF the same way.
@@ -7,17 +7,16 @@
 # Sets TroupeCAF_FOUND and TroupeCAF_VERSION.
 
 if(NOT TARGET CAF::core)
-  find_package(CAF CONFIG QUIET COMPONENTS core io)
+  find_package(CAF CONFIG QUIET COMPONENTS core)
 endif()
 
-if(TARGET CAF::core AND TARGET CAF::io)
+if(TARGET CAF::core)
   set(TroupeCAF_CORE CAF::core)
   set(TroupeCAF_VERSION "${CAF_VERSION}")
-elseif(NOT TARGET CAF::core)
+else()
   find_path(TroupeCAF_INCLUDE_DIR caf/config.hpp)
   find_library(TroupeCAF_CORE_LIBRARY caf_core)
-  find_library(TroupeCAF_IO_LIBRARY caf_io)
-  mark_as_advanced(TroupeCAF_INCLUDE_DIR TroupeCAF_CORE_LIBRARY TroupeCAF_IO_LIBRARY)
+  mark_as_advanced(TroupeCAF_INCLUDE_DIR TroupeCAF_CORE_LIBRARY)
 
   if(TroupeCAF_INCLUDE_DIR)
     # One number, 1706 for 0.17.6.
@@ -31,9 +30,7 @@ elseif(NOT TARGET CAF::core)
     endif()
   endif()
 
-  if(TroupeCAF_INCLUDE_DIR
-     AND TroupeCAF_CORE_LIBRARY
-     AND TroupeCAF_IO_LIBRARY)
+  if(TroupeCAF_INCLUDE_DIR AND TroupeCAF_CORE_LIBRARY)
     find_package(Threads REQUIRED)
     set(TroupeCAF_CORE "${TroupeCAF_CORE_LIBRARY}")
     add_library(CAF::core UNKNOWN IMPORTED)
@@ -42,12 +39,6 @@ elseif(NOT TARGET CAF::core)
       PROPERTIES IMPORTED_LOCATION "${TroupeCAF_CORE_LIBRARY}"
                  INTERFACE_INCLUDE_DIRECTORIES "${TroupeCAF_INCLUDE_DIR}"
                  INTERFACE_LINK_LIBRARIES Threads::Threads)
-    add_library(CAF::io UNKNOWN IMPORTED)
-    set_target_properties(
-      CAF::io
-      PROPERTIES IMPORTED_LOCATION "${TroupeCAF_IO_LIBRARY}"
-                 INTERFACE_INCLUDE_DIRECTORIES "${TroupeCAF_INCLUDE_DIR}"
-                 INTERFACE_LINK_LIBRARIES CAF::core)
   endif()
 endif()
 
@@ -57,5 +48,5 @@ find_package_handle_standard_args(
   REQUIRED_VARS TroupeCAF_CORE
   VERSION_VAR TroupeCAF_VERSION
   REASON_FAILURE_MESSAGE
-    "CAF (C++ Actor Framework) with core and io is missing: install Debian's libcaf-dev (tools/setup does), or point CMAKE_PREFIX_PATH at a CAF 1.x"
+    "CAF (C++ Actor Framework) is missing: install Debian's libcaf-dev (tools/setup does), or point CMAKE_PREFIX_PATH at a CAF 1.x"
 )

@@ -3,6 +3,7 @@
 # troupe_add_layer(<name>
 #   [HEADERS <file>...]   public and detail headers, all below include/
 #   [SOURCES <file>...]   below src/
+#   [PRECOMPILED <header>...]  read once for all sources, in builds with tests
 #   [PUBLIC <library>...] [PRIVATE <library>...])
 #
 # Defines the static library troupe_<name>, alias troupe::<name>, from the folder it is called in; file names
@@ -10,7 +11,7 @@
 # an include that points at a higher layer does not compile. Every header is checked to compile by
 # itself by the target all_verify_interface_header_sets.
 function(troupe_add_layer name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;PUBLIC;PRIVATE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HEADERS;SOURCES;PRECOMPILED;PUBLIC;PRIVATE")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "troupe_add_layer(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -55,6 +56,9 @@ function(troupe_add_layer name)
                CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON
                VERIFY_INTERFACE_HEADER_SETS ON)
+  if(arg_PRECOMPILED AND TROUPE_BUILD_TESTS)
+    target_precompile_headers(${target} PRIVATE ${arg_PRECOMPILED})
+  endif()
   if(TROUPE_FAILPOINTS AND name STREQUAL "runtime")
     # Public, because the layer above places fail-points of its own.
     target_compile_definitions(${target} PUBLIC TROUPE_FAILPOINTS=1)

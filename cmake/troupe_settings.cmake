@@ -17,7 +17,13 @@ if(PROJECT_IS_TOP_LEVEL)
         RESULT_VARIABLE status
         OUTPUT_QUIET ERROR_QUIET)
       if(status EQUAL 0)
-        set(CMAKE_CXX_COMPILER_LAUNCHER "${TROUPE_CCACHE}")
+        # Without these two, ccache passes on whatever uses precompiled headers. What they let it overlook: a definition
+        # on the command line that a precompiled header asked for (of which there is none), and __TIME__ (unused).
+        set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros "${TROUPE_CCACHE}")
+        if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+          # Keeps the name of the precompiled header in what the preprocessor prints, which ccache hashes.
+          add_compile_options(-fpch-preprocess)
+        endif()
       else()
         message(STATUS "ccache is installed but does not work here: compiling without it")
       endif()

@@ -1,5 +1,38 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
+# Tests and examples instantiate every template of the library again: reading the headers and optimizing that would take
+# most of the build's time. What is tested is in the libraries, which are optimized; tests, examples and the programs
+# that tests start are not. Their headers come precompiled, in two sets: what mechanics need, made with
+# troupe_test_support, and what programs with workers need, made with troupe_process_main. A set is valid for the flags
+# it was made with, so all of its users have the same ones; a definition more does no harm if no header asks for it.
+# Builds with CMAKE_DISABLE_PRECOMPILE_HEADERS (presets clang and tidy) show which file lacks an include.
+set(TROUPE_TEST_FLAGS -O0)
+
+# troupe_precompile_program(<target>): a program with workers; builds without such tests have no headers for it.
+function(troupe_precompile_program target)
+  if(TARGET troupe_process_main)
+    target_compile_options(${target} PRIVATE ${TROUPE_TEST_FLAGS})
+    # GoogleTest is among these headers, and asks for its definitions.
+    target_compile_definitions(${target} PRIVATE $<TARGET_PROPERTY:GTest::gtest,INTERFACE_COMPILE_DEFINITIONS>)
+    target_precompile_headers(${target} REUSE_FROM troupe_process_main)
+  endif()
+endfunction()
+
+# troupe_add_test_program(<name>
+#   SOURCES <file>...
+#   [LIBRARIES <library>...])  besides troupe::troupe
+#
+# Builds a program with workers that has a main() of its own, such as those that tests start and watch.
+function(troupe_add_test_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  if(arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "troupe_add_test_program(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE troupe::troupe ${arg_LIBRARIES} troupe_warnings)
+  troupe_precompile_program(${name})
+endfunction()
+
 # troupe_add_test(<name>
 #   SOURCES <file>...
 #   [LIBRARIES <library>...]   besides GoogleTest and tests/support
@@ -25,11 +58,11 @@ function(troupe_add_test name)
   if(arg_PROCESS)
     target_link_libraries(${name} PRIVATE troupe_process_main troupe::troupe)
     list(APPEND arg_LABELS process)
-    # They instantiate every template of the library again: optimizing that would take most of the build's time.
-    # What is tested is in the libraries, which are optimized.
-    target_compile_options(${name} PRIVATE -O0)
+    troupe_precompile_program(${name})
   else()
     target_link_libraries(${name} PRIVATE GTest::gtest_main)
+    target_compile_options(${name} PRIVATE ${TROUPE_TEST_FLAGS})
+    target_precompile_headers(${name} REUSE_FROM troupe_test_support)
   endif()
 
   # PRE_TEST: a sanitized program may need the test preset's environment to run at all, the build has none.
@@ -86,6 +119,8 @@ function(troupe_add_example name)
   add_executable(${name} ${name}.cpp)
   target_link_libraries(${name} PRIVATE troupe::troupe troupe_warnings)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
+
+  troupe_precompile_program(${name})
 
   if(TROUPE_BUILD_TESTS)
     add_test(

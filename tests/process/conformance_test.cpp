@@ -32,19 +32,18 @@ void initialize(const std::string& path) {
   mark(path);
 }
 
-template <start_method Method>
-pool_options process_options(const how& wanted) {
+pool_options process_options(const how& wanted, start_method start) {
   pool_options made;
   made.workers = wanted.workers;
   made.max_queued = wanted.max_queued;
-  made.start = Method;
+  made.start = start;
   if (!wanted.initializer_marks.empty()) {
     made.initializer = call(initialize, wanted.initializer_marks);
   }
   return made;
 }
 
-thread_pool_options thread_options(const how& wanted) {
+thread_pool_options thread_options(const how& wanted, start_method /*of processes*/) {
   thread_pool_options made;
   made.workers = wanted.workers;
   made.max_queued = wanted.max_queued;
@@ -97,28 +96,34 @@ struct executor_words {
   static void drop(Executor& p) { p.terminate_workers(); }
 };
 
-template <start_method Method>
 struct a_pool : pool_words<pool> {
   using type = pool;
-  static constexpr bool forks = Method == start_method::fork;
-  static pool_options options(const how& wanted) { return process_options<Method>(wanted); }
+  static constexpr auto options = process_options;
 };
 struct a_thread_pool : pool_words<thread_pool> {
   using type = thread_pool;
-  static constexpr bool forks = false;
-  static thread_pool_options options(const how& wanted) { return thread_options(wanted); }
+  static constexpr auto options = thread_options;
 };
-template <start_method Method>
 struct a_process_executor : executor_words<process_pool_executor> {
   using type = process_pool_executor;
-  static constexpr bool forks = Method == start_method::fork;
-  static pool_options options(const how& wanted) { return process_options<Method>(wanted); }
+  static constexpr auto options = process_options;
 };
 struct a_thread_executor : executor_words<thread_pool_executor> {
   using type = thread_pool_executor;
-  static constexpr bool forks = false;
-  static thread_pool_options options(const how& wanted) { return thread_options(wanted); }
+  static constexpr auto options = thread_options;
 };
+
+// The kinds that differ in nothing but the start method share the code of the tests.
+template <class Words, start_method Start = start_method::forkserver>
+struct kind {
+  using words = Words;
+  static constexpr start_method start = Start;
+};
+using kinds =
+    testing::Types<kind<a_pool>, kind<a_pool, start_method::spawn>,
+                   kind<a_pool, start_method::fork>, kind<a_thread_pool>, kind<a_process_executor>,
+                   kind<a_process_executor, start_method::spawn>,
+                   kind<a_process_executor, start_method::fork>, kind<a_thread_executor>>;
 
 struct kind_names {
   template <class Kind>
@@ -130,35 +135,52 @@ struct kind_names {
   }
 };
 
+template <class Words>
+class conformance : public pool_test {
+ public:
+  explicit conformance(start_method start) : start_{start} {}
+
+  using type = typename Words::type;
+  type make(const how& wanted = {}) const { return type{Words::options(wanted, start_)}; }
+
+  /// A worker that is held at a gate.
+  future<int> hold(type& p) {
+    auto held = Words::submit(p, wait_at, file("held"), file("gate"));
+    EXPECT_TRUE(eventually([&] { return marks(file("held")) > 0; }));
+    return held;
+  }
+  void open_gate() { mark(file("gate")); }
+
+  using pool_test::file;
+
+ private:
+  start_method start_;
+};
+
 template <class Kind>
-class Conformance : public pool_test {
+class Conformance : public conformance<typename Kind::words> {
  protected:
+  Conformance() : conformance<typename Kind::words>{Kind::start} {}
+
   void SetUp() override {
-    if (sanitized && Kind::forks) {
+    if (sanitized && Kind::start == start_method::fork) {
       // ThreadSanitizer refuses threads after such a fork, and AddressSanitizer's allocator may
       // have been locked by another thread at that moment. Without sanitizers they run.
       GTEST_SKIP() << "the sanitizers do not stand a fork of a program with threads";
     }
   }
-
-  using type = typename Kind::type;
-  static type make(const how& wanted = {}) { return type{Kind::options(wanted)}; }
-
-  /// A worker that is held at a gate.
-  future<int> hold(type& p) {
-    auto held = Kind::submit(p, wait_at, file("held"), file("gate"));
-    EXPECT_TRUE(eventually([&] { return marks(file("held")) > 0; }));
-    return held;
-  }
-  void open_gate() { mark(file("gate")); }
 };
-
-using kinds = testing::Types<a_pool<start_method::forkserver>, a_pool<start_method::spawn>,
-                             a_pool<start_method::fork>, a_thread_pool,
-                             a_process_executor<start_method::forkserver>,
-                             a_process_executor<start_method::spawn>,
-                             a_process_executor<start_method::fork>, a_thread_executor>;
 TYPED_TEST_SUITE(Conformance, kinds, kind_names);
+
+/// A test of every kind; its body has `self`, the fixture, and `Words`.
+#define TROUPE_CONFORMANCE(sentence)            \
+  template <class Words>                        \
+  void sentence(conformance<Words>& self);      \
+  TYPED_TEST(Conformance, sentence) {           \
+    sentence<typename TypeParam::words>(*this); \
+  }                                             \
+  template <class Words>                        \
+  void sentence([[maybe_unused]] conformance<Words>& self)
 
 int fail(int) {
   throw std::out_of_range{"it failed"};
@@ -172,23 +194,23 @@ int fails_at_multiples_of_five(int x) {
 
 // ---- results ------------------------------------------------------------------------------------
 
-TYPED_TEST(Conformance, GivesTheResultsOfASerialRun) {
-  auto p = this->make();
-  EXPECT_EQ(TypeParam::submit(p, add, 2, 3).get(), 5);
+TROUPE_CONFORMANCE(GivesTheResultsOfASerialRun) {
+  auto p = self.make();
+  EXPECT_EQ(Words::submit(p, add, 2, 3).get(), 5);
   std::vector<future<int>> futures;
   for (int i = 0; i < 300; ++i) {
-    futures.push_back(TypeParam::submit(p, square, i));
+    futures.push_back(Words::submit(p, square, i));
   }
   for (int i = 0; i < 300; ++i) {
     EXPECT_EQ(futures[static_cast<std::size_t>(i)].get(), i * i);
   }
 }
 
-TYPED_TEST(Conformance, MapsInInputOrderWhateverTheChunk) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(MapsInInputOrderWhateverTheChunk) {
+  auto p = self.make();
   for (const std::size_t chunk : {0, 1, 3, 100, 5000}) {
     int next = 0;
-    for (const int y : TypeParam::lazy(p, square, std::views::iota(0, 1000), {.chunk = chunk})) {
+    for (const int y : Words::lazy(p, square, std::views::iota(0, 1000), {.chunk = chunk})) {
       EXPECT_EQ(y, square(next));
       ++next;
     }
@@ -196,30 +218,30 @@ TYPED_TEST(Conformance, MapsInInputOrderWhateverTheChunk) {
   }
 }
 
-TYPED_TEST(Conformance, AnEmptyInputEndsAtOnce) {
-  auto p = this->make();
-  const auto held = this->hold(p);
-  for (const int y : TypeParam::lazy(p, square, std::vector<int>{})) {
+TROUPE_CONFORMANCE(AnEmptyInputEndsAtOnce) {
+  auto p = self.make();
+  const auto held = self.hold(p);
+  for (const int y : Words::lazy(p, square, std::vector<int>{})) {
     ADD_FAILURE() << "there is no item, and yet " << y;
   }
-  this->open_gate();
+  self.open_gate();
 }
 
-TYPED_TEST(Conformance, FunctionsMayReturnNothing) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(FunctionsMayReturnNothing) {
+  auto p = self.make();
   const future<void> f =
-      TypeParam::submit(p, [](const std::string& path) { mark(path); }, this->file("ran"));
+      Words::submit(p, [](const std::string& path) { mark(path); }, self.file("ran"));
   f.get();
-  EXPECT_EQ(marks(this->file("ran")), 1U);
+  EXPECT_EQ(marks(self.file("ran")), 1U);
 }
 
-TYPED_TEST(Conformance, FiftyTasksAndTheEndAtOnceLoseNothing) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(FiftyTasksAndTheEndAtOnceLoseNothing) {
+  auto p = self.make();
   std::vector<future<int>> futures;
   for (int i = 0; i < 50; ++i) {
-    futures.push_back(TypeParam::submit(p, square, i));
+    futures.push_back(Words::submit(p, square, i));
   }
-  TypeParam::end(p);
+  Words::end(p);
   for (int i = 0; i < 50; ++i) {
     const auto& f = futures[static_cast<std::size_t>(i)];
     ASSERT_TRUE(f.ready());
@@ -227,14 +249,14 @@ TYPED_TEST(Conformance, FiftyTasksAndTheEndAtOnceLoseNothing) {
   }
 }
 
-TYPED_TEST(Conformance, FuturesOutliveThePool) {
+TROUPE_CONFORMANCE(FuturesOutliveThePool) {
   future<int> good;
   future<int> bad;
   {
-    auto p = this->make();
-    good = TypeParam::submit(p, square, 3);
-    bad = TypeParam::submit(p, fail, 3);
-    TypeParam::end(p);
+    auto p = self.make();
+    good = Words::submit(p, square, 3);
+    bad = Words::submit(p, fail, 3);
+    Words::end(p);
   }
   EXPECT_EQ(good.get(), 9);
   EXPECT_EQ(good.get(), 9);
@@ -243,9 +265,9 @@ TYPED_TEST(Conformance, FuturesOutliveThePool) {
 
 // ---- failures -----------------------------------------------------------------------------------
 
-TYPED_TEST(Conformance, ExceptionsArriveAsThemselves) {
-  auto p = this->make();
-  const auto f = TypeParam::submit(p, fail, 1);
+TROUPE_CONFORMANCE(ExceptionsArriveAsThemselves) {
+  auto p = self.make();
+  const auto f = Words::submit(p, fail, 1);
   EXPECT_THROW(f.get(), std::out_of_range);
   EXPECT_THROW(f.get(), std::out_of_range) << "the second time too";
   EXPECT_THROW(std::rethrow_exception(f.exception()), std::out_of_range);
@@ -253,15 +275,15 @@ TYPED_TEST(Conformance, ExceptionsArriveAsThemselves) {
   EXPECT_FALSE(f.cancelled());
   std::string text;
   f.on_error([&](const error& e) { text = e.what(); });
-  TypeParam::end(p);
+  Words::end(p);
   EXPECT_NE(text.find("it failed"), std::string::npos) << text;
 }
 
-TYPED_TEST(Conformance, IterationGoesOnAfterAnException) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(IterationGoesOnAfterAnException) {
+  auto p = self.make();
   for (const std::size_t chunk : {0, 1, 4}) {
     auto results =
-        TypeParam::lazy(p, fails_at_multiples_of_five, std::views::iota(1, 21), {.chunk = chunk});
+        Words::lazy(p, fails_at_multiples_of_five, std::views::iota(1, 21), {.chunk = chunk});
     std::vector<int> values;
     std::vector<std::string> failures;
     for (auto it = results.begin(); it != results.end(); ++it) {
@@ -276,8 +298,8 @@ TYPED_TEST(Conformance, IterationGoesOnAfterAnException) {
   }
 }
 
-TYPED_TEST(Conformance, AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
+  auto p = self.make();
   auto input = std::views::iota(0) | std::views::transform([](int i) {
                  if (i == 7) {
                    throw std::domain_error{"element 7"};
@@ -286,7 +308,7 @@ TYPED_TEST(Conformance, AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
                });
   std::vector<int> values;
   try {
-    for (const int y : TypeParam::lazy(p, square, input)) {
+    for (const int y : Words::lazy(p, square, input)) {
       values.push_back(y);
     }
     ADD_FAILURE() << "nothing was thrown";
@@ -294,17 +316,17 @@ TYPED_TEST(Conformance, AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
     EXPECT_STREQ(thrown.what(), "element 7");
   }
   EXPECT_EQ(values.size(), 7U);
-  EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9) << "it can be used again";
+  EXPECT_EQ(Words::submit(p, square, 3).get(), 9) << "it can be used again";
 }
 
 // ---- callbacks ----------------------------------------------------------------------------------
 
-TYPED_TEST(Conformance, DoneCallbacksSeeTheFinalState) {
-  auto p = this->make({.workers = 1});
-  const auto held = this->hold(p);
-  const auto good = TypeParam::submit(p, square, 3);
-  const auto bad = TypeParam::submit(p, fail, 3);
-  auto gone = TypeParam::submit(p, square, 4);
+TROUPE_CONFORMANCE(DoneCallbacksSeeTheFinalState) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
+  const auto good = Words::submit(p, square, 3);
+  const auto bad = Words::submit(p, fail, 3);
+  auto gone = Words::submit(p, square, 4);
   std::vector<std::string> seen;  // one thread calls, and the end waits for it
   const auto tell = [&seen](const char* name) {
     return [&seen, name](const future<int>& f) {
@@ -316,13 +338,13 @@ TYPED_TEST(Conformance, DoneCallbacksSeeTheFinalState) {
   bad.on_done(tell("bad"));
   gone.on_done(tell("gone"));
   EXPECT_TRUE(gone.cancel());
-  this->open_gate();
+  self.open_gate();
   good.wait();
   bad.wait();
   good.on_done(tell("late good"));
   bad.on_done(tell("late bad"));
   gone.on_done(tell("late gone"));
-  TypeParam::end(p);
+  Words::end(p);
   std::sort(seen.begin(), seen.end());
   EXPECT_EQ(seen,
             (std::vector<std::string>{"bad ready", "gone ready cancelled", "good ready successful",
@@ -330,19 +352,19 @@ TYPED_TEST(Conformance, DoneCallbacksSeeTheFinalState) {
                                       "late good ready successful"}));
 }
 
-TYPED_TEST(Conformance, ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
+TROUPE_CONFORMANCE(ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
   std::atomic<int> reports{0};
   set_log_hook([&](log_level, std::string_view) { ++reports; });
   std::atomic<int> calls{0};
   {
-    auto p = this->make();
-    const auto f = TypeParam::submit(p, square, 3);
+    auto p = self.make();
+    const auto f = Words::submit(p, square, 3);
     f.on_done([](const future<int>&) { throw std::domain_error{"no"}; });
     f.on_done([&](const future<int>&) { ++calls; });
     f.wait();
     f.on_done([](const future<int>&) { throw 1; });
     f.on_done([&](const future<int>&) { ++calls; });
-    TypeParam::end(p);
+    Words::end(p);
     EXPECT_EQ(f.get(), 9);
   }
   set_log_hook({});
@@ -350,25 +372,25 @@ TYPED_TEST(Conformance, ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
   EXPECT_EQ(reports, 2);
 }
 
-TYPED_TEST(Conformance, ACallbackMaySubmit) {
-  auto p = this->make({.workers = 1});
+TROUPE_CONFORMANCE(ACallbackMaySubmit) {
+  auto p = self.make({.workers = 1});
   std::atomic<int> sum{0};
   std::atomic<bool> submitted{false};
-  TypeParam::submit(p, square, 2).on_result([&](int four) {
-    TypeParam::submit(p, square, four).on_result([&](int sixteen) { sum = sixteen; });
+  Words::submit(p, square, 2).on_result([&](int four) {
+    Words::submit(p, square, four).on_result([&](int sixteen) { sum = sixteen; });
     submitted = true;
   });
   ASSERT_TRUE(eventually([&] { return submitted.load(); }));
-  TypeParam::end(p);
+  Words::end(p);
   EXPECT_EQ(sum, 16);
 }
 
 // ---- cancelling, waiting ------------------------------------------------------------------------
 
-TYPED_TEST(Conformance, TheTableOfCancelledRunningReady) {
-  auto p = this->make({.workers = 1});
-  auto running = this->hold(p);
-  auto queued = TypeParam::submit(p, square, 3);
+TROUPE_CONFORMANCE(TheTableOfCancelledRunningReady) {
+  auto p = self.make({.workers = 1});
+  auto running = self.hold(p);
+  auto queued = Words::submit(p, square, 3);
   EXPECT_TRUE(eventually([&] { return running.running(); }));
   EXPECT_FALSE(running.ready());
   EXPECT_FALSE(running.cancelled());
@@ -386,7 +408,7 @@ TYPED_TEST(Conformance, TheTableOfCancelledRunningReady) {
   EXPECT_THROW(queued.get_for(0ms), cancelled_error);
   EXPECT_THROW(queued.get(), cancelled_error);
   EXPECT_FALSE(running.cancel()) << "it had begun";
-  this->open_gate();
+  self.open_gate();
   EXPECT_EQ(running.get(), 1);
   EXPECT_EQ(running.get_for(0ms), 1);
   EXPECT_FALSE(running.cancel());
@@ -394,23 +416,23 @@ TYPED_TEST(Conformance, TheTableOfCancelledRunningReady) {
   EXPECT_TRUE(running.successful());
 }
 
-TYPED_TEST(Conformance, WhatWasCancelledNeverRuns) {
-  auto p = this->make({.workers = 1});
-  const auto held = this->hold(p);
+TROUPE_CONFORMANCE(WhatWasCancelledNeverRuns) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
   std::vector<future<int>> queued;
   const auto leave_mark = [](const std::string& path) {
     mark(path);
     return 0;
   };
   for (int i = 0; i < 10; ++i) {
-    queued.push_back(TypeParam::submit(p, leave_mark, this->file("ran")));
+    queued.push_back(Words::submit(p, leave_mark, self.file("ran")));
   }
   for (int i = 0; i < 10; i += 2) {
     EXPECT_TRUE(queued[static_cast<std::size_t>(i)].cancel());
   }
-  this->open_gate();
-  TypeParam::end(p);
-  EXPECT_EQ(marks(this->file("ran")), 5U);
+  self.open_gate();
+  Words::end(p);
+  EXPECT_EQ(marks(self.file("ran")), 5U);
   EXPECT_EQ(p.stats().cancelled, 5U);
 }
 
@@ -420,31 +442,31 @@ int until_stopped(const std::string& running) {
   return eventually([&] { return token.stop_requested(); }) ? 1 : 0;
 }
 
-TYPED_TEST(Conformance, CancellingARunningTaskSetsItsStopToken) {
-  auto p = this->make();
-  auto f = TypeParam::submit(p, until_stopped, this->file("running"));
-  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
+TROUPE_CONFORMANCE(CancellingARunningTaskSetsItsStopToken) {
+  auto p = self.make();
+  auto f = Words::submit(p, until_stopped, self.file("running"));
+  ASSERT_TRUE(eventually([&] { return marks(self.file("running")) > 0; }));
   EXPECT_FALSE(f.cancel());
   EXPECT_EQ(f.get(), 1);
 }
 
-TYPED_TEST(Conformance, ATimeoutStopsACooperativeTask) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(ATimeoutStopsACooperativeTask) {
+  auto p = self.make();
   const auto workers = p.workers();
-  const auto f = TypeParam::submit(p.with({.timeout = 20ms, .grace = 1h}), until_stopped,
-                                   this->file("running"));
+  const auto f =
+      Words::submit(p.with({.timeout = 20ms, .grace = 1h}), until_stopped, self.file("running"));
   EXPECT_THROW(f.get(), timeout_error);
   EXPECT_FALSE(f.cancelled());
-  EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9);
+  EXPECT_EQ(Words::submit(p, square, 3).get(), 9);
   EXPECT_EQ(p.workers(), workers);
 }
 
-TYPED_TEST(Conformance, ATimeoutIsMeasuredFromTheTasksBegin) {
-  auto p = this->make({.workers = 1});
-  const auto held = this->hold(p);
-  const auto behind = TypeParam::submit(p.with({.timeout = 30ms}), square, 3);
+TROUPE_CONFORMANCE(ATimeoutIsMeasuredFromTheTasksBegin) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
+  const auto behind = Words::submit(p.with({.timeout = 30ms}), square, 3);
   EXPECT_FALSE(behind.wait_for(60ms)) << "it has not begun";
-  this->open_gate();
+  self.open_gate();
   EXPECT_EQ(behind.get(), 9);
 }
 
@@ -455,39 +477,39 @@ int append_name(const std::string& path, const std::string& name) {
   return 0;
 }
 
-TYPED_TEST(Conformance, HigherPrioritiesBeginFirst) {
-  auto p = this->make({.workers = 1});
-  const auto held = this->hold(p);
-  const std::string log = this->file("log");
-  TypeParam::submit(p.with({.priority = -1}), append_name, log, std::string{"low"});
-  TypeParam::submit(p, append_name, log, std::string{"first"});
-  TypeParam::submit(p, append_name, log, std::string{"second"});
-  TypeParam::submit(p.with({.priority = 5}), append_name, log, std::string{"high"});
-  this->open_gate();
-  TypeParam::end(p);
+TROUPE_CONFORMANCE(HigherPrioritiesBeginFirst) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
+  const std::string log = self.file("log");
+  Words::submit(p.with({.priority = -1}), append_name, log, std::string{"low"});
+  Words::submit(p, append_name, log, std::string{"first"});
+  Words::submit(p, append_name, log, std::string{"second"});
+  Words::submit(p.with({.priority = 5}), append_name, log, std::string{"high"});
+  self.open_gate();
+  Words::end(p);
   std::string order;
   std::getline(std::ifstream{log}, order);
   EXPECT_EQ(order, "high first second low ");
 }
 
-TYPED_TEST(Conformance, AFullQueueRefusesTryAndBlocksTheOthers) {
-  auto p = this->make({.workers = 1, .max_queued = 2});
-  const auto held = this->hold(p);
+TROUPE_CONFORMANCE(AFullQueueRefusesTryAndBlocksTheOthers) {
+  auto p = self.make({.workers = 1, .max_queued = 2});
+  const auto held = self.hold(p);
   // How many fit is not the same for all: what was sent ahead to a worker is not queued.
   std::vector<future<int>> taken;
-  while (auto f = TypeParam::try_submit(p, square, 3)) {
+  while (auto f = Words::try_submit(p, square, 3)) {
     taken.push_back(*f);
     ASSERT_LT(taken.size(), 100'000U) << "there is no bound";
   }
   EXPECT_GE(taken.size(), 2U);
   std::atomic<bool> through{false};
   std::jthread submitter{[&] {
-    TypeParam::submit(p, square, 4).wait();
+    Words::submit(p, square, 4).wait();
     through = true;
   }};
   EXPECT_FALSE(taken.back().wait_for(20ms));
   EXPECT_FALSE(through);
-  this->open_gate();
+  self.open_gate();
   EXPECT_TRUE(eventually([&] { return through.load(); }));
 }
 
@@ -499,11 +521,11 @@ auto counted(std::atomic<int>& pulled) {
          });
 }
 
-TYPED_TEST(Conformance, AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
+  auto p = self.make();
   std::atomic<int> pulled{0};
   auto input = counted(pulled);
-  auto results = TypeParam::lazy(p, square, input, {.chunk = 1, .window = 7});
+  auto results = Words::lazy(p, square, input, {.chunk = 1, .window = 7});
   auto it = results.begin();
   EXPECT_EQ(pulled, 7);
   EXPECT_EQ(*it, 0);
@@ -513,12 +535,12 @@ TYPED_TEST(Conformance, AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
   EXPECT_LE(pulled, 8);
 }
 
-TYPED_TEST(Conformance, AnInputMayBeEndless) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(AnInputMayBeEndless) {
+  auto p = self.make();
   std::atomic<int> pulled{0};
   auto input = counted(pulled);
   int next = 0;
-  for (const int y : TypeParam::lazy(p, square, input, {.window = 50})) {
+  for (const int y : Words::lazy(p, square, input, {.window = 50})) {
     EXPECT_EQ(y, square(next));
     if (++next == 500) {
       break;
@@ -536,11 +558,11 @@ int at_once(const std::string& in, const std::string& out) {
   return busy;
 }
 
-TYPED_TEST(Conformance, NeverMoreTasksAtOnceThanWorkers) {
-  auto p = this->make({.workers = 3});
+TROUPE_CONFORMANCE(NeverMoreTasksAtOnceThanWorkers) {
+  auto p = self.make({.workers = 3});
   std::vector<future<int>> futures;
   for (int i = 0; i < 15 * 3; ++i) {
-    futures.push_back(TypeParam::submit(p, at_once, this->file("in"), this->file("out")));
+    futures.push_back(Words::submit(p, at_once, self.file("in"), self.file("out")));
   }
   for (const auto& f : futures) {
     EXPECT_LE(f.get(), 3);
@@ -548,15 +570,15 @@ TYPED_TEST(Conformance, NeverMoreTasksAtOnceThanWorkers) {
   EXPECT_EQ(p.workers().size(), 3U);
 }
 
-TYPED_TEST(Conformance, AllWorkersWorkAtOnce) {
-  auto p = this->make({.workers = 3});
+TROUPE_CONFORMANCE(AllWorkersWorkAtOnce) {
+  auto p = self.make({.workers = 3});
   const auto meet = [](const std::string& here) {
     mark(here);
     return eventually([&] { return marks(here) >= 3; });
   };
   std::vector<future<bool>> futures;
   for (int i = 0; i < 3; ++i) {
-    futures.push_back(TypeParam::submit(p, meet, this->file("here")));
+    futures.push_back(Words::submit(p, meet, self.file("here")));
   }
   for (const auto& f : futures) {
     EXPECT_TRUE(f.get());
@@ -565,53 +587,53 @@ TYPED_TEST(Conformance, AllWorkersWorkAtOnce) {
 
 // ---- beginning and end --------------------------------------------------------------------------
 
-TYPED_TEST(Conformance, EveryWorkerIsInitializedBeforeItsFirstTask) {
-  auto p = this->make({.workers = 3, .initializer_marks = this->file("initialized")});
-  EXPECT_EQ(marks(this->file("initialized")), 3U);
-  EXPECT_EQ(TypeParam::submit(p, square, 3).get(), 9);
-  EXPECT_EQ(marks(this->file("initialized")), 3U);
+TROUPE_CONFORMANCE(EveryWorkerIsInitializedBeforeItsFirstTask) {
+  auto p = self.make({.workers = 3, .initializer_marks = self.file("initialized")});
+  EXPECT_EQ(marks(self.file("initialized")), 3U);
+  EXPECT_EQ(Words::submit(p, square, 3).get(), 9);
+  EXPECT_EQ(marks(self.file("initialized")), 3U);
 }
 
-TYPED_TEST(Conformance, AnInitializerThatThrowsDoesSoInTheConstructor) {
-  EXPECT_THROW(this->make({.initializer_marks = "throw"}), std::domain_error);
+TROUPE_CONFORMANCE(AnInitializerThatThrowsDoesSoInTheConstructor) {
+  EXPECT_THROW(self.make({.initializer_marks = "throw"}), std::domain_error);
 }
 
-TYPED_TEST(Conformance, WorkersAreCheckedBeforeAnythingIsStarted) {
-  EXPECT_THROW(this->make({.workers = 0}), std::invalid_argument);
-  EXPECT_THROW(this->make({.workers = -1}), std::invalid_argument);
-  EXPECT_THROW(this->make({.workers = 5000}), std::invalid_argument);
+TROUPE_CONFORMANCE(WorkersAreCheckedBeforeAnythingIsStarted) {
+  EXPECT_THROW(self.make({.workers = 0}), std::invalid_argument);
+  EXPECT_THROW(self.make({.workers = -1}), std::invalid_argument);
+  EXPECT_THROW(self.make({.workers = 5000}), std::invalid_argument);
 }
 
-TYPED_TEST(Conformance, AfterTheEndSubmissionsThrowPoolClosed) {
-  auto p = this->make();
-  TypeParam::close(p);
-  EXPECT_THROW(TypeParam::submit(p, square, 1), pool_closed);
-  EXPECT_THROW(TypeParam::try_submit(p, square, 1), pool_closed);
-  EXPECT_THROW(TypeParam::submit(p.with({.priority = 1}), square, 1), pool_closed);
-  TypeParam::end(p);
-  EXPECT_THROW(TypeParam::submit(p, square, 1), pool_closed);
+TROUPE_CONFORMANCE(AfterTheEndSubmissionsThrowPoolClosed) {
+  auto p = self.make();
+  Words::close(p);
+  EXPECT_THROW(Words::submit(p, square, 1), pool_closed);
+  EXPECT_THROW(Words::try_submit(p, square, 1), pool_closed);
+  EXPECT_THROW(Words::submit(p.with({.priority = 1}), square, 1), pool_closed);
+  Words::end(p);
+  EXPECT_THROW(Words::submit(p, square, 1), pool_closed);
 }
 
-TYPED_TEST(Conformance, WhatIsPendingWhenItIsDroppedEndsAsCancelled) {
-  auto p = this->make({.workers = 1});
-  const auto running = TypeParam::submit(p, until_stopped, this->file("running"));
-  ASSERT_TRUE(eventually([&] { return marks(this->file("running")) > 0; }));
+TROUPE_CONFORMANCE(WhatIsPendingWhenItIsDroppedEndsAsCancelled) {
+  auto p = self.make({.workers = 1});
+  const auto running = Words::submit(p, until_stopped, self.file("running"));
+  ASSERT_TRUE(eventually([&] { return marks(self.file("running")) > 0; }));
   std::vector<future<int>> queued;
   for (int i = 0; i < 20; ++i) {
-    queued.push_back(TypeParam::submit(p, square, i));
+    queued.push_back(Words::submit(p, square, i));
   }
-  TypeParam::drop(p);
+  Words::drop(p);
   for (const auto& f : queued) {
     EXPECT_THROW(f.get(), cancelled_error);
     EXPECT_TRUE(f.cancelled());
   }
   running.wait();  // asked to stop, or killed: it ends
-  EXPECT_THROW(TypeParam::submit(p, square, 1), pool_closed);
+  EXPECT_THROW(Words::submit(p, square, 1), pool_closed);
 }
 
-TYPED_TEST(Conformance, SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
+TROUPE_CONFORMANCE(SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
   for (int round = 0; round < 5; ++round) {
-    auto p = this->make();
+    auto p = self.make();
     std::atomic<int> refused{0};
     std::atomic<int> given{0};
     std::vector<std::vector<future<int>>> futures(3);
@@ -620,7 +642,7 @@ TYPED_TEST(Conformance, SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
       submitters.emplace_back([&] {
         try {
           for (int i = 0; i < 100'000; ++i) {
-            mine.push_back(TypeParam::submit(p, square, 3));
+            mine.push_back(Words::submit(p, square, 3));
             ++given;
           }
         } catch (const pool_closed&) {
@@ -629,9 +651,9 @@ TYPED_TEST(Conformance, SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
       });
     }
     EXPECT_TRUE(eventually([&] { return given > 20; }));
-    TypeParam::close(p);
+    Words::close(p);
     submitters.clear();
-    TypeParam::end(p);
+    Words::end(p);
     for (const auto& mine : futures) {
       for (const auto& f : mine) {
         ASSERT_TRUE(f.ready());
@@ -645,17 +667,17 @@ TYPED_TEST(Conformance, SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
   }
 }
 
-TYPED_TEST(Conformance, TheCountsAddUp) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(TheCountsAddUp) {
+  auto p = self.make();
   for (int i = 0; i < 10; ++i) {
-    TypeParam::submit(p, square, i).wait();
+    Words::submit(p, square, i).wait();
   }
-  TypeParam::submit(p, fail, 0).wait();
-  const auto held = this->hold(p);
+  Words::submit(p, fail, 0).wait();
+  const auto held = self.hold(p);
   EXPECT_EQ(p.stats().running, 1U);
-  this->open_gate();
+  self.open_gate();
   held.wait();
-  TypeParam::end(p);
+  Words::end(p);
   const pool_stats counts = p.stats();
   EXPECT_EQ(counts.submitted, 12U);
   EXPECT_EQ(counts.succeeded, 11U);
@@ -665,10 +687,10 @@ TYPED_TEST(Conformance, TheCountsAddUp) {
   EXPECT_EQ(counts.running, 0U);
 }
 
-TYPED_TEST(Conformance, TasksKnowTheirNumbers) {
-  auto p = this->make();
+TROUPE_CONFORMANCE(TasksKnowTheirNumbers) {
+  auto p = self.make();
   const auto [id, attempt] =
-      TypeParam::submit(p, [] { return std::pair{this_task::id(), this_task::attempt()}; }).get();
+      Words::submit(p, [] { return std::pair{this_task::id(), this_task::attempt()}; }).get();
   EXPECT_GT(id, 0U);
   EXPECT_EQ(attempt, 1U);
   EXPECT_EQ(this_task::id(), 0U);
