@@ -60,12 +60,12 @@ class limits {
     return remove(found);
   }
   void set_deadline(std::shared_ptr<Task> task, steady_time when, std::chrono::milliseconds grace) {
-    const key which{task.get(), 0, kind::deadline};
+    const key which{task.get(), 0, kind::overdue};
     set(which, when, {{step::overdue, std::move(task)}, grace, {}});
   }
   /// The task is done: it has neither a deadline nor what follows it. As `end_attempt`.
   std::shared_ptr<Task> end_deadline(const Task& task) {
-    const auto found = entries_.find({&task, 0, kind::deadline});
+    const auto found = entries_.find({&task, 0, kind::overdue});
     return found == entries_.end() ? nullptr : remove(found);
   }
   /// The task was cancelled by force, and has until then to stop; the earliest time counts.
@@ -109,7 +109,7 @@ class limits {
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
  private:
-  enum class kind : std::uint8_t { attempt, deadline, cancel, retry, idle };
+  enum class kind : std::uint8_t { attempt, overdue, cancel, retry, idle };
   struct key {
     const Task* task = nullptr;
     std::uint32_t item = 0;
