@@ -203,6 +203,23 @@ TEST_F(Pipe, SendingToAClosedEndIsABrokenPipeAndNoSignal) {
   EXPECT_TRUE(left_.is_open()) << "there may be something to receive";
 }
 
+TEST_F(Pipe, WhatAKilledProcessSentWholeArrives) {
+  forked child{[&] {
+    right_.close();
+    for (int i = 0; i < 3; ++i) {
+      left_.send(i);
+    }
+    ::raise(SIGKILL);
+    return 0;
+  }};
+  left_.close();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(right_.recv<int>(), i);
+  }
+  EXPECT_THROW(static_cast<void>(right_.recv<int>()), end_of_stream);
+  EXPECT_EQ(child.wait(), 1000 + SIGKILL);
+}
+
 TEST_F(Pipe, APeerThatDiesWhileItReadsBreaksTheSend) {
   forked child{[&] {
     left_.close();

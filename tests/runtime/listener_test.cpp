@@ -440,6 +440,20 @@ TEST_F(Listener, AfterCloseNoClientIsAccepted) {
   EXPECT_TRUE(fails_with(errc::closed, [&] { return at.native_handle(); }));
 }
 
+TEST_F(Listener, ConnectionsThatWereAcceptedOutliveIt) {
+  listener at{path_};
+  auto client = std::async(std::launch::async, [&] { return connect(path_); });
+  connection there = at.accept();
+  connection here = client.get();
+  at.close();
+  here.send(5);
+  EXPECT_EQ(there.recv<int>(), 5);
+  there.send(6);
+  EXPECT_EQ(here.recv<int>(), 6);
+  here.close();
+  EXPECT_THROW(static_cast<void>(there.recv<int>()), end_of_stream);
+}
+
 TEST_F(Listener, SignalsHaveNoEffectOnAccept) {
   struct sigaction handler{};
   struct sigaction before{};

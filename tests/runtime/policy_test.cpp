@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace troupe {
 namespace {
@@ -101,6 +102,22 @@ TEST(RestartPolicy, ADeathOfAWorkerThatHadStartedIsReplacedAtOnce) {
   const restart_decision decision = decide({}, history, clock.now);
   EXPECT_FALSE(decision.give_up);
   EXPECT_EQ(decision.delay, 0ms);
+}
+
+TEST(RetryDelay, DoublesUpToAMinute) {
+  EXPECT_EQ(retry_delay(1s, 0), 1s);
+  EXPECT_EQ(retry_delay(1s, 1), 1s);
+  EXPECT_EQ(retry_delay(1s, 2), 2s);
+  EXPECT_EQ(retry_delay(1s, 3), 4s);
+  EXPECT_EQ(retry_delay(1s, 6), 32s);
+  EXPECT_EQ(retry_delay(1s, 7), 60s);
+  EXPECT_EQ(retry_delay(2h, 1), 60s);
+  EXPECT_EQ(retry_delay(0ms, 100), 0ms) << "no backoff was asked for";
+}
+
+TEST(RetryDelay, DoesNotOverflow) {
+  EXPECT_EQ(retry_delay(1ms, std::numeric_limits<std::uint32_t>::max()), 60s);
+  EXPECT_EQ(retry_delay(std::chrono::milliseconds::max(), 5), 60s);
 }
 
 TEST(DispatchPolicy, TheWindowIsAMillisecondOfWorkAndNothingWaitsBehindALongTask) {

@@ -95,6 +95,21 @@ TEST_F(Value, HasThemForLargeTypesUnderItsLock) {
   EXPECT_THROW(static_cast<void>(p.load()), std::system_error) << "this thread has the lock";
 }
 
+/// Has no operator==, and no padding.
+struct pair_of_words {
+  std::int64_t first = 0;
+  std::int64_t second = 0;
+};
+
+TEST_F(Value, ComparesTheBytesOfATypeWithoutEquality) {
+  value<pair_of_words> p{pair_of_words{1, 2}};
+  pair_of_words expected{1, 3};
+  EXPECT_FALSE(p.compare_exchange(expected, {7, 7}));
+  EXPECT_EQ(expected.second, 2);
+  EXPECT_TRUE(p.compare_exchange(expected, {7, 8}));
+  EXPECT_EQ(p.load().second, 8);
+}
+
 TEST_F(Value, CountsRightByEveryWay) {
   value<int> guarded;
   value<int> atomic;
