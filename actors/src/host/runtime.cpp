@@ -7,6 +7,7 @@
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/region.hpp"
 #include "troupe/log.hpp"
+#include "troupe/this_process.hpp"
 
 #include "base/thread_owned.hpp"
 #include "futures/callback_runner.hpp"
@@ -282,6 +283,33 @@ std::uint64_t runtime::enroll(const std::shared_ptr<process_observer>& link) {
 void runtime::dismiss(std::uint64_t worker) {
   const std::lock_guard lock{mutex_};
   workers_.erase(worker);
+}
+
+void runtime::watch(int socket, std::function<void()> ready) {
+  reactor_->watch(socket, std::move(ready));
+}
+
+void runtime::unwatch(int socket) {
+  reactor_->forget(socket);
+}
+
+void runtime::launch(start_order what) {
+  if (what.capture_stderr_and_leave_for) {
+    what.ends.errors = errors_->open(what.worker, *what.capture_stderr_and_leave_for);
+  }
+  launcher_->launch(what.worker, what.method, std::move(what.ends));
+}
+
+void runtime::signal(std::uint64_t worker, int number) {
+  launcher_->kill(worker, number);
+}
+
+void runtime::call_at(steady_time when, std::function<void()> function) {
+  reactor_->call_at(when, std::move(function));
+}
+
+std::uint64_t runtime::resident_bytes(std::int64_t pid) const {
+  return detail::resident_bytes(pid);
 }
 
 void runtime::add(const std::shared_ptr<engine>& pool) {

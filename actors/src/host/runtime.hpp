@@ -6,6 +6,7 @@
 #include "channel/segment.hpp"
 #include "futures/callback_runner.hpp"
 #include "host/process_observer.hpp"
+#include "host/worker_host.hpp"
 #include "os/reactor.hpp"
 #include "process/launcher.hpp"
 #include "process/oom_watch.hpp"
@@ -32,10 +33,10 @@ class engine;
 ///   system ──▶ runtime ──▶ launcher (fork server), reactor (one thread), caf::actor_system
 ///                  ▲
 ///   pool ──────────┘ through runtime::current()
-class runtime {
+class runtime final : public pool_host {
  public:
   explicit runtime(program self);
-  ~runtime();
+  ~runtime() override;
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
 
@@ -53,22 +54,30 @@ class runtime {
   void shut_down() noexcept;
   /// Its end, and that of what stands on it, may be waited for here. False in a child that was
   /// forked from its process, where its threads do not exist, and on its reactor's own thread.
-  [[nodiscard]] bool can_wait() const noexcept;
+  [[nodiscard]] bool can_wait() const noexcept override;
 
-  [[nodiscard]] caf::actor_system& actors() noexcept { return *actors_; }
-  /// The threads of its pools' callbacks; `shut_down` waits until they have ended.
-  [[nodiscard]] const std::shared_ptr<callback_threads>& callbacks() const noexcept {
+  [[nodiscard]] caf::actor_system& actors() noexcept override { return *actors_; }
+  /// `shut_down` waits until they have ended.
+  [[nodiscard]] const std::shared_ptr<callback_threads>& callbacks() const noexcept override {
     return callbacks_;
   }
   [[nodiscard]] launcher& processes() noexcept { return *launcher_; }
   [[nodiscard]] reactor& loop() noexcept { return *reactor_; }
   [[nodiscard]] stderr_relay& errors() noexcept { return *errors_; }
-  [[nodiscard]] const std::string& host() const noexcept { return host_; }
-  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept { return segments_; }
+  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept override {
+    return segments_;
+  }
 
-  /// A worker id for `link`, which hears of its life from now on.
-  std::uint64_t enroll(const std::shared_ptr<process_observer>& link);
-  void dismiss(std::uint64_t worker);
+  std::uint64_t enroll(const std::shared_ptr<process_observer>& link) override;
+  void dismiss(std::uint64_t worker) override;
+  void watch(int socket, std::function<void()> ready) override;
+  void unwatch(int socket) override;
+  void launch(start_order what) override;
+  void signal(std::uint64_t worker, int number) override;
+  [[nodiscard]] steady_time now() const override { return std::chrono::steady_clock::now(); }
+  void call_at(steady_time when, std::function<void()> function) override;
+  [[nodiscard]] const std::string& host_name() const override { return host_; }
+  [[nodiscard]] std::uint64_t resident_bytes(std::int64_t pid) const override;
   void add(const std::shared_ptr<engine>& pool);
   /// See system::stop_on_signals.
   void stop_on_signals();
@@ -88,8 +97,7 @@ class runtime {
   static void set_depth(std::uint64_t depth) noexcept;
   /// Ends the runtime of this process, if there is one.
   static void end_current() noexcept;
-  /// After the last one, memory kept for reuse is freed.
-  void pool_ended();
+  void pool_ended() override;
 
  private:
   std::shared_ptr<process_observer> owner_of(std::uint64_t worker);

@@ -3,6 +3,7 @@
 
 #include "troupe/log.hpp"
 
+#include "host/runtime.hpp"
 #include "os/spin.hpp"
 #include "pools/option_checks.hpp"
 #include "pools/process/supervisor_actor.hpp"
@@ -13,12 +14,12 @@
 
 namespace troupe::detail {
 
-pool_core::pool_core(std::shared_ptr<runtime> owner, const pool_options& options)
-    : runtime_{std::move(owner)},
+pool_core::pool_core(std::shared_ptr<pool_host> host, const pool_options& options)
+    : host_{std::move(host)},
       options_{options},
       task_defaults_{share_options(options.task_defaults)},
-      supervisor_{spawn_supervisor(runtime_->actors(), *this)},
-      callbacks_{std::make_shared<callback_runner>(runtime_->callbacks())},
+      supervisor_{spawn_supervisor(host_->actors(), *this)},
+      callbacks_{std::make_shared<callback_runner>(host_->callbacks())},
       most_workers_{options.max_workers.value_or(options.workers)} {}
 
 pool_core::~pool_core() {
@@ -26,7 +27,7 @@ pool_core::~pool_core() {
 }
 
 void pool_core::tell(supervisor_message kind, std::uint64_t number, std::string bytes) {
-  send_here(runtime_->actors(), supervisor_,
+  send_here(host_->actors(), supervisor_,
             compat::make_message(static_cast<std::uint32_t>(kind), number, std::move(bytes)));
 }
 
@@ -59,8 +60,12 @@ bool pool_core::ask(std::function<void(supervisor&)> answer) {
   return true;
 }
 
-void pool_core::start() {
+void pool_core::begin() {
   ask([](supervisor& s) { s.start(); });
+}
+
+void pool_core::start() {
+  begin();
   for (;;) {
     const std::uint32_t started = started_.load();
     if (started != 0 || finished_.load() != 0) {
@@ -86,7 +91,7 @@ void pool_core::note_started() {
 
 void pool_core::note_finished() {
   if (!counted_out_.exchange(true)) {
-    runtime_->pool_ended();
+    host_->pool_ended();
   }
   if (finished_.exchange(1) == 0) {
     futex_wake_all(finished_);
@@ -241,7 +246,7 @@ bool pool_core::join_until(const deadline& until) {
 }
 
 void pool_core::end() noexcept {
-  if (!runtime_->can_wait()) {
+  if (!host_->can_wait()) {
     // A forked child runs its parent's destructors, or exit() runs on the reactor's thread: what
     // there is stays as it is, until the process has ended.
     keep_for_ever(shared_from_this());
@@ -326,7 +331,7 @@ void pool_core::retire() noexcept {
   }
   callbacks_->stop();
   // Kind 0: the actor destroys its supervisor and quits.
-  send_here(runtime_->actors(), supervisor_,
+  send_here(host_->actors(), supervisor_,
             compat::make_message(std::uint32_t{0}, std::uint64_t{0}, std::string{}));
   fail_stranded();
 }

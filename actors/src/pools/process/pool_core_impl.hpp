@@ -8,7 +8,7 @@
 #include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
 #include "futures/waiting_line.hpp"
-#include "host/runtime.hpp"
+#include "host/worker_host.hpp"
 #include "pools/engine.hpp"
 #include "pools/process/process_submission.hpp"
 
@@ -57,11 +57,13 @@ class pool_core final : public engine,
                         public process_observer,
                         public std::enable_shared_from_this<pool_core> {
  public:
-  pool_core(std::shared_ptr<runtime> owner, const pool_options& options);
+  pool_core(std::shared_ptr<pool_host> host, const pool_options& options);
   ~pool_core() override;
   pool_core(const pool_core&) = delete;
   pool_core& operator=(const pool_core&) = delete;
 
+  /// Starts the workers.
+  void begin();
   /// Starts the workers and waits for them; throws what a pool's constructor throws.
   void start();
   /// Null: the queue is full, and it may not block, or was full until then. Throws pool_closed in a
@@ -90,7 +92,7 @@ class pool_core final : public engine,
   }
   [[nodiscard]] std::chrono::milliseconds grace() const noexcept override { return options_.grace; }
   [[nodiscard]] std::string title() const override { return "pool '" + options_.name + "'"; }
-  [[nodiscard]] bool can_wait() const noexcept override { return runtime_->can_wait(); }
+  [[nodiscard]] bool can_wait() const noexcept override { return host_->can_wait(); }
 
   bool cancel(process_submission& which, bool force);
   void cancel_group(const std::shared_ptr<submission_group>& group);
@@ -99,7 +101,10 @@ class pool_core final : public engine,
   bool spin_for_outcome(const process_submission& which);
   future_state::executor callback_executor();
 
-  [[nodiscard]] runtime& owner() noexcept { return *runtime_; }
+  [[nodiscard]] worker_host& host() const noexcept { return *host_; }
+  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept {
+    return host_->segments();
+  }
   [[nodiscard]] const pool_options& options() const noexcept { return options_; }
   /// How many workers it may have at most just now.
   [[nodiscard]] int most_workers() const noexcept {
@@ -138,7 +143,7 @@ class pool_core final : public engine,
   void fail_stranded() noexcept;
 
   const delete_where_made maker_{};
-  std::shared_ptr<runtime> runtime_;
+  std::shared_ptr<pool_host> host_;
   pool_options options_;
   options_ptr task_defaults_;
   pool_counts counts_;

@@ -3,6 +3,7 @@
 // What the templates of pool.hpp call, and what they may ask for.
 
 #include "futures/made_here.hpp"
+#include "host/runtime.hpp"
 #include "pools/option_checks.hpp"
 #include "pools/process/pool_core_impl.hpp"
 

@@ -4,6 +4,8 @@
 #include "troupe/codec.hpp"
 #include "troupe/log.hpp"
 
+#include "host/runtime.hpp"
+
 #include <algorithm>
 #include <csignal>
 #include <cstring>
@@ -66,8 +68,8 @@ supervisor::supervisor(pool_core& core)
 
 supervisor::~supervisor() {
   for (const auto& [id, worker] : workers_) {
-    core_.owner().loop().forget(worker->channel->socket());
-    core_.owner().dismiss(id);
+    core_.host().unwatch(worker->channel->socket());
+    core_.host().dismiss(id);
   }
 }
 
@@ -133,7 +135,9 @@ void supervisor::finish_turn() {
     if (dispatch_due_) {
       dispatch();
     }
-  } while (!sweeps_.empty());  // tasks may fail while they are sent
+    // Tasks may fail while they are sent, and what waited for a worker that has done enough is free
+    // to go elsewhere.
+  } while (!sweeps_.empty() || dispatch_due_);
   check_finished();
 }
 
@@ -205,9 +209,8 @@ void supervisor::terminate() {
       }
     }
     worker->phase = worker_phase::stopping;
-    core_.owner().processes().kill(id, SIGTERM);
-    set_timer(later(std::chrono::steady_clock::now(), options_.grace), timer::worker_grace,
-              {id, 0});
+    core_.host().signal(id, SIGTERM);
+    set_timer(later(core_.host().now(), options_.grace), timer::worker_grace, {id, 0});
   }
 }
 
@@ -223,7 +226,7 @@ void supervisor::break_pool(const std::string& why) {
   core_.refuse_because(errc::pool_broken, text);
   for (const auto& [id, worker] : workers_) {
     take_back(*worker);
-    core_.owner().processes().kill(id, SIGKILL);
+    core_.host().signal(id, SIGKILL);
     worker->leaving = true;
   }
   fail_everything(terminating ? errc::cancelled : errc::pool_broken, text);
@@ -238,8 +241,9 @@ void supervisor::abandon_start(std::shared_ptr<const failure> why) {
   core_.refuse_because(errc::pool_closed, core_.title() + " could not be started");
   for (const auto& [id, worker] : workers_) {
     worker->leaving = true;
-    core_.owner().processes().kill(id, SIGKILL);
+    core_.host().signal(id, SIGKILL);
   }
+  fail_everything(errc::pool_closed, core_.title() + " could not be started");
 }
 
 void supervisor::check_finished() {
@@ -258,7 +262,7 @@ void supervisor::set_timer(steady_time when, timer what, timer_argument argument
   if (when == steady_time::max()) {
     return;
   }
-  core_.owner().loop().call_at(when, [weak = core_.weak_from_this(), what, argument] {
+  core_.host().call_at(when, [weak = core_.weak_from_this(), what, argument] {
     if (const auto core = weak.lock()) {
       core->tell(supervisor_message::time_passed, static_cast<std::uint64_t>(what),
                  to_bytes(argument));

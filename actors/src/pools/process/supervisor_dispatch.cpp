@@ -204,7 +204,7 @@ bool supervisor::may_go_later(int code) {
     return false;
   }
   // What is on its way to others usually is received soon.
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   if (!short_since_) {
     short_since_ = now;
   }
@@ -300,7 +300,7 @@ bool supervisor::send(worker_record& worker, task_range& what) {
     // Its next result unblocks it, but a full socket may belong to a worker that has nothing to do.
     if (!worker.unblock_timer) {
       worker.unblock_timer = true;
-      set_timer(std::chrono::steady_clock::now() + patience, timer::unblock, {worker.id, 0});
+      set_timer(core_.host().now() + patience, timer::unblock, {worker.id, 0});
     }
     return false;
   }
@@ -313,7 +313,7 @@ bool supervisor::send(worker_record& worker, task_range& what) {
   worker.channel->publish({static_cast<std::uint32_t>(head + (end - begin)), frame_kind::tasks,
                            flags, worker.next_number});
   if (worker.outstanding == 0) {
-    worker.last_progress = std::chrono::steady_clock::now();
+    worker.last_progress = core_.host().now();
   }
   worker.sent.push_back(
       {{what.work, what.first, count, what.attempt, what.forgiven}, worker.next_number, 0});
@@ -333,7 +333,7 @@ void supervisor::dispatch() {
   dispatch_due_ = false;
   if (state_ == state::open || state_ == state::closing) {
     if (outstanding_ > 0) {
-      turn_begun_ = std::chrono::steady_clock::now();
+      turn_begun_ = core_.host().now();
     }
     if (const auto why = std::exchange(stranded_for_, nullptr)) {
       fail_stranded(*why);
@@ -380,7 +380,7 @@ void supervisor::dispatch() {
     }
     if (somebody_idle && somebody_waits) {
       balance_timer_ = true;
-      set_timer(std::chrono::steady_clock::now() + patience, timer::balance);
+      set_timer(core_.host().now() + patience, timer::balance);
     }
   }
 }
@@ -431,7 +431,7 @@ void supervisor::balance() {
   if (idle == 0) {
     return;
   }
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   bool waiting = false;
   for (worker_record* worker : std::vector<worker_record*>{ring_}) {
     if (worker->outstanding <= concurrency() || !worker->usable()) {

@@ -82,7 +82,7 @@ void supervisor::service(worker_record& worker) {
       }
       channel.finish_reading();
       if (frames > 0) {
-        worker.last_progress = std::chrono::steady_clock::now();
+        worker.last_progress = core_.host().now();
         if (options_.max_worker_rss) {
           check_memory(worker);
         }
@@ -102,7 +102,7 @@ void supervisor::service(worker_record& worker) {
     // Its end of file without its end: the exit is on its way, or the task closed what is not its
     // own. Let that task finish; the worker leaves when it finds its channel gone.
     worker.leaving = true;
-    core_.owner().loop().forget(channel.socket());
+    core_.host().unwatch(channel.socket());
     take_back(worker);
     if (worker.phase != worker_phase::stopping &&
         (worker.sent.empty() || worker.phase == worker_phase::starting)) {
@@ -118,7 +118,7 @@ void supervisor::on_frame(worker_record& worker, const frame_header& header,
     case frame_kind::ready:
       if (worker.phase == worker_phase::starting) {
         worker.phase = worker_phase::ready;
-        worker.last_progress = std::chrono::steady_clock::now();
+        worker.last_progress = core_.host().now();
         history_.record_start();
         starts_refused_ = 0;
         count_ready();
@@ -225,7 +225,7 @@ void supervisor::on_begin(worker_record& worker, std::uint64_t number) {
   if (!work.options().timeout) {
     return;
   }
-  const auto limit = later(std::chrono::steady_clock::now(), *work.options().timeout);
+  const auto limit = later(core_.host().now(), *work.options().timeout);
   if (limit != steady_time::max()) {
     worker.deadlines[number] = limit;
     watch_limit(worker, limit);

@@ -92,7 +92,7 @@ std::shared_ptr<const failure> supervisor::end_of_start(std::int64_t pid, const 
   why->code = errc::spawn_failed;
   why->ran = task_ran::no;
   why->pid = pid;
-  why->host = core_.owner().host();
+  why->host = core_.host().host_name();
   describe_end(*why, notice, std::move(crash));
   why->text = "a worker of " + core_.title() + " (pid " + std::to_string(pid) + ") ended with " +
               reason_of(*why) +
@@ -106,7 +106,7 @@ failure supervisor::loss_of(const worker_record& worker, const sent_range& sent,
   loss.task = sent.what.work->number;
   loss.attempt = sent.what.attempt;
   loss.pid = worker.pid;
-  loss.host = core_.owner().host();
+  loss.host = core_.host().host_name();
   loss.ran = task_ran::maybe;
   loss.stage = "run";
   describe_end(loss, notice, worker.channel->crash());

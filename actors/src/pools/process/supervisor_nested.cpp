@@ -93,7 +93,7 @@ std::shared_ptr<process_submission> supervisor::decode_nested(worker_record& wor
   if (!take_front(rest, head) || head > rest.size()) {
     return nullptr;
   }
-  submission_builder built{core_.owner().segments(), options_.max_payload_bytes};
+  submission_builder built{core_.segments(), options_.max_payload_bytes};
   const auto add = [&](auto member) {
     std::uint32_t length = 0;
     if (!take_front(rest, length)) {
@@ -224,8 +224,8 @@ void supervisor::send_outcomes(worker_record& worker) {
     if (code != 0) {
       if (!worker.unblock_timer) {
         worker.unblock_timer = true;
-        set_timer(later(std::chrono::steady_clock::now(), std::chrono::milliseconds{1}),
-                  timer::unblock, {worker.id, 0});
+        set_timer(later(core_.host().now(), std::chrono::milliseconds{1}), timer::unblock,
+                  {worker.id, 0});
       }
       return;
     }

@@ -54,7 +54,7 @@ void supervisor::try_again(std::uint64_t pending_retries) {
   const auto delay =
       retry_delay(what.work->options().backoff, std::max(1U, what.attempt - 1 - what.forgiven));
   if (delay.count() > 0) {
-    set_timer(later(std::chrono::steady_clock::now(), delay), timer::retry, {0, pending_retries});
+    set_timer(later(core_.host().now(), delay), timer::retry, {0, pending_retries});
     return;
   }
   requeue(pending_retries);
@@ -108,7 +108,7 @@ void supervisor::drop_retries(const std::function<bool(const task_range&)>& whic
 
 void supervisor::watch_deadline(const std::shared_ptr<process_submission>& work) {
   constexpr std::size_t least_worth_purging = 1024;
-  const auto due = later(std::chrono::steady_clock::now(), *work->options().deadline);
+  const auto due = later(core_.host().now(), *work->options().deadline);
   if (due == steady_time::max()) {
     return;
   }
@@ -127,7 +127,7 @@ void supervisor::watch_deadline(const std::shared_ptr<process_submission>& work)
 }
 
 void supervisor::on_due_timer() {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   while (!dues_.empty() && dues_.begin()->first <= now) {
     const auto work = dues_.begin()->second.lock();
     dues_.erase(dues_.begin());
@@ -180,8 +180,7 @@ void supervisor::stop_task(worker_record& worker, std::uint64_t number, stop_rea
                            std::chrono::milliseconds grace) {
   request_stop(worker, number);
   if (worker.stop_reasons.emplace(number, why).second) {
-    set_timer(later(std::chrono::steady_clock::now(), grace), timer::task_grace,
-              {worker.id, number});
+    set_timer(later(core_.host().now(), grace), timer::task_grace, {worker.id, number});
   }
 }
 
@@ -201,8 +200,8 @@ void supervisor::send_stops(worker_record& worker) {
     if (worker.channel->begin_frame(0) == nullptr) {
       if (!worker.unblock_timer) {
         worker.unblock_timer = true;
-        set_timer(later(std::chrono::steady_clock::now(), std::chrono::milliseconds{1}),
-                  timer::unblock, {worker.id, 0});
+        set_timer(later(core_.host().now(), std::chrono::milliseconds{1}), timer::unblock,
+                  {worker.id, 0});
       }
       break;
     }
@@ -223,7 +222,7 @@ void supervisor::watch_limit(worker_record& worker, steady_time first) {
 }
 
 void supervisor::on_task_limit(worker_record& worker) {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   if (worker.deadline_timer <= now) {
     worker.deadline_timer = steady_time::max();
   }

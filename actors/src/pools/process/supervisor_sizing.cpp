@@ -3,7 +3,6 @@
 // How many workers there are, and which of them go though they did nothing wrong.
 
 #include "troupe/log.hpp"
-#include "troupe/this_process.hpp"
 
 #include "pools/process/supervisor_actor.hpp"
 
@@ -91,13 +90,13 @@ std::uint64_t supervisor::task_limit() const {
 }
 
 void supervisor::check_memory(worker_record& worker) {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   if (worker.phase != worker_phase::ready ||
       (worker.outstanding > 0 && now - worker.memory_checked < memory_interval)) {
     return;
   }
   worker.memory_checked = now;
-  const std::uint64_t resident = resident_bytes(worker.pid);
+  const std::uint64_t resident = core_.host().resident_bytes(worker.pid);
   if (resident > *options_.max_worker_rss) {
     log(log_level::info,
         "worker " + std::to_string(worker.id) + " (pid " + std::to_string(worker.pid) + ") of " +
@@ -178,7 +177,7 @@ void supervisor::on_idle_timer() {
   if (state_ != state::open || !elastic()) {
     return;
   }
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   for (worker_record* worker : std::vector<worker_record*>{ring_}) {
     if (target_ > least_ && worker->usable() && worker->outstanding == 0 && worker->own.empty() &&
         later(worker->last_progress, options_.idle_timeout) <= now) {

@@ -44,7 +44,7 @@ void supervisor::launch_worker() {
   auto made = std::make_unique<worker_record>();
   try {
     made->channel = std::make_unique<supervisor_channel>();
-    made->id = core_.owner().enroll(core_.shared_from_this());
+    made->id = core_.host().enroll(core_.shared_from_this());
     std::byte* const room = made->channel->begin_frame(configuration_.size());
     if (room == nullptr) {
       throw error{errc::payload_too_large, task_ran::no,
@@ -65,31 +65,28 @@ void supervisor::launch_worker() {
         {static_cast<std::uint32_t>(configuration_.size()), frame_kind::configure,
          configuration_attachments_.empty() ? std::uint16_t{0} : has_attachments, 0});
     made->channel->arm();
-    core_.owner().loop().watch(made->channel->socket(),
-                               [weak = core_.weak_from_this(), id = made->id] {
-                                 if (const auto core = weak.lock()) {
-                                   core->tell(supervisor_message::channel_ready, id);
-                                 }
-                               });
+    core_.host().watch(made->channel->socket(), [weak = core_.weak_from_this(), id = made->id] {
+      if (const auto core = weak.lock()) {
+        core->tell(supervisor_message::channel_ready, id);
+      }
+    });
   } catch (const error&) {
     if (made->id != 0) {
-      core_.owner().dismiss(made->id);
+      core_.host().dismiss(made->id);
     }
     failed_start(std::make_shared<const failure>(capture_failure(std::current_exception())), true);
     return;
   }
   const std::uint64_t id = made->id;
-  channel_ends ends = made->channel->take_worker_ends();
+  worker_host::start_order order{id, method_, made->channel->take_worker_ends(), {}};
   if (options_.capture_stderr) {
-    ends.errors = core_.owner().errors().open(
-        id, static_cast<std::size_t>(options_.workers) -
-                std::min(ring_.size(), static_cast<std::size_t>(options_.workers)));
+    const auto all = static_cast<std::size_t>(options_.workers);
+    order.capture_stderr_and_leave_for = all - std::min(ring_.size(), all);
   }
   ring_.push_back(made.get());
   workers_.emplace(id, std::move(made));
-  set_timer(later(std::chrono::steady_clock::now(), options_.start_timeout), timer::start_limit,
-            {id, 0});
-  core_.owner().processes().launch(id, method_, std::move(ends));
+  set_timer(later(core_.host().now(), options_.start_timeout), timer::start_limit, {id, 0});
+  core_.host().launch(std::move(order));
 }
 
 void supervisor::kill_worker(worker_record& worker, std::string note) {
@@ -103,7 +100,7 @@ void supervisor::kill_worker(worker_record& worker, std::string note) {
     take_back(worker);
     count_ready();
   }
-  core_.owner().processes().kill(worker.id, SIGKILL);
+  core_.host().signal(worker.id, SIGKILL);
 }
 
 void supervisor::settle_after_death(worker_record& worker, const exit_notice& notice, bool counts) {
@@ -122,7 +119,7 @@ void supervisor::settle_after_death(worker_record& worker, const exit_notice& no
         std::any_of(worker.sent.begin(), worker.sent.end(), [](const sent_range& sent) {
           return sent.what.work && sent.what.work->options().retries == 0;
         })) {
-      history_.record_death(std::chrono::steady_clock::now());
+      history_.record_death(core_.host().now());
     }
   }
   while (!worker.sent.empty()) {
@@ -175,7 +172,7 @@ void supervisor::on_exit(std::uint64_t id, const exit_notice& notice) {
     const auto why = start_failure ? start_failure : end_of_start(pid, notice, std::move(crash));
     failed_start(why, false);
   } else if (!ended_for_task) {
-    const auto now = std::chrono::steady_clock::now();
+    const auto now = core_.host().now();
     log(log_level::info, "worker " + std::to_string(id) + " (pid " + std::to_string(pid) + ") of " +
                              core_.title() + " died" + (note.empty() ? "" : ": " + note));
     if (decide(options_.restart, history_, now).give_up) {
@@ -217,7 +214,7 @@ void supervisor::failed_start(std::shared_ptr<const failure> why, bool transient
   if (state_ != state::open && state_ != state::closing) {
     return;
   }
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = core_.host().now();
   restart_decision decision;
   if (transient) {
     // The system is short of something: that passes, and tasks wait meanwhile.
@@ -246,8 +243,8 @@ void supervisor::failed_start(std::shared_ptr<const failure> why, bool transient
 
 void supervisor::forget_worker(std::uint64_t id) {
   worker_record* const worker = find(id);
-  core_.owner().loop().forget(worker->channel->socket());
-  core_.owner().dismiss(id);
+  core_.host().unwatch(worker->channel->socket());
+  core_.host().dismiss(id);
   unbind(*worker);
   std::erase(ring_, worker);
   cursor_ = 0;
@@ -262,8 +259,7 @@ void supervisor::stop_worker(worker_record& worker) {
   if (worker.channel->begin_frame(0) != nullptr) {
     worker.channel->publish({0, frame_kind::stop, 0, 0});
     worker.channel->ring_bell();
-    set_timer(later(std::chrono::steady_clock::now(), options_.grace), timer::worker_grace,
-              {worker.id, 0});
+    set_timer(later(core_.host().now(), options_.grace), timer::worker_grace, {worker.id, 0});
   } else {
     kill_worker(worker, "it could not be told to stop");
   }

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Workers that die at every state, further attempts, and what ends a task from outside: the
+// supervisor of a pool without processes.
+#include "support/fake_pool.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <string>
+
+namespace troupe::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+using SupervisorDeaths = FakePool;
+
+// ---- deaths, by the state of the worker ---------------------------------------------------------
+
+TEST_F(SupervisorDeaths, AWorkerThatDiesWhileThePoolStartsEndsTheStart) {
+  begin({.workers = 2});
+  worker(0).start();
+  worker(0).say_hello();
+  dies(worker(0));
+  EXPECT_TRUE(worker(0).got(SIGKILL)) << "the other one is not needed any more";
+  let_killed_die();
+  EXPECT_TRUE(finished());
+  EXPECT_THROW(submit("a"), pool_closed);
+}
+
+TEST_F(SupervisorDeaths, AReplacementThatDoesNotComeUpIsStartedAgainWithBackoff) {
+  make({.workers = 1, .restart = {.start_attempts = 4, .backoff = 100ms}});
+  const auto task = submit("a");
+  dies(worker(0));
+  ASSERT_EQ(host_->workers().size(), 1U);
+  dies((worker(0).start(), worker(0)));
+  host_->advance(0ms);
+  ASSERT_EQ(host_->workers().size(), 1U) << "the first failure costs no time";
+  dies((worker(0).start(), worker(0)));
+  EXPECT_EQ(host_->workers().size(), 0U);
+  host_->advance(99ms);
+  EXPECT_EQ(host_->workers().size(), 0U);
+  host_->advance(1ms);
+  ASSERT_EQ(host_->workers().size(), 1U);
+  host_->come_up();
+  works(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
+TEST_F(SupervisorDeaths, WhenReplacementsNeverComeUpThePoolIsBroken) {
+  make({.workers = 1, .restart = {.start_attempts = 2, .backoff = 0ms}});
+  const auto task = submit("a");
+  dies(worker(0));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(host_->workers().size(), 1U);
+    dies((worker(0).start(), worker(0)));
+    host_->advance(1ms);
+  }
+  EXPECT_EQ(code(task), errc::pool_broken);
+  EXPECT_THROW(submit("b"), pool_broken);
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorDeaths, AWorkerThatIsNotReadyInTimeIsKilled) {
+  begin({.workers = 1, .start_timeout = 50ms});
+  worker(0).start();
+  host_->advance(49ms);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  host_->advance(1ms);
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorDeaths, AShortageWhenAWorkerIsStartedPasses) {
+  make({.workers = 1, .restart = {.start_attempts = 1, .backoff = 10ms}});
+  const auto task = submit("a");
+  dies(worker(0));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(host_->workers().size(), 1U);
+    worker(0).refuse_to_start(EAGAIN);
+    host_->advance(1s);
+  }
+  host_->come_up();
+  works(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
+TEST_F(SupervisorDeaths, AnIdleWorkerThatDiesIsReplacedAndNoTaskFails) {
+  make({.workers = 1});
+  const std::uint64_t before = worker(0).id();
+  dies(worker(0));
+  ASSERT_EQ(host_->workers().size(), 1U);
+  EXPECT_NE(worker(0).id(), before);
+  EXPECT_EQ(pool_->stats().deaths, 1U);
+}
+
+TEST_F(SupervisorDeaths, WhatWasSentAndNotBegunGoesToAnotherWorker) {
+  make({.workers = 1});
+  const auto task = submit("a");
+  worker(0).read();
+  dies(worker(0));
+  EXPECT_EQ(value(task), "pending");
+  host_->come_up();
+  EXPECT_EQ(claims(worker(0)), "a");
+  gives(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
+TEST_F(SupervisorDeaths, WhatWasBegunIsLostAndOnlyThat) {
+  make({.workers = 1});
+  submit("first");
+  claims(worker(0));
+  gives(worker(0), 10us);
+  const auto map = submit({"a", "b", "c"});
+  ASSERT_EQ(claims(worker(0)), "a");
+  gives(worker(0), 10us);
+  ASSERT_EQ(claims(worker(0)), "b");
+  dies(worker(0));
+  host_->come_up();
+  works(worker(0));
+  EXPECT_EQ(value(map, 0), "a");
+  EXPECT_EQ(code(map, 1), errc::worker_lost);
+  EXPECT_EQ(value(map, 2), "c");
+}
+
+TEST_F(SupervisorDeaths, AResultThatWasPublishedBeforeTheDeathCounts) {
+  make({.workers = 1});
+  const auto task = submit("a");
+  claims(worker(0));
+  worker(0).give(worker(0).claimed().front().number, "a");
+  dies(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
+TEST_F(SupervisorDeaths, AnEndOfTheChannelWithoutAnEndOfTheProcessIsFollowedByAKill) {
+  make({.workers = 1});
+  worker(0).close_channel();
+  host_->run();
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+}
+
+TEST_F(SupervisorDeaths, AWorkerThatTalksNonsenseIsKilledAndItsTaskIsLost) {
+  make({.workers = 1});
+  const auto task = submit("a");
+  claims(worker(0));
+  worker(0).talk_nonsense();
+  host_->run();
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_EQ(code(task), errc::worker_lost);
+}
+
+TEST_F(SupervisorDeaths, ADeathOnTheWayOutIsNone) {
+  make({.workers = 1, .max_tasks_per_worker = 1});
+  submit("a");
+  claims(worker(0));
+  gives(worker(0));
+  host_->come_up();  // the replacement
+  worker(0).read();
+  ASSERT_TRUE(worker(0).told_to_stop());
+  dies(worker(0));
+  EXPECT_EQ(pool_->stats().deaths, 0U);
+  EXPECT_EQ(pool_->stats().recycled, 1U);
+}
+
+TEST_F(SupervisorDeaths, ARetiringWorkerThatDiesLosesItsTask) {
+  make({.workers = 1, .max_tasks_per_worker = 1});
+  const auto task = submit("a");
+  ASSERT_EQ(claims(worker(0)), "a");
+  dies(worker(0));
+  EXPECT_EQ(code(task), errc::worker_lost);
+  EXPECT_EQ(pool_->stats().deaths, 1U);
+}
+
+TEST_F(SupervisorDeaths, TooManyDeathsBreakThePool) {
+  make({.workers = 1, .restart = {.intensity = 2, .period = 1s}});
+  for (int i = 0; i < 3; ++i) {
+    const auto task = submit("a");
+    ASSERT_EQ(claims(worker(0)), "a");
+    dies(worker(0));
+    EXPECT_EQ(code(task), errc::worker_lost);
+    host_->come_up();
+  }
+  EXPECT_THROW(submit("b"), pool_broken);
+}
+
+TEST_F(SupervisorDeaths, DeathsThatAreLongAgoDoNotCount) {
+  make({.workers = 1, .restart = {.intensity = 2, .period = 1s}});
+  for (int i = 0; i < 6; ++i) {
+    dies(worker(0));
+    host_->come_up();
+    host_->advance(600ms);
+  }
+  EXPECT_NE(submit("b"), nullptr);
+}
+
+// ---- further attempts ---------------------------------------------------------------------------
+
+TEST_F(SupervisorDeaths, ATaskWithRetriesIsTriedAgainAfterItsBackoff) {
+  make({.workers = 1});
+  const auto task = submit("a", {.retries = 2, .backoff = 100ms});
+  ASSERT_EQ(claims(worker(0)), "a");
+  dies(worker(0));
+  host_->come_up();
+  EXPECT_EQ(claims(worker(0)), "");
+  host_->advance(99ms);
+  EXPECT_EQ(claims(worker(0)), "");
+  host_->advance(1ms);
+  ASSERT_EQ(claims(worker(0)), "a");
+  EXPECT_EQ(worker(0).claimed().front().attempt, 2U);
+  dies(worker(0));
+  host_->come_up();
+  host_->advance(199ms);
+  EXPECT_EQ(claims(worker(0)), "") << "the backoff doubles";
+  host_->advance(1ms);
+  ASSERT_EQ(claims(worker(0)), "a");
+  gives(worker(0));
+  EXPECT_EQ(value(task), "a");
+  EXPECT_EQ(pool_->stats().retried, 2U);
+}
+
+TEST_F(SupervisorDeaths, WhenTheRetriesAreUsedUpTheFailureListsTheAttempts) {
+  make({.workers = 1});
+  const auto task = submit("a", {.retries = 1});
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(claims(worker(0)), "a");
+    dies(worker(0));
+    host_->come_up();
+  }
+  ASSERT_EQ(code(task), errc::worker_lost);
+  EXPECT_EQ(task->item_failure(0)->attempts.size(), 2U);
+}
+
+TEST_F(SupervisorDeaths, DeathsOfTasksWithRetriesDoNotBreakThePool) {
+  make({.workers = 1, .restart = {.intensity = 0}});
+  submit("a", {.retries = 10});
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(claims(worker(0)), "a");
+    dies(worker(0));
+    host_->come_up();
+  }
+  EXPECT_NE(submit("b"), nullptr);
+}
+
+TEST_F(SupervisorDeaths, ATaskBetweenTwoAttemptsIsCancelledForCertain) {
+  make({.workers = 1});
+  const auto task = submit("a", {.retries = 1, .backoff = 10s});
+  claims(worker(0));
+  dies(worker(0));
+  EXPECT_TRUE(task->cancel(false));
+  EXPECT_EQ(code(task), errc::cancelled);
+  host_->come_up();
+  host_->advance(20s);
+  EXPECT_EQ(claims(worker(0)), "");
+}
+
+TEST_F(SupervisorDeaths, AThrownExceptionIsNoReasonForAnotherAttempt) {
+  make({.workers = 1});
+  const auto task = submit("a", {.retries = 3});
+  claims(worker(0));
+  worker(0).give_failure(worker(0).claimed().front().number, errc::task_failed, "no");
+  host_->run();
+  EXPECT_EQ(code(task), errc::task_failed);
+}
+
+TEST_F(SupervisorDeaths, TheEndOfANeighbourCostsACoroutineNoRetry) {
+  make({.workers = 1, .concurrency = 2, .grace = 10ms});
+  const auto hung = submit("hung", {.timeout = 50ms});
+  const auto neighbour = submit("neighbour", {.retries = 1});
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_NE(claims(worker(0)), "");
+  }
+  host_->advance(60ms);
+  ASSERT_TRUE(let_killed_die());
+  EXPECT_EQ(code(hung), errc::timeout);
+  for (int i = 0; i < 2; ++i) {
+    host_->come_up();
+    ASSERT_EQ(claims(worker(0)), "neighbour") << i;
+    if (i == 0) {
+      dies(worker(0));  // this one costs a retry
+    }
+  }
+  gives(worker(0));
+  EXPECT_EQ(value(neighbour), "neighbour");
+}
+
+// ---- time ---------------------------------------------------------------------------------------
+
+TEST_F(SupervisorDeaths, ATimeoutAsksTheTaskToStopAndThenKillsItsWorker) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms});
+  host_->advance(1s);
+  ASSERT_EQ(claims(worker(0)), "a") << "the time counts from its begin";
+  host_->advance(49ms);
+  worker(0).read();
+  EXPECT_TRUE(worker(0).asked_to_stop().empty());
+  host_->advance(1ms);
+  worker(0).read();
+  EXPECT_EQ(worker(0).asked_to_stop().size(), 1U);
+  host_->advance(29ms);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  host_->advance(1ms);
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_EQ(code(task), errc::timeout);
+}
+
+TEST_F(SupervisorDeaths, ATaskThatStopsInTheGraceTimeHasTimedOutAllTheSame) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms});
+  claims(worker(0));
+  host_->advance(60ms);
+  gives(worker(0));
+  EXPECT_EQ(code(task), errc::timeout);
+  host_->advance(1s);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+}
+
+TEST_F(SupervisorDeaths, ATaskThatEndsInTimeIsNotKilled) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms});
+  claims(worker(0));
+  host_->advance(49ms);
+  gives(worker(0));
+  EXPECT_EQ(value(task), "a");
+  submit("b");
+  claims(worker(0));
+  host_->advance(1s);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+}
+
+TEST_F(SupervisorDeaths, ADeadlineEndsATaskThatWaits) {
+  make({.workers = 1});
+  submit("running");
+  claims(worker(0));
+  const auto task = submit("a", {.deadline = 50ms});
+  host_->advance(49ms);
+  EXPECT_EQ(value(task), "pending");
+  host_->advance(1ms);
+  EXPECT_EQ(code(task), errc::timeout);
+  gives(worker(0));
+  EXPECT_EQ(claims(worker(0)), "");
+  EXPECT_EQ(pool_->stats().queued, 0U);
+}
+
+TEST_F(SupervisorDeaths, ADeadlineEndsATaskThatRuns) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.deadline = 50ms, .retries = 5});
+  host_->advance(20ms);
+  claims(worker(0));
+  host_->advance(30ms);
+  worker(0).read();
+  EXPECT_EQ(worker(0).asked_to_stop().size(), 1U);
+  host_->advance(30ms);
+  let_killed_die();
+  EXPECT_EQ(code(task), errc::timeout);
+}
+
+TEST_F(SupervisorDeaths, ADeadlineEndsATaskBetweenTwoAttempts) {
+  make({.workers = 1});
+  const auto task = submit("a", {.deadline = 50ms, .retries = 1, .backoff = 10s});
+  claims(worker(0));
+  dies(worker(0));
+  host_->advance(50ms);
+  EXPECT_EQ(code(task), errc::timeout);
+}
+
+TEST_F(SupervisorDeaths, ADeadlineEndsTheItemsThatWaitAndThoseThatRun) {
+  make({.workers = 1, .grace = 30ms});
+  const auto map = submit({"a", "b", "c"}, {.deadline = 50ms});
+  claims(worker(0));
+  gives(worker(0));
+  claims(worker(0));
+  host_->advance(80ms);
+  let_killed_die();
+  EXPECT_EQ(value(map, 0), "a");
+  EXPECT_EQ(code(map, 1), errc::timeout);
+  EXPECT_EQ(code(map, 2), errc::timeout);
+}
+
+}  // namespace
+}  // namespace troupe::test

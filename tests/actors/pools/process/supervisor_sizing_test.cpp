@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How many workers a pool has, which of them go, and how it ends: its supervisor without processes.
+#include "support/fake_pool.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <string>
+#include <vector>
+
+namespace troupe::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class SupervisorSizing : public FakePool {
+ protected:
+  [[nodiscard]] std::size_t size() { return host_->workers().size(); }
+};
+
+TEST_F(SupervisorSizing, AnElasticPoolDoublesWhileTasksWait) {
+  make({.min_workers = 1, .max_workers = 5});
+  ASSERT_EQ(size(), 1U);
+  for (int i = 0; i < 40; ++i) {
+    submit("x");
+  }
+  EXPECT_EQ(size(), 2U) << "it waits for the first one";
+  host_->come_up();
+  EXPECT_EQ(size(), 4U);
+  host_->come_up();
+  EXPECT_EQ(size(), 5U);
+  host_->come_up();
+  EXPECT_EQ(size(), 5U);
+}
+
+TEST_F(SupervisorSizing, AnElasticPoolLetsIdleWorkersGo) {
+  make({.min_workers = 1, .max_workers = 3, .idle_timeout = 100ms});
+  for (int i = 0; i < 20; ++i) {
+    submit("x");
+  }
+  let_all_work();
+  ASSERT_EQ(size(), 3U);
+  host_->advance(99ms);
+  let_all_work();
+  EXPECT_EQ(size(), 3U);
+  host_->advance(200ms);
+  let_all_work();
+  EXPECT_EQ(size(), 1U);
+  EXPECT_EQ(pool_->stats().retired, 2U);
+}
+
+TEST_F(SupervisorSizing, AWorkerIsReplacedAfterItsTasksAndItsReplacementIsThereFirst) {
+  make({.workers = 1, .max_tasks_per_worker = 2});
+  const std::uint64_t old = worker(0).id();
+  submit("a");
+  submit("b");
+  const auto third = submit("c");
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_NE(claims(worker(0)), "");
+    gives(worker(0));
+  }
+  ASSERT_EQ(size(), 2U);
+  worker(0).read();
+  EXPECT_FALSE(worker(0).told_to_stop());
+  EXPECT_EQ(worker(0).waiting(), 0U);
+  host_->come_up();
+  worker(0).read();
+  EXPECT_TRUE(worker(0).told_to_stop());
+  let_all_work();
+  EXPECT_EQ(value(third), "c");
+  EXPECT_EQ(size(), 1U);
+  EXPECT_NE(worker(0).id(), old);
+  EXPECT_EQ(pool_->stats().recycled, 1U);
+}
+
+// It was put back into the queue behind the dispatch of that turn, and nothing began another one.
+TEST_F(SupervisorSizing, WhatWaitedForAWorkerThatHasDoneEnoughGoesToAnotherAtOnce) {
+  make({.workers = 2, .max_tasks_per_worker = 2});
+  for (const char* const item : {"a", "b", "c"}) {
+    submit(item, {.affinity = "cat"});
+  }
+  const std::size_t at = claims(worker(0)).empty() ? 1 : 0;
+  if (at == 1) {
+    ASSERT_EQ(claims(worker(1)), "a");
+  }
+  fake_worker& other = worker(1 - at);
+  ASSERT_EQ(claims(other), "");
+  gives(worker(at));
+  ASSERT_EQ(claims(worker(at)), "b");
+  EXPECT_EQ(claims(other), "c");
+}
+
+TEST_F(SupervisorSizing, AWorkerIsReplacedWhenItIsOldBetweenTasks) {
+  make({.workers = 1, .max_worker_age = 100ms});
+  const auto task = submit("a");
+  claims(worker(0));
+  host_->advance(150ms);
+  host_->come_up();
+  worker(0).read();
+  EXPECT_FALSE(worker(0).told_to_stop()) << "it still runs its task";
+  gives(worker(0));
+  EXPECT_EQ(value(task), "a");
+  let_all_work();
+  EXPECT_EQ(pool_->stats().recycled, 1U);
+  EXPECT_EQ(size(), 1U);
+}
+
+TEST_F(SupervisorSizing, AWorkerThatHoldsTooMuchMemoryIsReplacedAfterATask) {
+  make({.workers = 1, .max_worker_rss = 1000});
+  submit("a");
+  works(worker(0));
+  host_->advance(1s);
+  EXPECT_EQ(size(), 1U);
+  host_->set_resident_bytes(worker(0).pid(), 1001);
+  submit("b");
+  works(worker(0));
+  EXPECT_EQ(size(), 2U);
+  let_all_work();
+  EXPECT_EQ(pool_->stats().recycled, 1U);
+}
+
+TEST_F(SupervisorSizing, ResizingStartsAndLetsGoOfWorkers) {
+  make({.workers = 2});
+  pool_->resize(4);
+  EXPECT_EQ(size(), 4U);
+  let_all_work();
+  const auto task = submit("a");
+  pool_->resize(1);
+  let_all_work();
+  EXPECT_EQ(size(), 1U);
+  EXPECT_EQ(value(task), "a");
+  EXPECT_EQ(pool_->stats().deaths, 0U);
+}
+
+TEST_F(SupervisorSizing, AResizedPoolGivesUpWhatWasSentAheadToASurplusWorker) {
+  make({.workers = 2});
+  std::vector<submitted> tasks;
+  for (int i = 0; i < 4; ++i) {
+    tasks.push_back(submit("x"));
+  }
+  claims(worker(0));
+  pool_->resize(1);
+  let_all_work();
+  for (const auto& task : tasks) {
+    EXPECT_EQ(value(task), "x");
+  }
+}
+
+TEST_F(SupervisorSizing, ACloseFinishesWhatThereIs) {
+  make({.workers = 2});
+  const auto task = submit({"a", "b", "c"});
+  pool_->close();
+  EXPECT_THROW(submit("d"), pool_closed);
+  EXPECT_FALSE(finished());
+  let_all_work();
+  EXPECT_TRUE(finished());
+  EXPECT_EQ(value(task, 2), "c");
+  EXPECT_EQ(size(), 0U);
+}
+
+TEST_F(SupervisorSizing, AClosedPoolReplacesAWorkerWhileWorkIsLeft) {
+  make({.workers = 1});
+  submit("a");
+  const auto second = submit("b");
+  claims(worker(0));
+  pool_->close();
+  dies(worker(0));
+  let_all_work();
+  EXPECT_EQ(value(second), "b");
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorSizing, AWorkerThatDoesNotLeaveIsKilledAfterTheGraceTime) {
+  make({.workers = 1, .grace = 100ms});
+  pool_->close();
+  worker(0).read();
+  EXPECT_TRUE(worker(0).told_to_stop());
+  host_->advance(99ms);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  host_->advance(1ms);
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorSizing, TerminateCancelsWhatWaitsAndEndsWorkersByTheLadder) {
+  make({.workers = 1, .grace = 100ms});
+  const auto running = submit("a");
+  const auto waiting = submit("b");
+  claims(worker(0));
+  pool_->terminate();
+  EXPECT_EQ(code(waiting), errc::cancelled);
+  EXPECT_EQ(value(running), "pending");
+  worker(0).read();
+  EXPECT_EQ(worker(0).asked_to_stop().size(), 1U);
+  EXPECT_TRUE(worker(0).got(SIGTERM));
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  host_->advance(100ms);
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_EQ(code(running), errc::cancelled);
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorSizing, ATaskThatEndsWhileThePoolIsTerminatedHasItsValue) {
+  make({.workers = 1});
+  const auto running = submit("a");
+  claims(worker(0));
+  pool_->terminate();
+  gives(worker(0));
+  EXPECT_EQ(value(running), "a");
+  let_killed_die();
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorSizing, KillEndsWorkersAtOnce) {
+  make({.workers = 2});
+  const auto running = submit("a");
+  if (claims(worker(0)).empty()) {
+    claims(worker(1));
+  }
+  pool_->kill();
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  EXPECT_TRUE(worker(1).got(SIGKILL));
+  let_killed_die();
+  EXPECT_EQ(code(running), errc::cancelled);
+  EXPECT_TRUE(finished());
+  EXPECT_EQ(host_->pools_ended(), 1);
+}
+
+TEST_F(SupervisorSizing, APoolThatIsTerminatedWhileItStartsEnds) {
+  begin({.workers = 2});
+  worker(0).start();
+  pool_->terminate();
+  let_killed_die();
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorSizing, WhatIsSubmittedBeforeTheWorkersAreThereWaitsForThem) {
+  begin({.workers = 1});
+  const auto task = submit("a");
+  let_all_work();
+  EXPECT_EQ(value(task), "a");
+}
+
+}  // namespace
+}  // namespace troupe::test
