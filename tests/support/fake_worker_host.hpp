@@ -3,6 +3,7 @@
 // the worker's end of a real channel and do what the test says, and time passes when it says so.
 #pragma once
 
+#include "troupe/error.hpp"
 #include "troupe/pool_options.hpp"
 
 #include "channel/channel.hpp"
