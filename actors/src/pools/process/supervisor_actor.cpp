@@ -186,6 +186,7 @@ void supervisor::start() {
 void supervisor::close() {
   if (state_ == state::open || state_ == state::starting) {
     state_ = state::closing;
+    dispatch_due_ = true;  // what came while it started
     core_.refuse_because(errc::pool_closed, core_.title() + " is closed: it takes no more work");
   }
 }

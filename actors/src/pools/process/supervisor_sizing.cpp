@@ -20,15 +20,16 @@ constexpr auto memory_interval = 20ms;
 }  // namespace
 
 void supervisor::maintain() {
-  if (relaunch_at_ || !(state_ == state::open || (state_ == state::closing && work_left()))) {
+  if (relaunch_at_ || (state_ == state::closing && !work_left())) {
     return;
   }
   int have = 0;
   for (const auto& [id, worker] : workers_) {
     have += worker->staying() ? 1 : 0;
   }
+  // Also while the pool starts: of those that are there already, one may die.
   while (have < target_ + extra_ && !relaunch_at_ &&
-         (state_ == state::open || state_ == state::closing)) {
+         (state_ == state::starting || state_ == state::open || state_ == state::closing)) {
     launch_worker();
     ++have;
   }

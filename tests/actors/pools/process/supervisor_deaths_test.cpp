@@ -30,6 +30,19 @@ TEST_F(SupervisorDeaths, AWorkerThatDiesWhileThePoolStartsEndsTheStart) {
   EXPECT_THROW(submit("a"), pool_closed);
 }
 
+// It was not replaced, and the pool's constructor never returned.
+TEST_F(SupervisorDeaths, AReadyWorkerThatDiesWhileOthersStartIsReplaced) {
+  begin({.workers = 2});
+  const auto task = submit("a");
+  worker(0).come_up();
+  host_->run();
+  dies(worker(0));
+  ASSERT_EQ(host_->workers().size(), 2U);
+  host_->come_up();
+  let_all_work();
+  EXPECT_EQ(value(task), "a");
+}
+
 TEST_F(SupervisorDeaths, AReplacementThatDoesNotComeUpIsStartedAgainWithBackoff) {
   make({.workers = 1, .restart = {.start_attempts = 4, .backoff = 100ms}});
   const auto task = submit("a");
