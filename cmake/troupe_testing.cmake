@@ -12,9 +12,10 @@ set(TROUPE_TEST_FLAGS -O0)
 function(troupe_precompile_program target)
   if(TARGET troupe_process_main)
     target_compile_options(${target} PRIVATE ${TROUPE_TEST_FLAGS})
+    # GoogleTest is among these headers, and its definitions belong to what they are valid for.
+    target_compile_definitions(${target} PRIVATE $<TARGET_PROPERTY:GTest::gtest,INTERFACE_COMPILE_DEFINITIONS>)
+    target_compile_options(${target} PRIVATE $<TARGET_PROPERTY:GTest::gtest,INTERFACE_COMPILE_OPTIONS>)
     target_precompile_headers(${target} REUSE_FROM troupe_process_main)
-    # GoogleTest is among these headers, and asks for it; GCC refuses headers that were made with other definitions.
-    target_compile_definitions(${target} PRIVATE GTEST_HAS_PTHREAD=1)
   endif()
 endfunction()
 

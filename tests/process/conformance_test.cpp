@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What a pool, a thread pool and the executors over both promise alike: one suite for all of them.
-#include "troupe/executor.hpp"
 #include "troupe/log.hpp"
-#include "troupe/thread_pool.hpp"
+#include "troupe/this_task.hpp"
 
-#include "pool_fixture.hpp"
-#include "thread_fixture.hpp"
+#include "conformance_fixture.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -17,108 +15,6 @@
 namespace troupe::test {
 namespace {
 
-// ---- the kinds, with one vocabulary -------------------------------------------------------------
-
-struct how {
-  int workers = 2;
-  std::size_t max_queued = 0;
-  std::string initializer_marks{};  // "": none; "throw": one that throws
-};
-
-void initialize(const std::string& path) {
-  if (path == "throw") {
-    throw std::domain_error{"the initializer failed"};
-  }
-  mark(path);
-}
-
-pool_options process_options(const how& wanted, start_method start) {
-  pool_options made;
-  made.workers = wanted.workers;
-  made.max_queued = wanted.max_queued;
-  made.start = start;
-  if (!wanted.initializer_marks.empty()) {
-    made.initializer = call(initialize, wanted.initializer_marks);
-  }
-  return made;
-}
-
-thread_pool_options thread_options(const how& wanted, start_method /*of processes*/) {
-  thread_pool_options made;
-  made.workers = wanted.workers;
-  made.max_queued = wanted.max_queued;
-  if (!wanted.initializer_marks.empty()) {
-    made.initializer = [path = wanted.initializer_marks] { initialize(path); };
-  }
-  return made;
-}
-
-/// pool and thread_pool.
-template <class Pool>
-struct pool_words {
-  template <class P, class F, class... Args>
-  static auto submit(P&& p, F f, const Args&... args) {
-    return p.apply_async(f, args...);
-  }
-  template <class P, class F, class... Args>
-  static auto try_submit(P&& p, F f, const Args&... args) {
-    return p.try_apply_async(f, args...);
-  }
-  template <class P, class F, class Range>
-  static auto lazy(P&& p, F f, Range&& range, map_options how = {}) {
-    return p.imap(f, std::forward<Range>(range), how);
-  }
-  static void close(Pool& p) { p.close(); }
-  static void end(Pool& p) {
-    p.close();
-    p.join();
-  }
-  static void drop(Pool& p) { p.terminate(); }
-};
-
-/// The executors.
-template <class Executor>
-struct executor_words {
-  template <class P, class F, class... Args>
-  static auto submit(P&& p, F f, const Args&... args) {
-    return p.submit(f, args...);
-  }
-  template <class P, class F, class... Args>
-  static auto try_submit(P&& p, F f, const Args&... args) {
-    return p.try_submit(f, args...);
-  }
-  template <class P, class F, class Range>
-  static auto lazy(P&& p, F f, Range&& range, map_options how = {}) {
-    return p.map({.chunk = how.chunk, .window = how.window}, f, std::forward<Range>(range));
-  }
-  static void close(Executor& p) { p.shutdown({.wait = false}); }
-  static void end(Executor& p) { p.shutdown(); }
-  static void drop(Executor& p) { p.terminate_workers(); }
-};
-
-struct a_pool : pool_words<pool> {
-  using type = pool;
-  static constexpr auto options = process_options;
-};
-struct a_thread_pool : pool_words<thread_pool> {
-  using type = thread_pool;
-  static constexpr auto options = thread_options;
-};
-struct a_process_executor : executor_words<process_pool_executor> {
-  using type = process_pool_executor;
-  static constexpr auto options = process_options;
-};
-struct a_thread_executor : executor_words<thread_pool_executor> {
-  using type = thread_pool_executor;
-  static constexpr auto options = thread_options;
-};
-
-// The kinds that differ in nothing but the start method share the code of the tests.
-template <class Words, start_method Start = start_method::forkserver>
-struct kind {
-  using words = Words;
-  static constexpr start_method start = Start;
-};
 using kinds =
     testing::Types<kind<a_pool>, kind<a_pool, start_method::spawn>,
                    kind<a_pool, start_method::fork>, kind<a_thread_pool>, kind<a_process_executor>,
@@ -135,52 +31,9 @@ struct kind_names {
   }
 };
 
-template <class Words>
-class conformance : public pool_test {
- public:
-  explicit conformance(start_method start) : start_{start} {}
-
-  using type = typename Words::type;
-  type make(const how& wanted = {}) const { return type{Words::options(wanted, start_)}; }
-
-  /// A worker that is held at a gate.
-  future<int> hold(type& p) {
-    auto held = Words::submit(p, wait_at, file("held"), file("gate"));
-    EXPECT_TRUE(eventually([&] { return marks(file("held")) > 0; }));
-    return held;
-  }
-  void open_gate() { mark(file("gate")); }
-
-  using pool_test::file;
-
- private:
-  start_method start_;
-};
-
 template <class Kind>
-class Conformance : public conformance<typename Kind::words> {
- protected:
-  Conformance() : conformance<typename Kind::words>{Kind::start} {}
-
-  void SetUp() override {
-    if (sanitized && Kind::start == start_method::fork) {
-      // ThreadSanitizer refuses threads after such a fork, and AddressSanitizer's allocator may
-      // have been locked by another thread at that moment. Without sanitizers they run.
-      GTEST_SKIP() << "the sanitizers do not stand a fork of a program with threads";
-    }
-  }
-};
+struct Conformance : conformance_suite<Kind> {};
 TYPED_TEST_SUITE(Conformance, kinds, kind_names);
-
-/// A test of every kind; its body has `self`, the fixture, and `Words`.
-#define TROUPE_CONFORMANCE(sentence)            \
-  template <class Words>                        \
-  void sentence(conformance<Words>& self);      \
-  TYPED_TEST(Conformance, sentence) {           \
-    sentence<typename TypeParam::words>(*this); \
-  }                                             \
-  template <class Words>                        \
-  void sentence([[maybe_unused]] conformance<Words>& self)
 
 int fail(int) {
   throw std::out_of_range{"it failed"};
@@ -194,7 +47,7 @@ int fails_at_multiples_of_five(int x) {
 
 // ---- results ------------------------------------------------------------------------------------
 
-TROUPE_CONFORMANCE(GivesTheResultsOfASerialRun) {
+TROUPE_CONFORMANCE(Conformance, GivesTheResultsOfASerialRun) {
   auto p = self.make();
   EXPECT_EQ(Words::submit(p, add, 2, 3).get(), 5);
   std::vector<future<int>> futures;
@@ -206,7 +59,7 @@ TROUPE_CONFORMANCE(GivesTheResultsOfASerialRun) {
   }
 }
 
-TROUPE_CONFORMANCE(MapsInInputOrderWhateverTheChunk) {
+TROUPE_CONFORMANCE(Conformance, MapsInInputOrderWhateverTheChunk) {
   auto p = self.make();
   for (const std::size_t chunk : {0, 1, 3, 100, 5000}) {
     int next = 0;
@@ -218,7 +71,7 @@ TROUPE_CONFORMANCE(MapsInInputOrderWhateverTheChunk) {
   }
 }
 
-TROUPE_CONFORMANCE(AnEmptyInputEndsAtOnce) {
+TROUPE_CONFORMANCE(Conformance, AnEmptyInputEndsAtOnce) {
   auto p = self.make();
   const auto held = self.hold(p);
   for (const int y : Words::lazy(p, square, std::vector<int>{})) {
@@ -227,7 +80,7 @@ TROUPE_CONFORMANCE(AnEmptyInputEndsAtOnce) {
   self.open_gate();
 }
 
-TROUPE_CONFORMANCE(FunctionsMayReturnNothing) {
+TROUPE_CONFORMANCE(Conformance, FunctionsMayReturnNothing) {
   auto p = self.make();
   const future<void> f =
       Words::submit(p, [](const std::string& path) { mark(path); }, self.file("ran"));
@@ -235,7 +88,7 @@ TROUPE_CONFORMANCE(FunctionsMayReturnNothing) {
   EXPECT_EQ(marks(self.file("ran")), 1U);
 }
 
-TROUPE_CONFORMANCE(FiftyTasksAndTheEndAtOnceLoseNothing) {
+TROUPE_CONFORMANCE(Conformance, FiftyTasksAndTheEndAtOnceLoseNothing) {
   auto p = self.make();
   std::vector<future<int>> futures;
   for (int i = 0; i < 50; ++i) {
@@ -249,7 +102,7 @@ TROUPE_CONFORMANCE(FiftyTasksAndTheEndAtOnceLoseNothing) {
   }
 }
 
-TROUPE_CONFORMANCE(FuturesOutliveThePool) {
+TROUPE_CONFORMANCE(Conformance, FuturesOutliveThePool) {
   future<int> good;
   future<int> bad;
   {
@@ -265,7 +118,7 @@ TROUPE_CONFORMANCE(FuturesOutliveThePool) {
 
 // ---- failures -----------------------------------------------------------------------------------
 
-TROUPE_CONFORMANCE(ExceptionsArriveAsThemselves) {
+TROUPE_CONFORMANCE(Conformance, ExceptionsArriveAsThemselves) {
   auto p = self.make();
   const auto f = Words::submit(p, fail, 1);
   EXPECT_THROW(f.get(), std::out_of_range);
@@ -279,7 +132,7 @@ TROUPE_CONFORMANCE(ExceptionsArriveAsThemselves) {
   EXPECT_NE(text.find("it failed"), std::string::npos) << text;
 }
 
-TROUPE_CONFORMANCE(IterationGoesOnAfterAnException) {
+TROUPE_CONFORMANCE(Conformance, IterationGoesOnAfterAnException) {
   auto p = self.make();
   for (const std::size_t chunk : {0, 1, 4}) {
     auto results =
@@ -298,7 +151,7 @@ TROUPE_CONFORMANCE(IterationGoesOnAfterAnException) {
   }
 }
 
-TROUPE_CONFORMANCE(AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
+TROUPE_CONFORMANCE(Conformance, AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
   auto p = self.make();
   auto input = std::views::iota(0) | std::views::transform([](int i) {
                  if (i == 7) {
@@ -321,7 +174,7 @@ TROUPE_CONFORMANCE(AnInputThatThrowsDoesSoAfterTheItemsBeforeIt) {
 
 // ---- callbacks ----------------------------------------------------------------------------------
 
-TROUPE_CONFORMANCE(DoneCallbacksSeeTheFinalState) {
+TROUPE_CONFORMANCE(Conformance, DoneCallbacksSeeTheFinalState) {
   auto p = self.make({.workers = 1});
   const auto held = self.hold(p);
   const auto good = Words::submit(p, square, 3);
@@ -352,7 +205,7 @@ TROUPE_CONFORMANCE(DoneCallbacksSeeTheFinalState) {
                                       "late good ready successful"}));
 }
 
-TROUPE_CONFORMANCE(ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
+TROUPE_CONFORMANCE(Conformance, ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
   std::atomic<int> reports{0};
   set_log_hook([&](log_level, std::string_view) { ++reports; });
   std::atomic<int> calls{0};
@@ -372,7 +225,7 @@ TROUPE_CONFORMANCE(ACallbackThatThrowsIsReportedAndTheNextOnesRun) {
   EXPECT_EQ(reports, 2);
 }
 
-TROUPE_CONFORMANCE(ACallbackMaySubmit) {
+TROUPE_CONFORMANCE(Conformance, ACallbackMaySubmit) {
   auto p = self.make({.workers = 1});
   std::atomic<int> sum{0};
   std::atomic<bool> submitted{false};
@@ -387,7 +240,7 @@ TROUPE_CONFORMANCE(ACallbackMaySubmit) {
 
 // ---- cancelling, waiting ------------------------------------------------------------------------
 
-TROUPE_CONFORMANCE(TheTableOfCancelledRunningReady) {
+TROUPE_CONFORMANCE(Conformance, TheTableOfCancelledRunningReady) {
   auto p = self.make({.workers = 1});
   auto running = self.hold(p);
   auto queued = Words::submit(p, square, 3);
@@ -416,7 +269,7 @@ TROUPE_CONFORMANCE(TheTableOfCancelledRunningReady) {
   EXPECT_TRUE(running.successful());
 }
 
-TROUPE_CONFORMANCE(WhatWasCancelledNeverRuns) {
+TROUPE_CONFORMANCE(Conformance, WhatWasCancelledNeverRuns) {
   auto p = self.make({.workers = 1});
   const auto held = self.hold(p);
   std::vector<future<int>> queued;
@@ -442,7 +295,7 @@ int until_stopped(const std::string& running) {
   return eventually([&] { return token.stop_requested(); }) ? 1 : 0;
 }
 
-TROUPE_CONFORMANCE(CancellingARunningTaskSetsItsStopToken) {
+TROUPE_CONFORMANCE(Conformance, CancellingARunningTaskSetsItsStopToken) {
   auto p = self.make();
   auto f = Words::submit(p, until_stopped, self.file("running"));
   ASSERT_TRUE(eventually([&] { return marks(self.file("running")) > 0; }));
@@ -450,7 +303,7 @@ TROUPE_CONFORMANCE(CancellingARunningTaskSetsItsStopToken) {
   EXPECT_EQ(f.get(), 1);
 }
 
-TROUPE_CONFORMANCE(ATimeoutStopsACooperativeTask) {
+TROUPE_CONFORMANCE(Conformance, ATimeoutStopsACooperativeTask) {
   auto p = self.make();
   const auto workers = p.workers();
   const auto f =
@@ -461,7 +314,7 @@ TROUPE_CONFORMANCE(ATimeoutStopsACooperativeTask) {
   EXPECT_EQ(p.workers(), workers);
 }
 
-TROUPE_CONFORMANCE(ATimeoutIsMeasuredFromTheTasksBegin) {
+TROUPE_CONFORMANCE(Conformance, ATimeoutIsMeasuredFromTheTasksBegin) {
   auto p = self.make({.workers = 1});
   const auto held = self.hold(p);
   const auto behind = Words::submit(p.with({.timeout = 30ms}), square, 3);
@@ -477,7 +330,7 @@ int append_name(const std::string& path, const std::string& name) {
   return 0;
 }
 
-TROUPE_CONFORMANCE(HigherPrioritiesBeginFirst) {
+TROUPE_CONFORMANCE(Conformance, HigherPrioritiesBeginFirst) {
   auto p = self.make({.workers = 1});
   const auto held = self.hold(p);
   const std::string log = self.file("log");
@@ -492,7 +345,7 @@ TROUPE_CONFORMANCE(HigherPrioritiesBeginFirst) {
   EXPECT_EQ(order, "high first second low ");
 }
 
-TROUPE_CONFORMANCE(AFullQueueRefusesTryAndBlocksTheOthers) {
+TROUPE_CONFORMANCE(Conformance, AFullQueueRefusesTryAndBlocksTheOthers) {
   auto p = self.make({.workers = 1, .max_queued = 2});
   const auto held = self.hold(p);
   // How many fit is not the same for all: what was sent ahead to a worker is not queued.
@@ -521,7 +374,7 @@ auto counted(std::atomic<int>& pulled) {
          });
 }
 
-TROUPE_CONFORMANCE(AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
+TROUPE_CONFORMANCE(Conformance, AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
   auto p = self.make();
   std::atomic<int> pulled{0};
   auto input = counted(pulled);
@@ -535,7 +388,7 @@ TROUPE_CONFORMANCE(AsManyItemsAsTheWindowArePulledWhileNothingIsTaken) {
   EXPECT_LE(pulled, 8);
 }
 
-TROUPE_CONFORMANCE(AnInputMayBeEndless) {
+TROUPE_CONFORMANCE(Conformance, AnInputMayBeEndless) {
   auto p = self.make();
   std::atomic<int> pulled{0};
   auto input = counted(pulled);
@@ -558,7 +411,7 @@ int at_once(const std::string& in, const std::string& out) {
   return busy;
 }
 
-TROUPE_CONFORMANCE(NeverMoreTasksAtOnceThanWorkers) {
+TROUPE_CONFORMANCE(Conformance, NeverMoreTasksAtOnceThanWorkers) {
   auto p = self.make({.workers = 3});
   std::vector<future<int>> futures;
   for (int i = 0; i < 15 * 3; ++i) {
@@ -570,7 +423,7 @@ TROUPE_CONFORMANCE(NeverMoreTasksAtOnceThanWorkers) {
   EXPECT_EQ(p.workers().size(), 3U);
 }
 
-TROUPE_CONFORMANCE(AllWorkersWorkAtOnce) {
+TROUPE_CONFORMANCE(Conformance, AllWorkersWorkAtOnce) {
   auto p = self.make({.workers = 3});
   const auto meet = [](const std::string& here) {
     mark(here);
@@ -587,24 +440,24 @@ TROUPE_CONFORMANCE(AllWorkersWorkAtOnce) {
 
 // ---- beginning and end --------------------------------------------------------------------------
 
-TROUPE_CONFORMANCE(EveryWorkerIsInitializedBeforeItsFirstTask) {
+TROUPE_CONFORMANCE(Conformance, EveryWorkerIsInitializedBeforeItsFirstTask) {
   auto p = self.make({.workers = 3, .initializer_marks = self.file("initialized")});
   EXPECT_EQ(marks(self.file("initialized")), 3U);
   EXPECT_EQ(Words::submit(p, square, 3).get(), 9);
   EXPECT_EQ(marks(self.file("initialized")), 3U);
 }
 
-TROUPE_CONFORMANCE(AnInitializerThatThrowsDoesSoInTheConstructor) {
+TROUPE_CONFORMANCE(Conformance, AnInitializerThatThrowsDoesSoInTheConstructor) {
   EXPECT_THROW(self.make({.initializer_marks = "throw"}), std::domain_error);
 }
 
-TROUPE_CONFORMANCE(WorkersAreCheckedBeforeAnythingIsStarted) {
+TROUPE_CONFORMANCE(Conformance, WorkersAreCheckedBeforeAnythingIsStarted) {
   EXPECT_THROW(self.make({.workers = 0}), std::invalid_argument);
   EXPECT_THROW(self.make({.workers = -1}), std::invalid_argument);
   EXPECT_THROW(self.make({.workers = 5000}), std::invalid_argument);
 }
 
-TROUPE_CONFORMANCE(AfterTheEndSubmissionsThrowPoolClosed) {
+TROUPE_CONFORMANCE(Conformance, AfterTheEndSubmissionsThrowPoolClosed) {
   auto p = self.make();
   Words::close(p);
   EXPECT_THROW(Words::submit(p, square, 1), pool_closed);
@@ -614,7 +467,7 @@ TROUPE_CONFORMANCE(AfterTheEndSubmissionsThrowPoolClosed) {
   EXPECT_THROW(Words::submit(p, square, 1), pool_closed);
 }
 
-TROUPE_CONFORMANCE(WhatIsPendingWhenItIsDroppedEndsAsCancelled) {
+TROUPE_CONFORMANCE(Conformance, WhatIsPendingWhenItIsDroppedEndsAsCancelled) {
   auto p = self.make({.workers = 1});
   const auto running = Words::submit(p, until_stopped, self.file("running"));
   ASSERT_TRUE(eventually([&] { return marks(self.file("running")) > 0; }));
@@ -631,7 +484,7 @@ TROUPE_CONFORMANCE(WhatIsPendingWhenItIsDroppedEndsAsCancelled) {
   EXPECT_THROW(Words::submit(p, square, 1), pool_closed);
 }
 
-TROUPE_CONFORMANCE(SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
+TROUPE_CONFORMANCE(Conformance, SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
   for (int round = 0; round < 5; ++round) {
     auto p = self.make();
     std::atomic<int> refused{0};
@@ -667,7 +520,7 @@ TROUPE_CONFORMANCE(SubmissionsThatRaceWithTheEndAreRefusedOrDone) {
   }
 }
 
-TROUPE_CONFORMANCE(TheCountsAddUp) {
+TROUPE_CONFORMANCE(Conformance, TheCountsAddUp) {
   auto p = self.make();
   for (int i = 0; i < 10; ++i) {
     Words::submit(p, square, i).wait();
@@ -687,7 +540,7 @@ TROUPE_CONFORMANCE(TheCountsAddUp) {
   EXPECT_EQ(counts.running, 0U);
 }
 
-TROUPE_CONFORMANCE(TasksKnowTheirNumbers) {
+TROUPE_CONFORMANCE(Conformance, TasksKnowTheirNumbers) {
   auto p = self.make();
   const auto [id, attempt] =
       Words::submit(p, [] { return std::pair{this_task::id(), this_task::attempt()}; }).get();

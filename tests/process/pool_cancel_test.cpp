@@ -344,38 +344,6 @@ TEST_P(PoolCancel, ATimeoutKillsAStubbornTaskAndTouchesNoOther) {
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 2; }));
 }
 
-TEST_P(PoolCancel, ATimeoutIsMeasuredFromTheTasksBegin) {
-  pool p{options(1)};
-  const std::string gate = file("gate");
-  auto first = p.apply_async(wait_at, file("running"), gate);
-  auto behind = p.with({.timeout = 30ms}).apply_async(square, 3);
-  EXPECT_FALSE(behind.wait_for(60ms)) << "it has not begun";
-  mark(gate);
-  EXPECT_EQ(behind.get(), 9);
-  EXPECT_EQ(first.get(), 1);
-}
-
-TEST_P(PoolCancel, EachItemOfAMapHasTheWholeTimeout) {
-  pool p{options(1)};
-  auto results = p.with({.timeout = 50ms, .grace = 1h})
-                     .imap(
-                         [](const std::pair<std::string, std::string>& item) {
-                           return item.first.empty() ? 0 : until_stopped(item.first, item.second);
-                         },
-                         std::vector<std::pair<std::string, std::string>>{
-                             {"", ""}, {file("running"), file("stopped")}, {"", ""}, {"", ""}},
-                         {.chunk = 4});
-  std::string ends;
-  for (auto it = results.begin(); it != results.end(); ++it) {
-    try {
-      ends += std::to_string(*it);
-    } catch (const timeout_error&) {
-      ends += 'T';
-    }
-  }
-  EXPECT_EQ(ends, "0T00");
-}
-
 TEST_P(PoolCancel, TimeoutsAreNoDeathsOfWorkers) {
   pool_options few = options(1);
   few.restart = {.intensity = 1, .period = 1h};

@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -66,14 +65,6 @@ TEST_P(PoolLifecycle, AClosedPoolTakesNoNewWork) {
   refuse_all();
   p.terminate();
   refuse_all();
-}
-
-TEST_P(PoolLifecycle, JoinBeforeCloseIsALogicError) {
-  pool p{options()};
-  EXPECT_THROW(p.join(), std::logic_error);
-  EXPECT_EQ(p.apply(square, 3), 9);
-  p.close();
-  p.join();
 }
 
 TEST_P(PoolLifecycle, EveryStepMayBeRepeated) {

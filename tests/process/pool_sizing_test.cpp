@@ -3,7 +3,6 @@
 #include "pool_fixture.hpp"
 
 #include <algorithm>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,51 +25,6 @@ std::int64_t hold(std::size_t bytes) {
   static std::vector<std::unique_ptr<std::string>> kept;
   kept.push_back(std::make_unique<std::string>(bytes, 'x'));
   return ::getpid();
-}
-
-TEST_P(PoolSizing, AnElasticPoolStartsSmallAndGrowsWithItsQueue) {
-  pool p{elastic(1, 4)};
-  EXPECT_EQ(p.workers().size(), 1U);
-  std::vector<future<int>> running;
-  for (int i = 0; i < 6; ++i) {
-    running.push_back(p.apply_async(wait_at, file("running"), file("gate")));
-  }
-  EXPECT_TRUE(eventually([&] { return marks(file("running")) == 4; }));
-  EXPECT_EQ(p.workers().size(), 4U);
-  EXPECT_EQ(p.stats().queued, 2U);
-  mark(file("gate"));
-  for (auto& f : running) {
-    EXPECT_EQ(f.get(), 1);
-  }
-  EXPECT_EQ(p.stats().workers, 4U);
-}
-
-TEST_P(PoolSizing, AnElasticPoolLetsIdleWorkersGo) {
-  pool_options made = elastic(1, 4);
-  made.idle_timeout = 1ms;
-  pool p{made};
-  std::vector<future<int>> running;
-  for (int i = 0; i < 4; ++i) {
-    running.push_back(p.apply_async(wait_at, file("running"), file("gate")));
-  }
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) == 4; }));
-  mark(file("gate"));
-  EXPECT_TRUE(eventually([&] { return p.stats().retired == 3 && p.workers().size() == 1; }));
-  EXPECT_EQ(p.stats().deaths, 0U);
-  EXPECT_EQ(p.stats().recycled, 0U);
-  for (auto& f : running) {
-    EXPECT_EQ(f.get(), 1);
-  }
-  EXPECT_EQ(p.map(square, std::views::iota(0, 100)).size(), 100U);  // and it can grow again
-}
-
-TEST_P(PoolSizing, OneTaskAfterTheOtherNeedsOneWorker) {
-  pool p{elastic(1, 4)};
-  std::set<std::int64_t> pids;
-  for (int i = 0; i < 20; ++i) {
-    pids.insert(p.apply(pid_here));
-  }
-  EXPECT_EQ(pids.size(), 1U);
 }
 
 TEST_P(PoolSizing, ResizeStartsAndEndsWorkersAndLosesNoTask) {
@@ -126,19 +80,12 @@ TEST_P(PoolSizing, ResizeOutOfRangeIsRefused) {
   EXPECT_THROW(p.resize(3), pool_closed);
 }
 
-TEST_P(PoolSizing, BoundsOutOfRangeAreRefused) {
-  for (const auto& [least, most] :
-       std::vector<std::pair<int, int>>{{0, 4}, {5, 4}, {1, 5000}, {-1, 2}}) {
-    EXPECT_THROW(pool{elastic(least, most)}, std::invalid_argument) << least << " " << most;
-  }
+TEST_P(PoolSizing, LimitsOfAgeAndMemoryOutOfRangeAreRefused) {
   pool_options bad = options();
   bad.max_worker_age = 0ms;
   EXPECT_THROW(pool{bad}, std::invalid_argument);
   bad = options();
   bad.max_worker_rss = 0;
-  EXPECT_THROW(pool{bad}, std::invalid_argument);
-  bad = options();
-  bad.idle_timeout = -1ms;
   EXPECT_THROW(pool{bad}, std::invalid_argument);
 }
 
@@ -179,40 +126,6 @@ TEST_P(PoolSizing, AgeDoesNotEndARunningTask) {
 struct PoolAffinity : every_start_method {};
 TROUPE_FOR_EVERY_START_METHOD(PoolAffinity);
 
-TEST_P(PoolAffinity, TheSameKeyGoesToTheSameWorker) {
-  pool p{options(3)};
-  std::map<std::string, std::set<std::int64_t>> pids;
-  std::vector<std::pair<std::string, future<std::int64_t>>> results;
-  for (int i = 0; i < 300; ++i) {
-    const std::string key = "key " + std::to_string(i % 5);
-    results.emplace_back(key, p.with({.affinity = key}).apply_async(pid_here));
-    results.emplace_back("", p.apply_async(pid_here));
-  }
-  for (auto& [key, f] : results) {
-    pids[key].insert(f.get());
-  }
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(pids["key " + std::to_string(i)].size(), 1U);
-  }
-}
-
-TEST_P(PoolAffinity, ABoundTaskWaitsForItsBusyWorkerWhileOthersGoOn) {
-  pool p{options(2)};
-  const task_options keyed{.affinity = "k"};
-  auto busy = p.with(keyed).apply_async(wait_at, file("running"), file("gate"));
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
-  auto bound = p.with(keyed).apply_async(pid_here);
-  std::set<std::int64_t> others;
-  for (int i = 0; i < 50; ++i) {
-    others.insert(p.apply(pid_here));
-  }
-  EXPECT_EQ(others.size(), 1U);
-  EXPECT_FALSE(bound.ready());
-  mark(file("gate"));
-  EXPECT_EQ(others.count(bound.get()), 0U);
-  busy.get();
-}
-
 TEST_P(PoolAffinity, AKeyFindsANewWorkerAfterADeath) {
   pool p{options(2)};
   const task_options keyed{.affinity = "k"};
@@ -241,21 +154,6 @@ TEST_P(PoolAffinity, WhatWaitsForAWorkerThatDiesGoesElsewhere) {
   }
   EXPECT_EQ(pids.size(), 1U);
   EXPECT_EQ(pids.count(pid), 0U);
-}
-
-TEST_P(PoolAffinity, CancelAndTerminateReachWhatWaitsForItsWorker) {
-  pool p{options(2)};
-  const task_options keyed{.affinity = "k"};
-  auto busy = p.with(keyed).apply_async(wait_at, file("running"), file("gate"));
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) > 0; }));
-  auto one = p.with(keyed).apply_async(pid_here);
-  auto other = p.with(keyed).apply_async(pid_here);
-  EXPECT_TRUE(one.cancel());
-  EXPECT_EQ(p.stats().queued, 1U);
-  p.terminate();
-  EXPECT_TRUE(other.cancelled());
-  p.join();
-  EXPECT_FALSE(busy.successful());
 }
 
 }  // namespace

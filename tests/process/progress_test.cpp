@@ -7,7 +7,6 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 namespace troupe::test {
@@ -90,54 +89,6 @@ TEST_P(Progress, OfAMapCountsItems) {
   ASSERT_TRUE(f.progress().has_value());
   EXPECT_EQ(f.progress()->done, 5000U);
   EXPECT_EQ(f.progress()->total, 5000U);
-}
-
-/// Item 0 throws, 1 is retried once, the others wait for the gate.
-int of_each_kind(int item, const std::string& tries, const std::string& running,
-                 const std::string& gate) {
-  if (item == 0) {
-    throw std::out_of_range{"no"};
-  }
-  if (item == 1) {
-    mark(tries);
-    if (marks(tries) == 1) {
-      throw std::runtime_error{"not yet"};
-    }
-    return 1;
-  }
-  return wait_at(running, gate);
-}
-
-TEST_P(Progress, AMapHasCountsOfItsOwn) {
-  pool p{options(2)};
-  using item = std::tuple<int, std::string, std::string, std::string>;
-  std::vector<item> items;
-  // The one that fails comes last, where it cuts off nothing.
-  for (const int i : {1, 2, 3, 4, 5, 6, 7, 0}) {
-    items.emplace_back(i, file("tries"), file("running"), file("gate"));
-  }
-  const auto not_yet = [](const error& e) {
-    return std::string{e.what()}.find("not yet") != std::string::npos;
-  };
-  auto others = p.apply_async(square, 3);
-  EXPECT_EQ(others.get(), 9);
-  EXPECT_EQ(others.counts(), (task_counts{.total = 1, .succeeded = 1}));
-  auto f =
-      p.with({.retries = 3, .retry_if = not_yet}).starmap_async(of_each_kind, items, {.chunk = 1});
-  ASSERT_TRUE(eventually([&] { return marks(file("running")) == 2; }));
-  ASSERT_TRUE(eventually([&] {
-    const task_counts now = f.counts();
-    return now.running >= 2 && now.total == 8 &&
-           now.queued + now.running + now.succeeded + now.failed + now.cancelled == 8;
-  }));
-  mark(file("gate"));
-  EXPECT_THROW(f.get(), std::out_of_range);
-  const task_counts end = f.counts();
-  EXPECT_EQ(end.queued + end.running, 0U);
-  EXPECT_EQ(end.failed, 1U);
-  EXPECT_EQ(end.retried, 1U);
-  EXPECT_EQ(end.succeeded, 7U);
-  EXPECT_EQ(end.cancelled, 0U);
 }
 
 TEST_P(Progress, CountersAreExactWhenAFutureIsReady) {

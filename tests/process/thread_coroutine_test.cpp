@@ -11,11 +11,7 @@
 
 #include <algorithm>
 #include <asio/detached.hpp>
-#include <asio/local/connect_pair.hpp>
-#include <asio/local/stream_protocol.hpp>
-#include <asio/read.hpp>
 #include <asio/this_coro.hpp>
-#include <asio/write.hpp>
 #include <atomic>
 #include <latch>
 #include <memory>
@@ -53,83 +49,11 @@ task<int> wait_for_ever(std::atomic<int>* begun) {
   co_return 0;
 }
 
-TEST_F(ThreadCoroutine, FifteenRunAtOnceOnTwoWorkers) {
-  thread_pool p{{.workers = 2, .concurrency = 8}};
-  for (int round = 0; round < 3; ++round) {
-    std::atomic<int> begun{0};
-    std::vector<future<int>> results;
-    for (int i = 0; i < 15; ++i) {
-      results.push_back(p.apply_async(meet, &begun, 15, i));
-    }
-    for (int i = 0; i < 15; ++i) {
-      EXPECT_EQ(results[static_cast<std::size_t>(i)].get(), i)
-          << "each ends only after all had begun";
-    }
-  }
-  EXPECT_EQ(p.stats().succeeded, 45U);
-}
-
-TEST_F(ThreadCoroutine, NoMoreThanTheConcurrencyHaveBegun) {
-  thread_pool p{{.workers = 2, .concurrency = 3}};
-  std::atomic<int> begun{0};
-  std::vector<future<int>> results;
-  for (int i = 0; i < 7; ++i) {
-    results.push_back(p.apply_async(meet, &begun, 7, i));
-  }
-  ASSERT_TRUE(eventually([&] { return begun == 6; }));
-  EXPECT_EQ(p.stats().running, 6U);
-  EXPECT_EQ(p.stats().queued, 1U);
-  EXPECT_FALSE(results.back().get_for(20ms)) << "it has no place yet";
-  ++begun;  // as if the seventh had begun
-  for (int i = 0; i < 7; ++i) {
-    EXPECT_EQ(results[static_cast<std::size_t>(i)].get(), i);
-  }
-}
-
-TEST_F(ThreadCoroutine, PlainTasksRunBetweenThem) {
-  thread_pool p{{.workers = 1, .concurrency = 2}};
-  std::atomic<int> begun{0};
-  auto waits = p.apply_async(meet, &begun, 2, 5);
-  for (int i = 0; i < 100; ++i) {
-    EXPECT_EQ(p.apply(square, i), i * i);
-  }
-  EXPECT_FALSE(waits.ready());
-  ++begun;
-  EXPECT_EQ(waits.get(), 5);
-}
-
-TEST_F(ThreadCoroutine, TenThousandShortOnes) {
-  thread_pool p{{.workers = 2, .concurrency = 50}};
-  std::vector<future<int>> results;
-  for (int i = 0; i < 10'000; ++i) {
-    results.push_back(p.apply_async(square_now, i % 100));
-  }
-  for (int i = 0; i < 10'000; ++i) {
-    ASSERT_EQ(results[static_cast<std::size_t>(i)].get(), i % 100 * (i % 100));
-  }
-}
-
-TEST_F(ThreadCoroutine, MapsGiveResultsInInputOrder) {
-  thread_pool p{{.workers = 2, .concurrency = 8}};
-  for (const std::size_t chunk : {0U, 1U, 16U}) {
-    const auto squares = p.map(square_later, std::views::iota(0, 300), {.chunk = chunk});
-    ASSERT_EQ(squares.size(), 300U);
-    for (int i = 0; i < 300; ++i) {
-      EXPECT_EQ(squares[static_cast<std::size_t>(i)], i * i);
-    }
-  }
-  int sum = 0;
-  for (const int y : p.imap_unordered(square_later, std::views::iota(0, 100))) {
-    sum += y;
-  }
-  EXPECT_EQ(sum, 328'350);
-  EXPECT_EQ(p.map_async(square_later, std::views::iota(0, 50)).get().at(7), 49);
-  const std::vector<std::pair<int, int>> pairs{{1, 2}, {3, 4}};
+TEST_F(ThreadCoroutine, AnExecutorMapsThemToo) {
   const auto add_later = [](int a, int b) -> task<int> {
     co_await sleep_for(100us);
     co_return a + b;
   };
-  EXPECT_EQ(p.starmap(add_later, pairs), (std::vector{3, 7}));
   thread_pool_executor ex{{.workers = 2, .concurrency = 8}};
   std::vector<int> sums;
   for (const int y : ex.map(add_later, std::views::iota(0, 20), std::views::iota(10, 30))) {
@@ -170,7 +94,7 @@ TEST_F(ThreadCoroutine, ArgumentsLiveUntilTheEndAndNoLonger) {
   EXPECT_EQ(given.use_count(), 2) << "the test's and the function's here";
 }
 
-TEST_F(ThreadCoroutine, TheExceptionIsTheOneThatWasThrown) {
+TEST_F(ThreadCoroutine, ItsExceptionIsTheOneThatWasThrown) {
   thread_pool p{{.workers = 1, .concurrency = 2}};
   struct own_exception {
     int number;
@@ -211,58 +135,6 @@ TEST_F(ThreadCoroutine, AwaitsFuturesOfItsOwnPool) {
   EXPECT_EQ(narrow.apply([&](int x) { return narrow.apply(square_later, x); }, 5), 25);
   EXPECT_EQ(narrow.apply([&] { return narrow.map(square_later, std::views::iota(0, 20)).at(4); }),
             16);
-}
-
-TEST_F(ThreadCoroutine, ThisTaskIsRightAfterEverySuspension) {
-  thread_pool p{{.workers = 1, .concurrency = 10}};
-  const auto asks = [](int) -> task<bool> {
-    const std::uint64_t id = this_task::id();
-    bool same = id != 0;
-    for (int i = 0; i < 20; ++i) {
-      co_await sleep_for(50us);
-      same = same && this_task::id() == id && this_task::attempt() == 1;
-    }
-    co_return same;
-  };
-  for (const bool same : p.map(asks, std::views::iota(0, 10))) {
-    EXPECT_TRUE(same);
-  }
-}
-
-TEST_F(ThreadCoroutine, CancellingOneLeavesTheOthers) {
-  thread_pool p{{.workers = 1, .concurrency = 3}};
-  std::atomic<int> begun{0};
-  auto one = p.apply_async(wait_for_ever, &begun);
-  auto other = p.apply_async(meet, &begun, 4, 9);
-  auto third = p.apply_async(wait_for_ever, &begun);
-  auto waits = p.apply_async(square_now, 3);
-  ASSERT_TRUE(eventually([&] { return begun == 3; }));
-  EXPECT_TRUE(waits.cancel());
-  one.cancel();
-  EXPECT_THROW(one.get(), cancelled_error);
-  EXPECT_FALSE(other.ready());
-  ++begun;
-  EXPECT_EQ(other.get(), 9);
-  third.cancel();
-  EXPECT_THROW(third.get(), cancelled_error);
-  EXPECT_EQ(p.stats().cancelled, 3U);
-}
-
-TEST_F(ThreadCoroutine, AStopRequestMayBeCaught) {
-  thread_pool p{{.workers = 1, .concurrency = 2}};
-  std::atomic<int> begun{0};
-  auto f = p.apply_async([&]() -> task<std::string> {
-    const std::stop_token stop = this_task::stop_token();
-    ++begun;
-    try {
-      co_await sleep_for(1h);
-    } catch (const std::system_error&) {
-    }
-    co_return stop.stop_requested() ? "asked to stop" : "not asked";
-  });
-  ASSERT_TRUE(eventually([&] { return begun == 1; }));
-  f.cancel();
-  EXPECT_EQ(f.get(), "asked to stop");
 }
 
 TEST_F(ThreadCoroutine, TimeoutsAndDeadlinesEndThem) {
@@ -307,22 +179,8 @@ TEST_F(ThreadCoroutine, RetriesBeginAgainWithTheArguments) {
   EXPECT_EQ(p.stats().failed, 0U);
 }
 
-TEST_F(ThreadCoroutine, SocketsAndSpawnedCoroutinesWork) {
+TEST_F(ThreadCoroutine, WhatATaskLeavesRunningGoesOnWhileNothingElseHappens) {
   thread_pool p{{.workers = 1, .concurrency = 2}};
-  const auto echo = []() -> task<std::string> {
-    using socket = asio::local::stream_protocol::socket;
-    const auto executor = co_await asio::this_coro::executor;
-    socket left{executor};
-    socket right{executor};
-    asio::local::connect_pair(left, right);
-    const std::string sent = "through a socket";
-    co_await asio::async_write(left, asio::buffer(sent), asio::use_awaitable);
-    std::string received(sent.size(), ' ');
-    co_await asio::async_read(right, asio::buffer(received), asio::use_awaitable);
-    co_return received;
-  };
-  EXPECT_EQ(p.apply(echo), "through a socket");
-  // What a task leaves running goes on, also while nothing else happens.
   std::latch done{1};
   p.apply([&]() -> task<void> {
     asio::co_spawn(
@@ -381,11 +239,6 @@ TEST_F(ThreadCoroutine, ResizeLetsThemFinish) {
   }
   EXPECT_EQ(behind.get(), 9);
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
-}
-
-TEST_F(ThreadCoroutine, ConcurrencyOutOfRangeIsRefused) {
-  EXPECT_THROW((thread_pool{{.concurrency = 0}}), std::invalid_argument);
-  EXPECT_THROW((thread_pool{{.concurrency = 1'000'000}}), std::invalid_argument);
 }
 
 // ---- attempts -----------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Attempts after the first in a thread pool.
-#include "troupe/log.hpp"
 #include "troupe/this_task.hpp"
 #include "troupe/thread_pool.hpp"
 
@@ -65,52 +64,6 @@ struct throws_until {
     return static_cast<int>(this_task::attempt());
   }
 };
-
-TEST_F(ThreadRetry, OfWhatThrewOnlyIfThePredicateSaysSo) {
-  thread_pool p{{.workers = 2}};
-  std::atomic<int> a{0};
-  EXPECT_EQ(p.with({.retries = 5, .retry_if = is_transient}).apply(throws_until{&a, 3}), 3);
-  EXPECT_EQ(a, 3);
-  EXPECT_EQ(p.stats().retried, 2U);
-  EXPECT_EQ(p.stats().failed, 0U);
-
-  std::atomic<int> b{0};
-  EXPECT_THROW(p.with({.retries = 5}).apply(throws_until{&b, 3}), std::out_of_range);
-  EXPECT_EQ(b, 1);
-
-  std::atomic<int> c{0};
-  const auto never = [](const error&) { return false; };
-  EXPECT_THROW(p.with({.retries = 5, .retry_if = never}).apply(throws_until{&c, 3}),
-               std::out_of_range);
-  EXPECT_EQ(c, 1);
-}
-
-TEST_F(ThreadRetry, ThePredicateIsAskedOnceForEveryFailureWhileRetriesAreLeft) {
-  thread_pool p{{.workers = 2}};
-  std::atomic<int> asked{0};
-  std::atomic<int> tries{0};
-  const auto always = [&](const error&) {
-    ++asked;
-    return true;
-  };
-  EXPECT_THROW(p.with({.retries = 2, .retry_if = always}).apply(throws_until{&tries, 100}),
-               std::out_of_range);
-  EXPECT_EQ(tries, 3);
-  EXPECT_EQ(asked, 2);
-}
-
-TEST_F(ThreadRetry, APredicateThatThrowsMeansNo) {
-  thread_pool p{{.workers = 2}};
-  set_log_hook([](log_level, std::string_view) {});
-  std::atomic<int> tries{0};
-  const auto fails = [](const error&) -> bool { throw std::domain_error{"from the predicate"}; };
-  EXPECT_THROW(p.with({.retries = 2, .retry_if = fails}).apply(throws_until{&tries, 100}),
-               std::out_of_range);
-  EXPECT_EQ(tries, 1);
-  p.close();
-  p.join();
-  set_log_hook({});
-}
 
 TEST_F(ThreadRetry, EveryAttemptHasTheArgumentsAsTheyWere) {
   thread_pool p{{.workers = 2}};
@@ -258,120 +211,6 @@ TEST_F(ThreadRetry, WithBackoffTheWorkerIsFreeMeanwhile) {
                   .apply_async(throws_until{&tries, 2});
   EXPECT_EQ(p.apply(square, 3), 9);
   EXPECT_EQ(slow.get(), 2);
-}
-
-TEST_F(ThreadRetry, BetweenTwoAttemptsATaskCanBeCancelledForCertain) {
-  thread_pool p{{.workers = 1}};
-  std::atomic<int> tries{0};
-  std::atomic<bool> asked{false};
-  const auto again = [&](const error&) { return asked = true; };
-  auto waits = p.with({.retries = 1, .retry_if = again, .backoff = 60s})
-                   .apply_async(throws_until{&tries, 2});
-  ASSERT_TRUE(eventually([&] { return asked.load(); }));
-  EXPECT_TRUE(waits.cancel());
-  EXPECT_TRUE(waits.cancelled());
-  EXPECT_EQ(tries, 1);
-  p.close();
-  p.join();  // it does not wait for the backoff
-}
-
-TEST_F(ThreadRetry, CloseWaitsForTheAttemptsThatAreLeft) {
-  thread_pool p{{.workers = 3}};
-  std::atomic<int> tries{0};
-  auto waits = p.with({.retries = 5, .retry_if = is_transient, .backoff = 2ms})
-                   .apply_async(throws_until{&tries, 4});
-  p.close();
-  p.join();
-  EXPECT_TRUE(waits.ready());
-  EXPECT_EQ(waits.get(), 4);
-}
-
-TEST_F(ThreadRetry, TerminateEndsWhatWaitsForItsNextAttempt) {
-  for (int round = 0; round < 50; ++round) {
-    thread_pool p{{.workers = 2}};
-    std::atomic<int> tries{0};
-    std::vector<future<int>> all;
-    for (int i = 0; i < 10; ++i) {
-      all.push_back(p.with({.retries = 3, .retry_if = is_transient, .backoff = 60s})
-                        .apply_async(throws_until{&tries, 1000}));
-    }
-    p.terminate();
-    p.join();
-    for (auto& f : all) {
-      EXPECT_TRUE(f.ready());
-      EXPECT_FALSE(f.successful());
-    }
-  }
-}
-
-TEST_F(ThreadRetry, InAMapOnlyTheItemIsTriedAgain) {
-  thread_pool p{{.workers = 2}};
-  std::vector<std::atomic<int>> tries(200);
-  const auto retrying = p.with({.retries = 2, .retry_if = is_transient});
-  for (const std::size_t chunk : {1U, 16U, 0U}) {
-    for (auto& each : tries) {
-      each = 0;
-    }
-    const auto results = thread_pool_with{retrying}.map(
-        [&](std::size_t i) {
-          if (++tries[i] < 2 && i % 10 == 3) {
-            throw std::out_of_range{"not yet"};
-          }
-          return i;
-        },
-        std::views::iota(std::size_t{0}, tries.size()), {.chunk = chunk});
-    ASSERT_EQ(results.size(), tries.size());
-    for (std::size_t i = 0; i < tries.size(); ++i) {
-      EXPECT_EQ(results[i], i);
-      EXPECT_EQ(tries[i], i % 10 == 3 ? 2 : 1);
-    }
-  }
-  EXPECT_THROW(thread_pool_with{retrying}.map(
-                   [](int i) {
-                     if (i == 5) {
-                       throw std::out_of_range{"not yet, and never"};
-                     }
-                   },
-                   std::views::iota(0, 100)),
-               std::out_of_range);
-}
-
-TEST_F(ThreadRetry, AMapHasCountsOfItsOwn) {
-  thread_pool p{{.workers = 2}};
-  thread_gate gate;
-  std::atomic<int> tries{0};
-  const auto of_each_kind = [&](int item) {
-    if (item == 0) {
-      throw std::out_of_range{"never"};
-    }
-    if (item == 1) {
-      if (++tries == 1) {
-        throw std::out_of_range{"not yet"};
-      }
-      return;
-    }
-    gate.wait();
-  };
-  auto f = p.with({.retries = 3, .retry_if = is_transient})
-               .map_async(of_each_kind, std::vector{1, 2, 3, 4, 5, 6, 7, 0}, {.chunk = 1});
-  gate.wait_for_waiters(2);
-  const task_counts now = f.counts();
-  EXPECT_EQ(now.total, 8U);
-  EXPECT_EQ(now.running, 2U);
-  EXPECT_EQ(now.queued + now.succeeded, 6U);
-  gate.open();
-  EXPECT_THROW(f.get(), std::out_of_range);
-  EXPECT_EQ(f.counts(), (task_counts{.total = 8, .succeeded = 7, .failed = 1, .retried = 1}));
-  EXPECT_EQ(f.progress()->done, 8U);
-}
-
-TEST_F(ThreadRetry, ADeadlineCountsOverAllAttempts) {
-  thread_pool p{{.workers = 1}};
-  std::atomic<int> tries{0};
-  auto late = p.with({.deadline = 20ms, .retries = 5, .retry_if = is_transient, .backoff = 60s})
-                  .apply_async(throws_until{&tries, 4});
-  EXPECT_TRUE(fails_with(errc::timeout, [&] { return late.get(); }));
-  EXPECT_EQ(tries, 1);
 }
 
 TEST_F(ThreadRetry, ArgumentsAreGoneWhenTheOutcomeIsThere) {

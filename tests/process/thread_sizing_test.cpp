@@ -7,12 +7,9 @@
 
 #include <atomic>
 #include <latch>
-#include <map>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 namespace troupe::test {
@@ -74,52 +71,6 @@ TEST_F(ThreadSizing, ManyWaitingTasksAndAShrinkingPoolStillFinish) {
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
 }
 
-TEST_F(ThreadSizing, AnElasticPoolStartsSmallAndGrowsWithItsQueue) {
-  thread_gate gate;
-  thread_pool p{{.min_workers = 1, .max_workers = 4}};
-  EXPECT_EQ(p.workers().size(), 1U);
-  std::vector<future<void>> running;
-  for (int i = 0; i < 6; ++i) {
-    running.push_back(p.apply_async([&] { gate.wait(); }));
-  }
-  gate.wait_for_waiters(4);
-  EXPECT_EQ(p.workers().size(), 4U);
-  EXPECT_EQ(p.stats().queued, 2U);
-  gate.open();
-  for (auto& f : running) {
-    f.get();
-  }
-  EXPECT_EQ(p.stats().workers, 4U);
-}
-
-TEST_F(ThreadSizing, AnElasticPoolLetsIdleWorkersGo) {
-  thread_pool p{{.min_workers = 1, .max_workers = 4, .idle_timeout = 1ms}};
-  for (int round = 0; round < 5; ++round) {
-    thread_gate gate;
-    std::vector<future<void>> running;
-    for (int i = 0; i < 4; ++i) {
-      running.push_back(p.apply_async([&] { gate.wait(); }));
-    }
-    gate.wait_for_waiters(4);
-    gate.open();
-    for (auto& f : running) {
-      f.get();
-    }
-    EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
-  }
-  EXPECT_EQ(p.stats().succeeded, 20U) << "of workers that left too";
-  EXPECT_EQ(p.map(square, std::views::iota(0, 100)).size(), 100U);
-}
-
-TEST_F(ThreadSizing, OneTaskAfterTheOtherNeedsOneWorker) {
-  thread_pool p{{.min_workers = 1, .max_workers = 4}};
-  std::set<std::thread::id> threads;
-  for (int i = 0; i < 1000; ++i) {
-    threads.insert(p.apply(here));
-  }
-  EXPECT_EQ(threads.size(), 1U);
-}
-
 TEST_F(ThreadSizing, AnElasticPoolGrowsForTasksThatWaitOutsideOfIt) {
   // The second can only begin on another worker, and the first ends only then.
   thread_pool p{{.max_workers = 2}};
@@ -159,55 +110,7 @@ TEST_F(ThreadSizing, AnElasticPoolWhoseFurtherWorkersCannotBeginGoesOnWithWhatIt
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
 }
 
-TEST_F(ThreadSizing, BoundsOutOfRangeAreRefused) {
-  EXPECT_THROW((thread_pool{{.min_workers = 0}}), std::invalid_argument);
-  EXPECT_THROW((thread_pool{{.min_workers = 3, .max_workers = 2}}), std::invalid_argument);
-  EXPECT_THROW((thread_pool{{.max_workers = 100'000}}), std::invalid_argument);
-  EXPECT_THROW((thread_pool{{.min_workers = 1, .idle_timeout = -1ms}}), std::invalid_argument);
-}
-
 struct ThreadAffinity : pool_test {};
-
-TEST_F(ThreadAffinity, TheSameKeyGoesToTheSameWorker) {
-  thread_pool p{{.workers = 3}};
-  std::map<std::string, std::set<std::thread::id>> threads;
-  std::vector<std::pair<std::string, future<std::thread::id>>> results;
-  for (int i = 0; i < 3000; ++i) {
-    const std::string key = "key " + std::to_string(i % 5);
-    results.emplace_back(key, p.with({.affinity = key}).apply_async(here));
-    results.emplace_back("", p.apply_async(here));
-  }
-  for (auto& [key, f] : results) {
-    threads[key].insert(f.get());
-  }
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(threads["key " + std::to_string(i)].size(), 1U);
-  }
-  std::set<std::thread::id> of_map;
-  for (const std::thread::id id :
-       p.with({.affinity = "m"}).map([](int) { return here(); }, std::views::iota(0, 500))) {
-    of_map.insert(id);
-  }
-  EXPECT_EQ(of_map.size(), 1U);
-}
-
-TEST_F(ThreadAffinity, ABoundTaskWaitsForItsBusyWorkerWhileOthersGoOn) {
-  thread_gate gate;
-  thread_pool p{{.workers = 2}};
-  const task_options keyed{.affinity = "k"};
-  auto busy = p.with(keyed).apply_async([&] { gate.wait(); });
-  gate.wait_for_waiters(1);
-  auto bound = p.with(keyed).apply_async(here);
-  std::set<std::thread::id> others;
-  for (int i = 0; i < 50; ++i) {
-    others.insert(p.apply(here));
-  }
-  EXPECT_EQ(others.size(), 1U);
-  EXPECT_FALSE(bound.ready());
-  gate.open();
-  EXPECT_EQ(others.count(bound.get()), 0U);
-  busy.get();
-}
 
 TEST_F(ThreadAffinity, ATaskThatWaitsForOneOfItsOwnKeyRunsIt) {
   thread_pool p{{.workers = 2}};
@@ -252,22 +155,6 @@ TEST_F(ThreadAffinity, UrgentBoundTasksComeBeforeTheRestOfAMap) {
       std::views::iota(0, 1000), {.chunk = 1});
   urgent.get();
   EXPECT_LT(before, 1000);
-}
-
-TEST_F(ThreadAffinity, CancelAndTerminateReachWhatWaitsForItsWorker) {
-  thread_gate gate;
-  thread_pool p{{.workers = 2}};
-  const task_options keyed{.affinity = "k"};
-  auto busy = p.with(keyed).apply_async([&] { gate.wait(); });
-  gate.wait_for_waiters(1);
-  auto one = p.with(keyed).apply_async(here);
-  auto other = p.with(keyed).apply_async(here);
-  EXPECT_TRUE(one.cancel());
-  EXPECT_EQ(p.stats().queued, 1U);
-  p.terminate();
-  EXPECT_TRUE(other.cancelled());
-  gate.open();
-  p.join();
 }
 
 }  // namespace
