@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/region.hpp"
 
+#include "troupe/array.hpp"
+#include "troupe/barrier.hpp"
+#include "troupe/condition.hpp"
 #include "troupe/error.hpp"
 #include "troupe/event.hpp"
 #include "troupe/mutex.hpp"
+#include "troupe/queue.hpp"
 #include "troupe/semaphore.hpp"
 #include "troupe/value.hpp"
 
@@ -25,6 +29,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -183,6 +188,62 @@ TEST_F(SharedObjects, AMovedFromHandleSaysSo) {
   one = other;
   EXPECT_TRUE(one.try_lock());
   one.unlock();
+}
+
+TEST_F(SharedObjects, AMovedFromHandleOfAnyKindSaysSo) {
+  const auto says_so = [](auto handle, auto operation) {
+    const auto taken = std::move(handle);
+    // NOLINTNEXTLINE(bugprone-use-after-move): what it does is the question
+    return fails_with(errc::no_state, [&] { return operation(handle), 0; });
+  };
+  EXPECT_TRUE(says_so(mutex{}, [](auto& one) { one.unlock(); }));
+  EXPECT_TRUE(says_so(mutex{}, [](auto& one) { static_cast<void>(one.try_lock()); }));
+  EXPECT_TRUE(says_so(mutex{}, [](auto& one) { static_cast<void>(one.id()); }));
+  EXPECT_TRUE(says_so(recursive_mutex{}, [](auto& one) { one.lock(); }));
+  EXPECT_TRUE(says_so(semaphore{}, [](auto& one) { one.acquire(); }));
+  EXPECT_TRUE(says_so(event{}, [](auto& one) { one.set(); }));
+  EXPECT_TRUE(says_so(condition{}, [](auto& one) { one.notify_all(); }));
+  EXPECT_TRUE(says_so(barrier{}, [](auto& one) { one.abort(); }));
+  EXPECT_TRUE(says_so(value<int>{}, [](auto& one) { one.fetch_add(1); }));
+  EXPECT_TRUE(says_so(value<int>{}, [](auto& one) { static_cast<void>(one.lock()); }));
+  EXPECT_TRUE(says_so(value<std::array<int, 9>>{}, [](auto& one) { one.store({}); }));
+  EXPECT_TRUE(says_so(array<int>{}, [](auto& one) { static_cast<void>(one.size()); }));
+  EXPECT_TRUE(says_so(queue<int>{}, [](auto& one) { one.put(1); }));
+  mutex with;
+  with.lock();
+  EXPECT_TRUE(says_so(condition{}, [&](auto& one) { one.wait(with); }));
+  with.unlock();
+}
+
+TEST_F(SharedObjects, AnyOperationMayBeTheFirstOfOneMadeInDecoding) {
+  const auto first = [](auto kind, auto operation) {
+    const detail::attachment_list none;
+    const detail::attachment_source decoding{none};
+    decltype(kind) made;
+    return operation(made);
+  };
+  EXPECT_FALSE(first(mutex{}, [](auto& one) { return one.inherited(); }));
+  EXPECT_TRUE(first(mutex{}, [](auto& one) { return one.try_lock() && (one.unlock(), true); }));
+  EXPECT_TRUE(first(mutex{}, [](auto& one) { return one.lock(), one.unlock(), true; }));
+  EXPECT_THROW(first(mutex{}, [](auto& one) { return one.unlock(), 0; }), std::system_error);
+  EXPECT_TRUE(first(recursive_mutex{}, [](auto& one) {
+    return one.try_lock() && one.try_lock() && (one.unlock(), one.unlock(), true);
+  }));
+  EXPECT_EQ(first(semaphore{}, [](auto& one) { return one.value(); }), 1);
+  EXPECT_FALSE(first(event{}, [](auto& one) { return one.is_set(); }));
+  EXPECT_EQ(first(condition{}, [](auto& one) { return one.waiting(); }), 0U);
+  EXPECT_EQ(first(barrier{}, [](auto& one) { return one.arrive_and_wait(); }), 0U);
+  EXPECT_EQ(first(array<int>{}, [](auto& one) { return one.lock().size(); }), 0U);
+  EXPECT_EQ(first(queue<int>{}, [](auto& one) { return one.put(7), one.get(); }), 7);
+}
+
+// What a wait needs of its mutex is memory, also if both were made in decoding.
+TEST_F(SharedObjects, AConditionMadeInDecodingRefusesAMutexThatIsNotLocked) {
+  const detail::attachment_list none;
+  const detail::attachment_source decoding{none};
+  condition made;
+  mutex with;
+  EXPECT_THROW(made.wait(with), std::system_error);
 }
 
 TEST_F(SharedObjects, DecodingMakesNoMemoryForHandlesThatAreReplaced) {

@@ -54,7 +54,7 @@ TEST_F(RemoteObject, TwoMachinesAndALocalUserShareAMutex) {
   EXPECT_EQ(total.load(), 240);
 }
 
-TEST_F(RemoteObject, AHandlePassesFromOneMachineToAnotherByAQueueAtHome) {
+TEST_F(RemoteObject, AHandlePassesFromOneMachineToAnotherByAQueueOfTheExporter) {
   link_double second;
   const queue<value<int>> exporter;
   queue<value<int>> one = link->to_importer(exporter);
@@ -365,7 +365,7 @@ TEST_F(RemoteObject, AGuardOfALostMachineIsInheritedAndItsChangesAreNot) {
   EXPECT_EQ(*guard, 1);
 }
 
-TEST_F(RemoteObject, APermitComesBackWhenTheHomeProcessIsKilled) {
+TEST_F(RemoteObject, APermitComesBackWhenTheExporterIsKilled) {
 #if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "ThreadSanitizer allows no threads in a forked child";
 #endif

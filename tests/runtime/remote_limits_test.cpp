@@ -13,16 +13,21 @@
 
 #include "link_double.hpp"
 #include "remote_fixture.hpp"
+#include "shared/remote/exported_object.hpp"
 #include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 #include <tuple>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -56,7 +61,7 @@ TEST_F(RemoteLimits, WhatNeedsCommonMemoryIsRefusedWhenItIsSent) {
   EXPECT_TRUE(refused(reader, "queue"));
 }
 
-TEST_F(RemoteLimits, AHandleGoesBackToItsOwnHomeOnly) {
+TEST_F(RemoteLimits, AHandleGoesBackToItsOwnExporterOnly) {
   link_double second;
   const value<int> exporter;
   const value<int> remote = link->to_importer(exporter);
@@ -198,7 +203,7 @@ TEST_F(HostileRemote, NoiseHarmsNothing) {
   const std::tuple<mutex, recursive_mutex, semaphore, event, condition, barrier, value<int>,
                    array<int>, queue<int>, priority_queue<int>>
       all{{}, {}, {}, {}, {}, barrier{2}, {}, array<int>{3}, {}, {}};
-  auto far = link->to_importer(all);
+  const auto imported = link->to_importer(all);
   const auto ids =
       std::apply([](const auto&... one) { return std::vector<std::uint64_t>{one.id()...}; }, all);
   for (int i = 0; i < 3000; ++i) {
@@ -218,7 +223,7 @@ TEST_F(HostileRemote, NoiseHarmsNothing) {
     }
   }
   link->cut();
-  // Whatever it did, it holds nothing any more.
+  // Whatever the session did, it holds nothing any more.
   auto objects = all;
   std::get<0>(objects).lock();
   std::get<0>(objects).unlock();
@@ -233,6 +238,145 @@ TEST_F(HostileRemote, NoiseHarmsNothing) {
     EXPECT_EQ(info_of(id).holders, 1U);
     EXPECT_EQ(info_of(id).waiters, 0U);
   }
+}
+
+// ---- a hostile exporter ------------------------------------------------------------------------
+
+struct large {
+  std::array<std::uint64_t, 16> words{};
+  bool operator==(const large&) const = default;
+};
+
+class HostileExporter : public test::remote_objects {
+ protected:
+  /// The handle of an object as an exporter might describe it.
+  template <class Handle>
+  Handle imported(const detail::exported_object& described) {
+    detail::byte_buffer names;
+    output_archive ar{names};
+    ar.write_size(1);
+    ar(described);
+    const auto arrived = link->remote().unpack(names.bytes());
+    const detail::attachment_source scope{arrived};
+    return decode<Handle>(encode(described.id));
+  }
+  template <class T>
+  static detail::exported_object a_value(std::uint64_t payload_bytes) {
+    return {.id = ++last_id_,
+            .kind = static_cast<std::uint32_t>(object_kind::value),
+            .type_tag = detail::value_spec<value<T>, T>().type_tag,
+            .payload_bytes = payload_bytes,
+            .name = {}};
+  }
+  static detail::exported_object an_object(object_kind kind, std::uint64_t payload_bytes) {
+    return {.id = ++last_id_,
+            .kind = static_cast<std::uint32_t>(kind),
+            .type_tag = 0,
+            .payload_bytes = payload_bytes,
+            .name = {}};
+  }
+  /// What `operation` makes of an answer of this status and these bytes.
+  template <class Operation>
+  void answered(std::uint8_t status, const std::vector<std::byte>& result, Operation operation) {
+    link->hold(link_double::to_exporter);
+    const std::size_t before = link->sent(link_double::to_exporter);
+    std::jthread asks{operation};
+    ASSERT_TRUE(eventually([&] { return link->sent(link_double::to_exporter) > before; }));
+    const auto request = link->last(link_double::to_exporter);
+    std::vector<std::byte> answer(request.begin() + 1, request.begin() + 9);
+    answer.push_back(static_cast<std::byte>(status));
+    answer.insert(answer.end(), result.begin(), result.end());
+    link->remote().receive(answer);
+  }
+
+ private:
+  static inline std::uint64_t last_id_ = std::uint64_t{1} << 50;
+};
+
+// Its bytes would have been written behind the variable that load() returns.
+TEST_F(HostileExporter, AValueThatIsLargerThanItsTypeIsRefused) {
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] {
+    return imported<value<large>>(a_value<large>(sizeof(large) + 1));
+  }));
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] {
+    return imported<value<large>>(a_value<large>(sizeof(large) - 1));
+  }));
+  EXPECT_TRUE(
+      fails_with(errc::protocol_error, [&] { return imported<value<int>>(a_value<int>(8)); }));
+  auto exact = imported<value<large>>(a_value<large>(sizeof(large)));
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return exact.load(); }))
+      << "the exporter has no object of that id";
+}
+
+TEST_F(HostileExporter, AnObjectOfAnotherKindOrTypeIsRefused) {
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return imported<mutex>(a_value<int>(4)); }));
+  EXPECT_TRUE(fails_with(errc::protocol_error,
+                         [&] { return imported<value<float>>(a_value<int>(sizeof(int))); }));
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] {
+    return imported<value<int>>(an_object(object_kind::queue, 4096));
+  }));
+  EXPECT_TRUE(fails_with(errc::protocol_error,
+                         [&] { return imported<queue<int>>(an_object(object_kind::mutex, 0)); }));
+}
+
+TEST_F(HostileExporter, MemoryThatNoMachineExportsCannotBeReached) {
+  const auto memory = imported<shared_memory>(an_object(object_kind::shared_memory, 64));
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return memory.bytes(); }));
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return memory.size(); }));
+  auto described = a_value<int>(sizeof(int));
+  described.type_tag = detail::value_spec<raw_value<int>, int>().type_tag;
+  const auto raw = imported<raw_value<int>>(described);
+  EXPECT_TRUE(fails_with(errc::not_on_this_machine, [&] { return *raw; }));
+}
+
+TEST_F(HostileExporter, AnArrayLargerThanAllMemoryIsNotLocked) {
+  auto described = an_object(object_kind::array, std::uint64_t{1} << 45);
+  described.type_tag = detail::type_tag_of(typeid(array<char>), sizeof(char));
+  auto elements = imported<array<char>>(described);
+  EXPECT_EQ(elements.size(), std::size_t{1} << 45);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] { return elements.lock(); }));
+  EXPECT_EQ(link->sent(link_double::to_exporter), 0U) << "nothing was locked";
+}
+
+TEST_F(HostileExporter, AnAnswerOfTheWrongSizeIsRefused) {
+  value<large> remote = link->to_importer(value<large>{});
+  for (const std::size_t bytes : {std::size_t{0}, sizeof(large) - 1, sizeof(large) + 1}) {
+    answered(0, std::vector<std::byte>(bytes), [&] {
+      EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return remote.load(); })) << bytes;
+    });
+  }
+  // An answer to a lock has one byte before the value.
+  for (const std::size_t bytes : {std::size_t{0}, sizeof(large), sizeof(large) + 2}) {
+    answered(0, std::vector<std::byte>(bytes), [&] {
+      EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return remote.lock(); })) << bytes;
+    });
+  }
+  const semaphore permits = link->to_importer(semaphore{});
+  answered(0, std::vector<std::byte>(7),
+           [&] { EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return permits.value(); })); });
+}
+
+TEST_F(HostileExporter, AQueueThatSaysItGaveAnItemAndHasNoneIsRefused) {
+  queue<int> remote = link->to_importer(queue<int>{});
+  // Done, and no items; closed, and one item without bytes and handles; an answer that is none.
+  for (const auto& [what, count] : {std::pair{0, 0}, {2, 1}, {3, 0}}) {
+    detail::byte_buffer result;
+    output_archive ar{result};
+    ar(static_cast<std::uint8_t>(what), static_cast<std::uint64_t>(count));
+    if (count != 0) {
+      ar(std::uint64_t{0}, std::uint64_t{0});
+    }
+    answered(0, {result.bytes().begin(), result.bytes().end()}, [&] {
+      EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return remote.try_get(); })) << what;
+    });
+  }
+}
+
+TEST_F(HostileExporter, ABarrierWithoutAnActionIsNotAskedToAct) {
+  barrier remote = link->to_importer(barrier{1});
+  answered(2, {}, [&] {
+    EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return remote.arrive_and_wait(); }));
+  });
 }
 
 }  // namespace

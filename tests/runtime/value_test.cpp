@@ -307,5 +307,69 @@ TEST_F(Array, HoldsABillionBytes) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+// ---- made at the first use ---------------------------------------------------------------------
+
+/// While a value is being decoded, default handles are made at their first use.
+class ValueInDecoding : public test::shared_objects {
+ protected:
+  template <class T>
+  static value<T> unused() {
+    const detail::attachment_list none;
+    const detail::attachment_source decoding{none};
+    return {};
+  }
+};
+
+TEST_F(ValueInDecoding, AnyStepMayBeTheFirst) {
+  EXPECT_EQ(unused<int>().load(), 0);
+  EXPECT_EQ(unused<int>().exchange(3), 0);
+  EXPECT_EQ(unused<std::uint8_t>().fetch_and(0xF), 0);
+  const auto after = [](auto number, auto step) {
+    step(number);
+    return number.load();
+  };
+  EXPECT_EQ(after(unused<int>(), [](auto& n) { n.store(-7); }), -7);
+  EXPECT_EQ(after(unused<std::int8_t>(), [](auto& n) { n.fetch_sub(1); }), -1);
+  EXPECT_EQ(after(unused<std::uint16_t>(), [](auto& n) { n.fetch_or(6); }), 6);
+  EXPECT_EQ(after(unused<std::int64_t>(), [](auto& n) { n.fetch_xor(-1); }), -1);
+  EXPECT_EQ(after(unused<float>(), [](auto& n) { n.fetch_add(0.5F); }), 0.5F);
+  EXPECT_EQ(after(unused<double>(), [](auto& n) { n.fetch_sub(0.25); }), -0.25);
+  EXPECT_EQ(after(unused<bool>(), [](auto& n) { n.store(true); }), true);
+}
+
+TEST_F(ValueInDecoding, AComparisonMayBeTheFirstStep) {
+  value<int> equal = unused<int>();
+  int expected = 0;
+  EXPECT_TRUE(equal.compare_exchange(expected, 4));
+  EXPECT_EQ(equal.load(), 4);
+  value<int> other = unused<int>();
+  expected = 9;
+  EXPECT_FALSE(other.compare_exchange(expected, 4));
+  EXPECT_EQ(expected, 0);
+  EXPECT_EQ(other.load(), 0);
+}
+
+TEST_F(ValueInDecoding, ThatNeedsItsLockIsMadeByAnyOperation) {
+  EXPECT_EQ(unused<point>().load(), (point{1, 2, 3})) << "as T{} has it";
+  EXPECT_EQ(unused<point>().exchange(point{4, 5, 6}), (point{1, 2, 3}));
+  value<point> stored = unused<point>();
+  stored.store({7, 8, 9});
+  EXPECT_EQ(stored.load(), (point{7, 8, 9}));
+  value<point> guarded = unused<point>();
+  guarded.lock()->tag = 10;
+  EXPECT_EQ(guarded.load().tag, 10);
+  value<int> counted = unused<int>();
+  ++*counted.lock();
+  EXPECT_EQ(counted.load(), 1);
+}
+
+TEST_F(ValueInDecoding, CopiesMadeBeforeTheFirstUseAreTheSameValue) {
+  value<int> first = unused<int>();
+  value<int> second = first;
+  first.store(5);
+  EXPECT_EQ(second.fetch_add(1), 5);
+  EXPECT_EQ(first.load(), 6);
+}
+
 }  // namespace
 }  // namespace troupe
