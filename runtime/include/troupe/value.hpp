@@ -133,7 +133,7 @@ class value : public detail::object_handle {
     if constexpr (is_lock_free) {
       return step(detail::atomic_step::load, nullptr, [](auto here) { return here.load(); });
     } else {
-      T now{};
+      T now;  // all its bytes are written here
       detail::exchange_anywhere(object(), &now, nullptr, sizeof(T));
       return now;
     }
@@ -157,7 +157,7 @@ class value : public detail::object_handle {
       return step(detail::atomic_step::exchange, &desired,
                   [&](auto here) { return here.exchange(desired); });
     } else {
-      T before{};
+      T before;  // all its bytes are written here
       detail::exchange_anywhere(object(), &before, &desired, sizeof(T));
       return before;
     }
