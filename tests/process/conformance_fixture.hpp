@@ -12,8 +12,10 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <ranges>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -70,6 +72,10 @@ struct pool_words {
   static auto lazy(P&& p, F f, Range&& range, map_options how = {}) {
     return p.imap(f, std::forward<Range>(range), how);
   }
+  template <class P, class F, class Range>
+  static auto whole(P&& p, F f, Range&& range, map_options how = {}) {
+    return p.map(f, std::forward<Range>(range), how);
+  }
   static void close(Pool& p) { p.close(); }
   static void end(Pool& p) {
     p.close();
@@ -91,7 +97,15 @@ struct executor_words {
   }
   template <class P, class F, class Range>
   static auto lazy(P&& p, F f, Range&& range, map_options how = {}) {
-    return p.map({.chunk = how.chunk, .window = how.window}, f, std::forward<Range>(range));
+    return p.map(how, f, std::forward<Range>(range));
+  }
+  template <class P, class F, class Range>
+  static auto whole(P&& p, F f, Range&& range, map_options how = {}) {
+    std::vector<std::invoke_result_t<F, std::ranges::range_value_t<Range>>> all;
+    for (auto&& result : p.map(how, f, std::forward<Range>(range))) {
+      all.push_back(result);
+    }
+    return all;
   }
   static void close(Executor& p) { p.shutdown({.wait = false}); }
   static void end(Executor& p) { p.shutdown(); }
@@ -100,18 +114,22 @@ struct executor_words {
 
 struct a_pool : pool_words<pool> {
   using type = pool;
+  static constexpr bool threads = false;
   static constexpr auto options = process_options;
 };
 struct a_thread_pool : pool_words<thread_pool> {
   using type = thread_pool;
+  static constexpr bool threads = true;
   static constexpr auto options = thread_options;
 };
 struct a_process_executor : executor_words<process_pool_executor> {
   using type = process_pool_executor;
+  static constexpr bool threads = false;
   static constexpr auto options = process_options;
 };
 struct a_thread_executor : executor_words<thread_pool_executor> {
   using type = thread_pool_executor;
+  static constexpr bool threads = true;
   static constexpr auto options = thread_options;
 };
 

@@ -8,8 +8,12 @@
 #include <algorithm>
 #include <atomic>
 #include <numeric>
+#include <ranges>
+#include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace troupe::test {
@@ -34,6 +38,10 @@ struct kind_names {
 template <class Kind>
 struct Conformance : conformance_suite<Kind> {};
 TYPED_TEST_SUITE(Conformance, kinds, kind_names);
+
+template <class Kind>
+class ConformanceOfPools : public conformance_suite<Kind> {};
+TYPED_TEST_SUITE(ConformanceOfPools, pools, pool_names);
 
 int fail(int) {
   throw std::out_of_range{"it failed"};
@@ -321,6 +329,144 @@ TROUPE_CONFORMANCE(Conformance, ATimeoutIsMeasuredFromTheTasksBegin) {
   EXPECT_FALSE(behind.wait_for(60ms)) << "it has not begun";
   self.open_gate();
   EXPECT_EQ(behind.get(), 9);
+}
+
+// ---- a map's limit of time ----------------------------------------------------------------------
+
+int mark_it(const std::string& path) {
+  mark(path);
+  return 7;
+}
+
+TROUPE_CONFORMANCE(Conformance, AMapThatIsDoneInItsTimeGivesItsResults) {
+  auto p = self.make();
+  EXPECT_EQ(Words::whole(p, square, std::views::iota(0, 4), {.timeout = 1h}),
+            (std::vector<int>{0, 1, 4, 9}));
+}
+
+TROUPE_CONFORMANCE(Conformance, AMapThatIsNotDoneInItsTimeThrowsAndCancelsWhatHasNotBegun) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
+  const std::vector<std::string> items(20, self.file("ran"));
+  EXPECT_THROW(Words::whole(p, mark_it, items, {.chunk = 1, .timeout = 20ms}), timeout_error);
+  EXPECT_TRUE(eventually([&] { return p.stats().cancelled + 1 == p.stats().submitted; }));
+  EXPECT_GT(p.stats().submitted, 1U) << "no item was submitted, so none was cancelled";
+  self.open_gate();
+  Words::end(p);
+  EXPECT_EQ(held.get(), 1) << "the limit is the map's, not that of others";
+  EXPECT_EQ(marks(self.file("ran")), 0U) << "a cancelled item ran";
+}
+
+TROUPE_CONFORMANCE(Conformance, AnIterationThatIsNotDoneInItsTimeThrowsAndCancelsWhatHasNotBegun) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
+  const std::vector<std::string> items(20, self.file("ran"));
+  {
+    auto results = Words::lazy(p, mark_it, items, {.chunk = 1, .timeout = 20ms});
+    EXPECT_THROW(static_cast<void>(results.begin()), timeout_error);
+  }
+  EXPECT_TRUE(eventually([&] { return p.stats().cancelled + 1 == p.stats().submitted; }));
+  self.open_gate();
+  Words::end(p);
+  EXPECT_EQ(held.get(), 1);
+  EXPECT_EQ(marks(self.file("ran")), 0U) << "a cancelled item ran";
+}
+
+/// Runs until the gate is opened, or until it is asked to stop.
+int wait_at_gate(const std::string& running, const std::string& gate) {
+  mark(running);
+  const std::stop_token stop = this_task::stop_token();
+  EXPECT_TRUE(eventually([&] { return marks(gate) > 0 || stop.stop_requested(); }));
+  if (stop.stop_requested()) {
+    mark(running + " was asked to stop");
+  }
+  return 1;
+}
+
+TROUPE_CONFORMANCE(Conformance, WhatRunsWhenAMapsTimeIsOverIsAskedToStopOnThreadsOnly) {
+  auto p = self.make({.workers = 1});
+  const std::string running = self.file("running");
+  const std::string gate = self.file("gate");
+  // The second item is pulled once the first one runs, however long that takes.
+  const auto input = std::views::iota(0, 3) | std::views::transform([&](int i) {
+                       EXPECT_TRUE(i == 0 || eventually([&] { return marks(running) > 0; }));
+                       return std::pair{running, gate};
+                     });
+  const auto wait = [](const std::pair<std::string, std::string>& paths) {
+    return wait_at_gate(paths.first, paths.second);
+  };
+  EXPECT_THROW(Words::whole(p, wait, input, {.chunk = 1, .timeout = 20ms}), timeout_error);
+  EXPECT_EQ(marks(running + " was asked to stop"), Words::threads ? 1U : 0U);
+  mark(gate);
+  Words::end(p);
+  EXPECT_EQ(marks(running), 1U) << "an item that had not begun ran";
+  EXPECT_EQ(p.stats().succeeded, 1U);
+}
+
+/// The first item ends at once, the second runs until the gate is opened, the others leave a mark.
+struct one_held_item {
+  int number = 0;
+  std::string running, gate, ran;
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(number, running, gate, ran);
+  }
+};
+int run_item(const one_held_item& item) {
+  if (item.number == 1) {
+    return wait_at_gate(item.running, item.gate);
+  }
+  if (item.number > 1) {
+    mark(item.ran);
+  }
+  return 0;
+}
+
+template <class Words>
+std::vector<one_held_item> items_with_one_held(const conformance<Words>& test) {
+  std::vector<one_held_item> made;
+  for (int i = 0; i < 20; ++i) {
+    made.push_back({i, test.file("running"), test.file("gate"), test.file("ran")});
+  }
+  return made;
+}
+
+TROUPE_CONFORMANCE(Conformance, AnIterationThatIsLeftEarlyCancelsWhatHasNotBegun) {
+  auto p = self.make({.workers = 1});
+  {
+    auto results = Words::lazy(p, run_item, items_with_one_held(self), {.chunk = 1});
+    EXPECT_EQ(*results.begin(), 0);
+    ASSERT_TRUE(eventually([&] { return marks(self.file("running")) > 0; }));
+  }
+  mark(self.file("gate"));
+  Words::end(p);
+  EXPECT_EQ(marks(self.file("ran")), 0U) << "a cancelled item ran";
+}
+
+TROUPE_CONFORMANCE(ConformanceOfPools, MapAsyncRefusesALimitOfTimeAndSaysWhatToDo) {
+  auto p = self.make();
+  try {
+    static_cast<void>(p.map_async(square, std::views::iota(0, 3), {.timeout = 1h}));
+    ADD_FAILURE() << "it was taken";
+  } catch (const std::invalid_argument& refused) {
+    EXPECT_NE(std::string{refused.what()}.find("wait_for"), std::string::npos) << refused.what();
+  }
+  EXPECT_THROW(static_cast<void>(
+                   p.starmap_async(add, std::vector<std::pair<int, int>>{{1, 2}}, {.timeout = 1h})),
+               std::invalid_argument);
+  EXPECT_EQ(p.stats().submitted, 0U) << "an item was submitted";
+}
+
+TROUPE_CONFORMANCE(ConformanceOfPools, AnUnorderedIterationThatIsLeftEarlyCancelsWhatHasNotBegun) {
+  auto p = self.make({.workers = 1});
+  {
+    auto results = p.imap_unordered(run_item, items_with_one_held(self), {.chunk = 1});
+    EXPECT_EQ(*results.begin(), 0);
+    ASSERT_TRUE(eventually([&] { return marks(self.file("running")) > 0; }));
+  }
+  mark(self.file("gate"));
+  Words::end(p);
+  EXPECT_EQ(marks(self.file("ran")), 0U) << "a cancelled item ran";
 }
 
 // ---- order, bounds ------------------------------------------------------------------------------

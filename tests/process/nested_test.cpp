@@ -163,6 +163,45 @@ TEST_P(Nested, TooDeepIsAClearErrorAndNotADeadlock) {
   EXPECT_EQ(p.apply(dig, 3), 3) << "and the pool goes on";
 }
 
+/// Starts 64 workers one after the other, which takes long on a busy machine.
+struct NestedDeep : every_start_method {
+  NestedDeep() : every_start_method{110s} {}
+};
+TROUPE_FOR_EVERY_START_METHOD(NestedDeep);
+
+TEST_P(NestedDeep, SixtyFourExtraWorkersAreStarted) {
+  pool p{options(1)};
+  EXPECT_EQ(p.apply(dig, 64), 64) << "the only worker and 64 more";
+}
+
+TEST_P(NestedDeep, OneMoreIsRefused) {
+  pool p{options(1)};
+  EXPECT_TRUE(fails_with(errc::would_deadlock, [&] { return p.apply(dig, 65); }));
+}
+
+TEST_P(Nested, AMapOfATaskThrowsTheFirstFailureAndTheOthersGoOn) {
+  pool p{options(1)};
+  EXPECT_THROW(p.apply(
+                   [](const std::string& ran) {
+                     std::vector<std::pair<int, std::string>> items;
+                     for (int i = 0; i < 5; ++i) {
+                       items.emplace_back(i, ran);
+                     }
+                     return this_task::pool().map(
+                         [](const std::pair<int, std::string>& item) {
+                           mark(item.second);
+                           if (item.first == 0) {
+                             throw std::out_of_range{"the first one"};
+                           }
+                           return 0;
+                         },
+                         items);
+                   },
+                   file("ran")),
+               std::out_of_range);
+  EXPECT_TRUE(eventually([&] { return marks(file("ran")) == 5; })) << marks(file("ran"));
+}
+
 int pools_inside(int depth) {
   if (depth == 0) {
     return 0;
@@ -173,6 +212,7 @@ int pools_inside(int depth) {
 TEST_P(Nested, PoolsInsideOfPoolsHaveALimit) {
   pool p{options(1)};
   EXPECT_EQ(p.apply(pools_inside, 2), 2);
+  EXPECT_EQ(p.apply(pools_inside, 9), 9) << "10 pools inside of each other";
   EXPECT_TRUE(fails_with(errc::would_deadlock, [&] { return p.apply(pools_inside, 20); }));
 }
 

@@ -268,6 +268,24 @@ TEST_P(PoolExceptions, TheFirstFailureInInputOrderIsToldEvenIfItHappenedLater) {
   }
 }
 
+TEST_P(PoolExceptions, AFailureOfAMapCancelsWhatComesAfterItAndHasNotBegun) {
+  pool p{options(1)};
+  const auto fail_at_three = [](const std::pair<int, std::string>& item) {
+    mark(item.second);
+    if (item.first == 3) {
+      throw std::out_of_range{"three"};
+    }
+    return item.first;
+  };
+  const std::string ran = file("ran");
+  const auto input = std::views::iota(0, 100'000) |
+                     std::views::transform([&](int i) { return std::pair{i, ran}; });
+  EXPECT_THROW(p.map(fail_at_three, input, {.chunk = 1}), std::out_of_range);
+  EXPECT_TRUE(eventually([&] { return p.stats().queued + p.stats().running == 0; }));
+  EXPECT_LT(marks(ran), 100'000U);
+  EXPECT_GT(p.stats().cancelled, 0U);
+}
+
 TEST_P(PoolExceptions, ImapGivesAnItemsErrorAtItsPositionAndGoesOn) {
   pool p{options()};
   for (const std::size_t chunk : {0, 1, 4}) {

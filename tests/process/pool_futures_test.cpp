@@ -173,6 +173,10 @@ TEST(PoolFuture, WithoutATaskSaysSoFromEachMember) {
   EXPECT_TRUE(no_state([&] { return none.on_result([](int) {}); }));
   EXPECT_TRUE(no_state([&] { return none.on_error([](const error&) {}); }));
   EXPECT_TRUE(no_state([&] { return none.on_done([](const future<int>&) {}); }));
+  EXPECT_TRUE(no_state([&] { return none.then([](int) {}).valid(); }));
+  EXPECT_TRUE(no_state([&] { return none.progress(); }));
+  EXPECT_TRUE(no_state([&] { return none.on_progress([](const task_progress&) {}); }));
+  EXPECT_TRUE(no_state([&] { return none.counts(); }));
   future<void> none_of_void;
   EXPECT_TRUE(no_state([&] {
     none_of_void.get();

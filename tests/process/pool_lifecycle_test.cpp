@@ -241,6 +241,15 @@ TEST_P(PoolLifecycle, AMovedPoolIsTheSamePool) {
   EXPECT_EQ(pids_of(second), before);
 }
 
+TEST_P(PoolLifecycle, WithMayOutliveItsPoolAndIsClosedThen) {
+  const auto with = [&] {
+    pool p{options()};
+    return p.with({.retries = 1});
+  }();
+  EXPECT_THROW(static_cast<void>(pool_with{with}.apply_async(square, 1)), pool_closed);
+  EXPECT_THROW(static_cast<void>(pool_with{with}.map(square, std::views::iota(0, 3))), pool_closed);
+}
+
 TEST_P(PoolLifecycle, TwoPoolsAreIndependent) {
   pool a{options()};
   pool b{options(1)};

@@ -2,6 +2,8 @@
 // Options out of range, a system too many, and payloads at, below and beyond the limit.
 #include "pool_fixture.hpp"
 
+#include <signal.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -71,6 +73,24 @@ TEST_P(PoolOptions, OfOneSubmissionAreCheckedForEveryWayToSubmit) {
   }
   EXPECT_EQ(p.stats().submitted, 0U);
   EXPECT_EQ(p.apply(square, 2), 4);
+}
+
+/// Ends its worker at its first attempt.
+int dies_once(const std::string& tries) {
+  mark(tries);
+  if (marks(tries) == 1) {
+    ::raise(SIGKILL);
+  }
+  return static_cast<int>(marks(tries));
+}
+
+TEST_P(PoolOptions, OfASubmissionReplaceTheDefaultsAsAWhole) {
+  pool_options how = options(1);
+  how.task_defaults.retries = 1;
+  pool p{how};
+  EXPECT_EQ(p.apply(dies_once, file("by default")), 2) << "the defaults have a retry";
+  EXPECT_THROW(p.with({.priority = 1}).apply(dies_once, file("with")), worker_lost);
+  EXPECT_EQ(marks(file("with")), 1U);
 }
 
 TEST_P(PoolOptions, VeryLongTimesMeanForEver) {

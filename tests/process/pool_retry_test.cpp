@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace troupe::test {
@@ -30,6 +32,24 @@ int stopped_or_late(const std::string& running) {
     throw std::runtime_error{"it was not asked to stop"};
   }
   return 7;
+}
+
+TEST_P(PoolRetry, ThePredicateIsAskedOnTheThreadOfTheCallbacks) {
+  pool p{options()};
+  std::promise<std::thread::id> of_callbacks;
+  p.apply_async(throws_a_logic_error, file("other")).on_error([&](const error&) {
+    of_callbacks.set_value(std::this_thread::get_id());
+  });
+  std::promise<std::thread::id> of_predicate;
+  const auto ask = [&](const error&) {
+    of_predicate.set_value(std::this_thread::get_id());
+    return false;
+  };
+  EXPECT_THROW(p.with({.retries = 1, .retry_if = ask}).apply(throws_a_logic_error, file("tries")),
+               std::logic_error);
+  const auto thread = of_predicate.get_future().get();
+  EXPECT_EQ(thread, of_callbacks.get_future().get());
+  EXPECT_NE(thread, std::this_thread::get_id());
 }
 
 TEST_P(PoolRetry, ThePredicateDecidesAboutDeathsAndTimeoutsToo) {

@@ -11,7 +11,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -95,6 +98,41 @@ TEST_P(Process, IsAliveAndListedWhileItRuns) {
   mark(file("gate"));
   EXPECT_TRUE(p.join_for(1h));
   EXPECT_TRUE(p.join_for(0s)) << "as often as one likes";
+}
+
+TEST_P(Process, JoinUntilGivesUpAtItsTime) {
+  process p{how(), wait_for_gate, file("running"), file("gate")};
+  p.start();
+  const auto now = std::chrono::steady_clock::now();
+  EXPECT_FALSE(p.join_until(now + 20ms));
+  EXPECT_GE(std::chrono::steady_clock::now(), now + 20ms);
+  EXPECT_FALSE(p.join_until(now - 1h));
+  mark(file("gate"));
+  EXPECT_TRUE(p.join_until(now + 1h));
+}
+
+TEST_P(Process, WorkersOfPoolsAreNotAmongActiveChildren) {
+  const pool p{{.workers = 2, .start = GetParam()}};
+  EXPECT_EQ(p.workers().size(), 2U);
+  EXPECT_TRUE(active_children().empty());
+}
+
+TEST_P(Process, HasAnEmptyStdinAndTheStreamsOfThisProgram) {
+  const auto link = [](const char* stream) {
+    return std::filesystem::read_symlink(stream).string();
+  };
+  process p{how(),
+            [](const std::string& path) {
+              char byte = 0;
+              const auto got = ::read(0, &byte, 1);
+              write_to(path, std::to_string(got) + " " +
+                                 std::filesystem::read_symlink("/proc/self/fd/1").string() + " " +
+                                 std::filesystem::read_symlink("/proc/self/fd/2").string());
+            },
+            file("out")};
+  p.start();
+  p.join();
+  EXPECT_EQ(content(file("out")), "0 " + link("/proc/self/fd/1") + " " + link("/proc/self/fd/2"));
 }
 
 TEST_P(Process, ToldItsIdentity) {
@@ -329,6 +367,30 @@ TEST_P(Process, ChildrenThatAreNotJoinedAreWaitedForAndDaemonsEnded) {
   p.join();
   EXPECT_EQ(p.exit_status(), exit_status{exited{0}});
   EXPECT_EQ(marks(file("done")), 1U);
+}
+
+[[noreturn]] void wait_for_ever_without_sigterm(const std::string& running) {
+  ::signal(SIGTERM, SIG_IGN);
+  wait_for_ever(running);
+}
+
+TEST_P(Process, ADaemonThatIgnoresSigtermIsKilledAfterItsGrace) {
+  process p{how(),
+            [](const std::string& running, const std::string& pid) {
+              process ended{process_options{.daemon = true, .grace = 20ms},
+                            wait_for_ever_without_sigterm, running};
+              ended.start();
+              write_to(pid, std::to_string(ended.pid()));
+              if (!eventually([&] { return marks(running) > 0; })) {
+                throw std::runtime_error{"the daemon never ran"};
+              }
+            },
+            file("running"), file("pid")};
+  p.start();
+  p.join();
+  EXPECT_EQ(p.exit_status(), exit_status{exited{0}});
+  const int daemon = std::stoi(content(file("pid")));
+  EXPECT_TRUE(eventually([&] { return ::kill(daemon, 0) != 0; })) << "the daemon is still there";
 }
 
 TEST_P(Process, APoolInAProcess) {

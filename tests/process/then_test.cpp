@@ -144,6 +144,19 @@ TEST_F(Then, WhenAllOfDifferentTypesIsATuple) {
   EXPECT_EQ(word, "x");
 }
 
+TEST_F(Then, CancelOfWhenAllCancelsAllOfThem) {
+  std::vector<future<int>> busy{p.apply_async(wait_at, file("running"), file("gate")),
+                                p.apply_async(wait_at, file("running"), file("gate"))};
+  ASSERT_TRUE(eventually([&] { return marks(file("running")) == 2; }));
+  std::vector<future<int>> queued{p.apply_async(square, 1), p.apply_async(square, 2)};
+  auto all = when_all(queued);
+  all.cancel();
+  EXPECT_THROW(all.get(), cancelled_error);
+  EXPECT_TRUE(queued[0].cancelled());
+  EXPECT_TRUE(queued[1].cancelled());
+  mark(file("gate"));
+}
+
 TEST_F(Then, WhenAllFailsWithTheFirstFailureInOrderAfterAllHaveEnded) {
   const std::vector<future<int>> mixed{
       p.apply_async(square, 1), p.apply_async([]() -> int { throw std::out_of_range{"one"}; }),

@@ -7,6 +7,7 @@
 #include "thread_fixture.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -48,6 +49,27 @@ TEST_F(ThreadPool, TakesWhatCanOnlyBeMoved) {
   EXPECT_EQ(*f.get(), 9);
   EXPECT_TRUE(fails_with(errc::no_state, [&] { return f.get(); })) << "it was moved out";
   EXPECT_TRUE(f.successful());
+}
+
+TEST_F(ThreadPool, WhatATaskWroteIsSeenAfterGet) {
+  thread_pool p{{.workers = 2}};
+  for (int i = 0; i < 10'000; ++i) {
+    int written = 0;  // ThreadSanitizer reports a race if get does not order the two accesses
+    p.apply_async([&] { written = i + 1; }).get();
+    ASSERT_EQ(written, i + 1);
+  }
+}
+
+TEST_F(ThreadPool, WhatWasMovedIntoARefusedCallIsGone) {
+  thread_pool p{{.workers = 1, .max_queued = 1}};
+  thread_gate gate;
+  const auto held = p.apply_async([&] { gate.wait(); });
+  gate.wait_for_waiters(1);
+  const auto queued = p.apply_async(square, 2);
+  auto argument = std::make_unique<int>(5);
+  EXPECT_FALSE(p.try_apply_async([](std::unique_ptr<int> x) { return *x; }, std::move(argument)));
+  EXPECT_EQ(argument, nullptr);  // NOLINT(bugprone-use-after-move): this is the promise
+  gate.open();
 }
 
 TEST_F(ThreadPool, MapsWhatCanOnlyBeMoved) {
@@ -423,6 +445,14 @@ TEST_F(ThreadPool, ItsThreadsHaveNames) {
     EXPECT_GT(worker.pid, 0);
   }
   EXPECT_EQ(ids.size(), 3U);
+}
+
+TEST_F(ThreadPool, ThePidsOfItsWorkersAreTheThreadsIdsForTheKernel) {
+  thread_pool p{{.workers = 1}};
+  const std::int64_t thread = p.apply([] { return static_cast<std::int64_t>(::gettid()); });
+  const auto workers = p.workers();
+  ASSERT_EQ(workers.size(), 1U);
+  EXPECT_EQ(workers[0].pid, thread);
 }
 
 TEST_F(ThreadPool, TimesAndRetriesOutOfRangeAreRefused) {
