@@ -181,6 +181,29 @@ TEST_F(Channel, RandomSizesWrapAroundManyTimes) {
   EXPECT_GT(expected, 3000U);
 }
 
+TEST_F(Channel, ALargeFrameStaysInTheRingUntilTheWorkerHasDoneWithIt) {
+  const std::string large(40'000, 'x');
+  ASSERT_TRUE(send(large, 1));
+  ASSERT_TRUE(send("small", 2));
+  ASSERT_TRUE(send("small", 3));
+  ASSERT_TRUE(send(large, 4));
+  ASSERT_TRUE(send(large, 5));
+  ASSERT_FALSE(send(large, 6)) << "the ring is full";
+  const auto first = worker_->next_frames();
+  ASSERT_EQ(first.size(), sizeof(frame_header) + large.size());
+  EXPECT_EQ(text_of(first.subspan(sizeof(frame_header))), large);
+  EXPECT_FALSE(send(large, 6)) << "it is being read";
+  worker_->finish_frames();
+  EXPECT_TRUE(send(large, 6));
+  EXPECT_EQ(worker_->next_frames().size(), 2 * (sizeof(frame_header) + 8)) << "small ones together";
+  worker_->finish_frames();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(worker_->next_frames().size(), sizeof(frame_header) + large.size());
+    worker_->finish_frames();
+  }
+  EXPECT_TRUE(worker_->next_frames().empty());
+}
+
 // A lost wake-up is a hang, which the watchdog tells about.
 TEST_F(Channel, TheDoorbellLosesNoWakeUpOverAMillionFrames) {
   constexpr std::uint64_t frames = 1'000'000;

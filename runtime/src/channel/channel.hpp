@@ -185,6 +185,11 @@ class worker_channel {
 
   /// Moves all published frames, headers included, to the end of `out`; stops at `max_bytes`.
   std::size_t take_frames(std::string& out, std::size_t max_bytes);
+  /// Published frames, headers included: a large one as it stands in the ring, or several small
+  /// ones that have left it. Valid until `finish_frames`, which comes before the next call. Empty:
+  /// there are none.
+  std::span<const std::byte> next_frames();
+  void finish_frames() noexcept;
   /// Sleeps until a frame may be there. False: the supervisor has ended.
   bool wait_for_frames();
   /// For a thread that sleeps elsewhere until `readiness` is readable: from now on the supervisor
@@ -252,6 +257,8 @@ class worker_channel {
   mapping tasks_;
   mapping results_;
   std::uint64_t tasks_head_ = 0;
+  std::string small_frames_;      ///< what `next_frames` has returned
+  std::uint64_t frames_end_ = 0;  ///< of what it has returned in its place; 0: nothing
   std::uint64_t results_tail_ = 0;
   bool short_waits_ = false;     // the last wait for frames ended soon
   std::uint64_t rung_tail_ = 0;  // what was published when the bell was last looked at

@@ -39,7 +39,7 @@ segment::segment(std::size_t capacity)
 std::shared_ptr<segment> segment_pool::acquire(std::size_t capacity) {
   std::unique_ptr<segment> found;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     auto best = idle_.end();
     for (auto it = idle_.begin(); it != idle_.end(); ++it) {
       const std::size_t size = (*it)->capacity();
@@ -65,13 +65,13 @@ std::shared_ptr<segment> segment_pool::acquire(std::size_t capacity) {
 }
 
 std::size_t segment_pool::idle_bytes() const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   return idle_bytes_;
 }
 
 void segment_pool::keep_idle(bool keep) {
   std::vector<std::unique_ptr<segment>> dropped;  // unmapped after the lock is gone
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   keep_ = keep;
   if (!keep) {
     dropped.swap(idle_);
@@ -81,7 +81,7 @@ void segment_pool::keep_idle(bool keep) {
 
 void segment_pool::give_back(std::unique_ptr<segment> used) noexcept {
   std::vector<std::unique_ptr<segment>> dropped;  // unmapped after the lock is gone
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (!keep_) {
     dropped.push_back(std::move(used));
     return;
@@ -152,6 +152,25 @@ void submission_sink::abandon_part() noexcept {
   size_ = part_begin_ - sizeof(std::uint32_t);
 }
 
+std::unique_ptr<std::byte[]> submission_sink::take_bytes() {
+  // Less is copied faster than a new buffer grows.
+  constexpr std::size_t worth_giving_away = 4096;
+  std::unique_ptr<std::byte[]> taken;
+  if (size_ >= worth_giving_away && size_ >= heap_capacity_ / 2) {
+    taken = std::move(heap_);
+    // The next submission most likely is as large.
+    first_capacity_ = heap_capacity_;
+    heap_capacity_ = 0;
+    data_ = nullptr;
+    capacity_ = 0;
+  } else {
+    taken = std::make_unique_for_overwrite<std::byte[]>(size_);
+    std::memcpy(taken.get(), data_, size_);
+  }
+  size_ = 0;
+  return taken;
+}
+
 void submission_sink::leave_segment() noexcept {
   segment_.reset();
   data_ = heap_.get();
@@ -190,7 +209,8 @@ void submission_sink::grow(std::size_t min_capacity) {
     move_part_to_segment(min_capacity - part_begin_);
     return;
   }
-  const std::size_t capacity = std::max<std::size_t>({512, min_capacity, 2 * heap_capacity_});
+  const std::size_t capacity =
+      std::max({min_capacity, 2 * heap_capacity_, heap_ ? 0 : first_capacity_});
   std::unique_ptr<std::byte[]> larger{new std::byte[capacity]};
   if (size_ > 0) {
     std::memcpy(larger.get(), data_, size_);

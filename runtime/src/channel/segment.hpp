@@ -5,11 +5,12 @@
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/memory.hpp"
 
+#include "base/thread_safety.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -57,10 +58,10 @@ class segment_pool : public std::enable_shared_from_this<segment_pool> {
   void give_back(std::unique_ptr<segment> used) noexcept;
 
   std::size_t max_idle_bytes_;
-  mutable std::mutex mutex_;
-  std::vector<std::unique_ptr<segment>> idle_;  // guarded by mutex_
-  std::size_t idle_bytes_ = 0;                  // guarded by mutex_
-  bool keep_ = true;                            // guarded by mutex_
+  mutable guarded_mutex mutex_;
+  std::vector<std::unique_ptr<segment>> idle_ TROUPE_GUARDED_BY(mutex_);
+  std::size_t idle_bytes_ TROUPE_GUARDED_BY(mutex_) = 0;
+  bool keep_ TROUPE_GUARDED_BY(mutex_) = true;
 };
 
 /// Payloads of at least this size travel in segments, smaller ones inside their frame.
@@ -81,6 +82,9 @@ class submission_sink final : public byte_sink {
   std::shared_ptr<segment> end_part(std::size_t& bytes);
   /// Drops the part that was begun.
   void abandon_part() noexcept;
+  /// All that is not in segments, in a buffer that is hardly larger: the sink's own, which is given
+  /// away, or a copy of what is little, so that the sink keeps its memory. The sink is empty then.
+  [[nodiscard]] std::unique_ptr<std::byte[]> take_bytes();
 
   static constexpr std::uint32_t part_in_segment = 0xFFFF'FFFF;
 
@@ -97,6 +101,7 @@ class submission_sink final : public byte_sink {
   const char* what_ = "";
   std::unique_ptr<std::byte[]> heap_;
   std::size_t heap_capacity_ = 0;
+  std::size_t first_capacity_ = 512;
   std::size_t part_begin_ = 0;  ///< where its bytes begin on the heap
   std::shared_ptr<segment> segment_;
 };

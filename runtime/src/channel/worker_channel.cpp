@@ -66,6 +66,34 @@ std::size_t worker_channel::take_frames(std::string& out, std::size_t max_bytes)
   return count;
 }
 
+std::span<const std::byte> worker_channel::next_frames() {
+  // Copying less costs no more than a look at the ring, and makes room for the supervisor at once.
+  constexpr std::size_t worth_leaving = 4096;
+  constexpr std::size_t most_copied = 16 * 1024;
+  const std::uint64_t tail = control_->tasks_tail.load(std::memory_order_acquire);
+  if (tail == tasks_head_) {
+    return {};
+  }
+  const std::byte* const first = tasks_.data() + tasks_head_ % ring_bytes;
+  frame_header header;
+  std::memcpy(&header, first, sizeof header);
+  const std::size_t bytes = frame_bytes(header.bytes);
+  if (bytes >= worth_leaving) {
+    frames_end_ = tasks_head_ + bytes;
+    return {first, bytes};
+  }
+  small_frames_.clear();
+  take_frames(small_frames_, most_copied);
+  return std::as_bytes(std::span{small_frames_});
+}
+
+void worker_channel::finish_frames() noexcept {
+  if (frames_end_ != 0) {
+    tasks_head_ = std::exchange(frames_end_, 0);
+    control_->tasks_head.store(tasks_head_, std::memory_order_release);  // partner: begin_frame
+  }
+}
+
 worker_channel::heard worker_channel::read_message(bool wait) {
   std::array<std::byte, sizeof(attachments_announcement)> buffer;  // not initialised
   sys::received message = sys::receive(socket_.number(), buffer, wait);
