@@ -3,7 +3,7 @@
 #pragma once
 
 #include "pools/process/pool_core_impl.hpp"
-#include "pools/process/process_submission.hpp"
+#include "pools/submission/process_submission.hpp"
 #include "support/fake_worker_host.hpp"
 
 #include <gtest/gtest.h>

@@ -2,12 +2,14 @@
 #pragma once
 
 // The one place that knows which CAF this is built on: 0.17.6 (Debian 12's package) or 1.x.
-// Only types that every CAF can carry without registration are sent: (uint32, uint64, string).
+// What actors of the library send to each other is a parcel, or of the types that every CAF can
+// carry without registration: (uint32, uint64, string).
 
 #include <caf/actor.hpp>
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
+#include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/mailbox_element.hpp>
 #include <caf/send.hpp>
@@ -17,6 +19,7 @@
 #include <caf/anon_mail.hpp>
 #include <caf/init_global_meta_objects.hpp>
 #include <caf/scheduler.hpp>
+#include <caf/type_id.hpp>
 #else
 #define TROUPE_CAF1 0
 #include <caf/atom.hpp>
@@ -30,6 +33,38 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+namespace troupe::compat {
+
+/// A value on its way to an actor of the same process. CAF moves it, and neither looks into it nor
+/// sends it anywhere else.
+class parcel {
+ public:
+  parcel() = default;
+  template <class T>
+  static parcel of(T what) {
+    parcel made;
+    made.what_ = std::make_shared<T>(std::move(what));
+    return made;
+  }
+  /// What `of<T>` put in; null: it is empty. The receiver knows what it is sent.
+  template <class T>
+  [[nodiscard]] T* open() const noexcept {
+    return static_cast<T*>(what_.get());
+  }
+
+ private:
+  std::shared_ptr<void> what_;
+};
+
+}  // namespace troupe::compat
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::compat::parcel)
+#if TROUPE_CAF1
+CAF_BEGIN_TYPE_ID_BLOCK(troupe, caf::first_custom_type_id + 1000)
+CAF_ADD_TYPE_ID(troupe, (troupe::compat::parcel))
+CAF_END_TYPE_ID_BLOCK(troupe)
+#endif
 
 namespace troupe::compat {
 
@@ -65,6 +100,7 @@ inline std::unique_ptr<caf::actor_system> make_system(caf::actor_system_config& 
 /// Once, before the first actor system.
 inline void init_types() {
 #if TROUPE_CAF1
+  caf::init_global_meta_objects<caf::id_block::troupe>();
   caf::core::init_global_meta_objects();
 #endif
 }
@@ -101,7 +137,7 @@ caf::mailbox_element_ptr make_message(Ts&&... values) {
 }
 
 /// Resumes actors on the thread that calls `run`: an actor whose `enqueue` names this loop is run
-/// by whoever sent to it, and its mailbox lets one thread in at a time.
+/// by the thread that sent to it, and its mailbox lets one thread in at a time.
 class run_loop final : public execution {
  public:
   explicit run_loop([[maybe_unused]] caf::actor_system& system)

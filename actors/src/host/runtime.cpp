@@ -9,7 +9,7 @@
 #include "troupe/log.hpp"
 #include "troupe/this_process.hpp"
 
-#include "base/thread_owned.hpp"
+#include "caf/mailbox.hpp"
 #include "futures/callback_runner.hpp"
 #include "os/sys.hpp"
 #include "pools/engine.hpp"
@@ -28,10 +28,10 @@ constexpr std::size_t max_idle_segment_bytes = std::size_t{512} << 20;
 
 /// What the process knows about itself: the one mutable global of the library.
 struct process_place {
-  std::mutex mutex;
-  std::shared_ptr<runtime> current;  // guarded by mutex
-  bool was_shut_down = false;        // guarded by mutex
-  program self;                      // in a worker
+  guarded_mutex mutex;
+  std::shared_ptr<runtime> current TROUPE_GUARDED_BY(mutex);
+  bool was_shut_down TROUPE_GUARDED_BY(mutex) = false;
+  program self;  // in a worker
   std::atomic<std::uint64_t> depth{0};
   bool is_worker = false;
   const process_place* of_parent = nullptr;  // in a worker: never used, and no leak
@@ -48,34 +48,7 @@ process_place& place() {
 
 std::atomic<std::uint64_t> next_worker{1};
 
-struct kept_loop {
-  std::unique_ptr<compat::run_loop> loop;
-  const caf::actor_system* of = nullptr;
-};
-
-/// On a thread whose kept loop is gone: that of the outermost call below.
-constinit thread_local compat::run_loop* late_loop = nullptr;
-
 }  // namespace
-
-void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_element_ptr message) {
-  if (kept_loop* const kept = thread_owned<kept_loop>::get()) {
-    if (kept->of != &system) {
-      kept->loop = std::make_unique<compat::run_loop>(system);
-      kept->of = &system;
-    }
-    compat::deliver(to, std::move(message), *kept->loop);
-    return kept->loop->run();
-  }
-  if (late_loop != nullptr) {
-    return compat::deliver(to, std::move(message), *late_loop);
-  }
-  compat::run_loop loop{system};
-  late_loop = &loop;
-  compat::deliver(to, std::move(message), loop);
-  loop.run();
-  late_loop = nullptr;
-}
 
 runtime::runtime(program self)
     : process_{::getpid()},
@@ -125,7 +98,7 @@ void runtime::worker_exited(const exit_report& report) {
     notice.out_of_memory =
         notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
   }
-  // What it held of shared objects goes back before anybody hears of its end.
+  // What it held of shared objects goes back before its owner hears of its end.
   recover_objects_of_dead();
   remove_abandoned_blocks();
   if (const auto owner = owner_of(report.worker)) {
@@ -152,7 +125,7 @@ bool runtime::can_wait() const noexcept {
 
 std::shared_ptr<runtime> runtime::start(program self) {
   process_place& here = place();
-  const std::lock_guard lock{here.mutex};
+  const mutex_guard lock{here.mutex};
   if (here.current) {
     throw error{
         errc::already_bootstrapped, task_ran::no,
@@ -166,7 +139,7 @@ std::shared_ptr<runtime> runtime::start(program self) {
 
 std::shared_ptr<runtime> runtime::current() {
   process_place& here = place();
-  const std::lock_guard lock{here.mutex};
+  const mutex_guard lock{here.mutex};
   if (!here.current && here.is_worker) {
     here.current = std::make_shared<runtime>(here.self);
   }
@@ -182,7 +155,7 @@ std::shared_ptr<runtime> runtime::current() {
 }
 
 void runtime::enter_worker(const program& self) {
-  late_loop = nullptr;
+  forget_sends_of_parent();
   // Never destroyed and never locked: in a worker forked from a running program the old one belongs
   // to threads that do not exist here.
   auto* const fresh = new process_place;
@@ -201,7 +174,7 @@ void runtime::shut_down() noexcept {
   }
   std::vector<std::weak_ptr<engine>> pools;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (std::exchange(down_, true)) {
       return;
     }
@@ -226,7 +199,7 @@ void runtime::shut_down() noexcept {
   }
   actors_.reset();
   process_place& here = place();
-  const std::lock_guard lock{here.mutex};
+  const mutex_guard lock{here.mutex};
   if (here.current.get() == this) {
     here.current.reset();
     here.was_shut_down = true;
@@ -235,7 +208,7 @@ void runtime::shut_down() noexcept {
 
 std::vector<std::shared_ptr<engine>> runtime::live_pools() {
   std::vector<std::shared_ptr<engine>> live;
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   for (const auto& weak : pools_) {
     if (auto pool = weak.lock()) {
       live.push_back(std::move(pool));
@@ -245,7 +218,7 @@ std::vector<std::shared_ptr<engine>> runtime::live_pools() {
 }
 
 void runtime::stop_on_signals() {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (!signals_) {
     signals_ = std::make_unique<stop_signals>(
         *reactor_, [this](int signal, int count) { on_stop_signal(signal, count); });
@@ -275,13 +248,13 @@ void runtime::on_stop_signal(int signal, int count) {
 
 std::uint64_t runtime::enroll(const std::shared_ptr<process_observer>& link) {
   const std::uint64_t id = next_worker.fetch_add(1);
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   workers_.emplace(id, link);
   return id;
 }
 
 void runtime::dismiss(std::uint64_t worker) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   workers_.erase(worker);
 }
 
@@ -313,7 +286,7 @@ std::uint64_t runtime::resident_bytes(std::int64_t pid) const {
 }
 
 void runtime::add(const std::shared_ptr<engine>& pool) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (down_) {
     throw pool_closed{
         "troupe: the troupe::system of this program is ending: it starts no more pools"};
@@ -330,7 +303,7 @@ void runtime::add(const std::shared_ptr<engine>& pool) {
 }
 
 void runtime::pool_ended() {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (--live_pools_ == 0) {
     segments_->keep_idle(false);
   }
@@ -339,7 +312,7 @@ void runtime::pool_ended() {
 void runtime::add(const std::shared_ptr<running_process>& started,
                   void (*end_all)(const running_processes&,
                                   std::chrono::milliseconds limit) noexcept) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (down_) {
     throw pool_closed{
         "troupe: the troupe::system of this program is ending: it starts no more processes"};
@@ -350,7 +323,7 @@ void runtime::add(const std::shared_ptr<running_process>& started,
 
 void runtime::remove(const running_process* ended) {
   std::shared_ptr<running_process> last;  // may end here: not under the lock
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const auto found = std::find_if(running_.begin(), running_.end(),
                                   [&](const auto& one) { return one.get() == ended; });
   if (found != running_.end()) {
@@ -360,7 +333,7 @@ void runtime::remove(const running_process* ended) {
 }
 
 runtime::running_processes runtime::running() {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   return running_;
 }
 
@@ -375,7 +348,7 @@ void runtime::end_current() noexcept {
   std::shared_ptr<runtime> current;
   {
     process_place& here = place();
-    const std::lock_guard lock{here.mutex};
+    const mutex_guard lock{here.mutex};
     current = here.current;
   }
   if (current) {
@@ -384,7 +357,7 @@ void runtime::end_current() noexcept {
 }
 
 std::shared_ptr<process_observer> runtime::owner_of(std::uint64_t worker) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const auto found = workers_.find(worker);
   return found == workers_.end() ? nullptr : found->second.lock();
 }

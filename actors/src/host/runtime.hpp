@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/thread_safety.hpp"
 #include "caf/caf.hpp"
-#include "caf/messages.hpp"
 #include "channel/segment.hpp"
 #include "futures/callback_runner.hpp"
 #include "host/process_observer.hpp"
@@ -119,18 +119,15 @@ class runtime final : public pool_host {
   std::stop_source stopping_;
   std::atomic<int> stop_signal_{0};
   std::unique_ptr<stop_signals> signals_;
-  std::mutex mutex_;
-  std::map<std::uint64_t, std::weak_ptr<process_observer>> workers_;  // guarded by mutex_
-  running_processes running_;                                         // guarded by mutex_
-  void (*end_all_)(const running_processes&,
-                   std::chrono::milliseconds) noexcept = nullptr;  // guarded by mutex_
-  std::vector<std::weak_ptr<engine>> pools_;                       // guarded by mutex_
-  int live_pools_ = 0;                                             // guarded by mutex_
-  bool down_ = false;                                              // guarded by mutex_
+  guarded_mutex mutex_;
+  std::map<std::uint64_t, std::weak_ptr<process_observer>> workers_ TROUPE_GUARDED_BY(mutex_);
+  running_processes running_ TROUPE_GUARDED_BY(mutex_);
+  /// Written once, before the first of `running_` was added.
+  void (*end_all_)(const running_processes&, std::chrono::milliseconds) noexcept = nullptr;
+  std::vector<std::weak_ptr<engine>> pools_ TROUPE_GUARDED_BY(mutex_);
+  int live_pools_ TROUPE_GUARDED_BY(mutex_) = 0;
+  bool down_ TROUPE_GUARDED_BY(mutex_) = false;
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
 };
-
-/// Sends to an actor that runs on the thread that sends to it, and lets it run here.
-void send_here(caf::actor_system& system, const caf::actor& to, caf::mailbox_element_ptr message);
 
 }  // namespace troupe::detail

@@ -8,6 +8,7 @@
 #include "troupe/detail/memory.hpp"
 #include "troupe/log.hpp"
 
+#include "channel/attachment_limit.hpp"
 #include "os/descriptor_attachment.hpp"
 #include "os/shortage.hpp"
 #include "processes/process_core.hpp"

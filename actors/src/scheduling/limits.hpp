@@ -84,6 +84,14 @@ class limits {
     set({nullptr, 0, kind::idle}, when, {{step::let_idle_go}, {}, {}});
   }
 
+  /// Nothing of the task is limited any more.
+  void forget(const Task& task) {
+    for (auto it = entries_.lower_bound({&task, 0, kind::attempt});
+         it != entries_.end() && it->first.task == &task;) {
+      remove(it++);
+    }
+  }
+
   /// When the next one is due; none: nothing is limited.
   [[nodiscard]] std::optional<steady_time> next() const {
     return order_.empty() ? std::nullopt : std::optional{order_.begin()->first.when};

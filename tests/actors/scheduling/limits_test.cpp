@@ -123,6 +123,17 @@ TEST_F(Limits, ReachesWhatIsEarliestFirstAndAmongEqualsWhatWasSetFirst) {
   EXPECT_EQ(reached(at(30ms)), (std::vector{step::try_again, step::let_idle_go, step::overdue}));
 }
 
+TEST_F(Limits, ATaskThatIsForgottenHasNoLimitOfAnyKind) {
+  const auto other = make();
+  limits_.begin_attempt(task_, 0, 1, at(0ms), 10ms, 5ms);
+  limits_.begin_attempt(task_, 7, 1, at(0ms), 10ms, 5ms);
+  limits_.give_up_at(task_, at(10ms));
+  limits_.set_deadline(other, at(20ms), 5ms);
+  limits_.forget(*task_);
+  EXPECT_EQ(limits_.size(), 1U);
+  EXPECT_EQ(limits_.next(), at(20ms));
+}
+
 TEST_F(Limits, KeepsATaskUntilItsLastLimitIsGone) {
   std::weak_ptr<task> seen;
   {

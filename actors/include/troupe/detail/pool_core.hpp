@@ -65,7 +65,7 @@ class submission_builder {
   friend class pool_core;
   friend class map_session;
   friend class nested_calls;
-  friend class supervisor;
+  friend class process_submission;
   void part(encode_ref encode, const char* what);
   void abandon_part(std::size_t attachments_before) noexcept;
 

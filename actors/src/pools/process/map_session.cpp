@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "troupe/policy.hpp"
-
+#include "base/thread_safety.hpp"
 #include "futures/made_here.hpp"
 #include "pools/map_errors.hpp"
 #include "pools/option_checks.hpp"
 #include "pools/process/pool_core_impl.hpp"
-#include "pools/process/process_submission.hpp"
-#include "pools/process/supervisor_actor.hpp"
 #include "pools/pull_turn.hpp"
+#include "pools/submission/process_submission.hpp"
+#include "pools/supervisor/supervisor.hpp"
+#include "scheduling/map_window.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -18,17 +18,13 @@
 namespace troupe::detail {
 namespace {
 
-/// Items in one submission of a map whose results are wanted all at once.
-constexpr std::size_t max_submission_items = 1024;
 constexpr std::size_t max_job_bytes = 32 * 1024;
-/// Pulling one submission's items should not take longer, or the workers wait for a slow input.
-constexpr auto max_pull_time = std::chrono::microseconds{200};
 
 /// The submissions of a map that are not handed out yet.
 class session_group final : public submission_group {
  public:
   void submission_done(process_submission& finished) override {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (finished.run_items > 0) {
       mean_ns_ =
           static_cast<double>(finished.run_nanoseconds) / static_cast<double>(finished.run_items);
@@ -46,7 +42,7 @@ class session_group final : public submission_group {
     for (;;) {
       const std::uint32_t moved = moved_.load();
       {
-        const std::lock_guard lock{mutex_};
+        const mutex_guard lock{mutex_};
         if (!done_.empty()) {
           process_submission* const first = done_.front();
           done_.pop_front();
@@ -60,17 +56,18 @@ class session_group final : public submission_group {
     }
   }
 
-  double mean_ns() {
-    const std::lock_guard lock{mutex_};
-    return mean_ns_;
+  /// How long an item runs; 0: not known yet.
+  std::chrono::nanoseconds mean() {
+    const mutex_guard lock{mutex_};
+    return std::chrono::nanoseconds{static_cast<std::int64_t>(mean_ns_)};
   }
 
   bool in_order = true;  ///< set before the first submission
 
  private:
-  std::mutex mutex_;
-  std::deque<process_submission*> done_;  // guarded by mutex_; the session keeps them alive
-  double mean_ns_ = 0;                    // guarded by mutex_; 0: not measured
+  guarded_mutex mutex_;
+  std::deque<process_submission*> done_ TROUPE_GUARDED_BY(mutex_);  // the session keeps them alive
+  double mean_ns_ TROUPE_GUARDED_BY(mutex_) = 0;                    // 0: not measured
   std::atomic<std::uint32_t> moved_{0};
 };
 
@@ -144,20 +141,19 @@ class group_future final : public future_state, public submission_group {
   void complete() {
     // The first failure in input order; what was cancelled because of it is not the reason.
     std::shared_ptr<const failure> why;
+    first_failure first;
     for (const auto& part : submissions_) {
-      const auto& failed = part->failed();
-      if (!failed) {
+      if (first.is_certain()) {
+        break;
+      }
+      if (!part->failed()) {
         continue;
       }
       for (std::uint32_t item = 0; item < part->count; ++item) {
-        const failure* one = part->item_failure(item);
-        if (one != nullptr &&
-            (!why || (why->code == errc::cancelled && one->code != errc::cancelled))) {
+        const failure* const one = part->item_failure(item);
+        if (one != nullptr && first.is(one->code)) {
           why = std::make_shared<const failure>(*one);
         }
-      }
-      if (why && why->code != errc::cancelled) {
-        break;
       }
     }
     finish(std::move(why));
@@ -185,10 +181,7 @@ struct map_session::state {
   pull_turn turn;
   std::deque<std::shared_ptr<process_submission>> waiting;  // in input order
   std::optional<submission_builder> unsent;  // pulled, and there was no room for it yet
-  std::size_t in_flight = 0;                 // items pulled, and their submission not handed out
-  std::size_t submission_items = 1;
-  std::uint64_t pulled = 0;
-  bool slow_input = false;
+  map_window window;
   bool exhausted = false;
   bool refused = false;           ///< a submission was
   std::exception_ptr stopped_by;  ///< comes behind the results of what was submitted
@@ -204,20 +197,15 @@ struct map_session::state {
   state(engine_ptr p, submission_builder c, settings h)
       : pool{std::static_pointer_cast<pool_core>(std::move(p))},
         callable{std::move(c)},
-        how{std::move(h)} {
+        how{std::move(h)},
+        window{{how.map.chunk, how.map.window, how.streamed}} {
     group->all_or_nothing = how.all_or_nothing;
     group->in_order = how.ordered;
-    submission_items = std::max<std::size_t>(how.map.chunk, 1);
   }
 
-  [[nodiscard]] std::size_t window() const {
-    if (how.map.window > 0) {
-      return how.map.window;
-    }
-    const auto workers = static_cast<std::size_t>(pool->most_workers()) *
-                         static_cast<std::size_t>(pool->options().concurrency);
-    return std::max(
-        {submission_items * (workers + 1) * 2, how.map.chunk * workers * 2, workers * 2});
+  [[nodiscard]] std::size_t tasks_at_once() const {
+    return static_cast<std::size_t>(pool->most_workers()) *
+           static_cast<std::size_t>(pool->options().concurrency);
   }
 
   /// No more is to be pulled.
@@ -243,24 +231,7 @@ struct map_session::state {
       exhausted = true;
       stopped_by = std::current_exception();
     }
-    pulled += built.count();
-    const bool slow = std::chrono::steady_clock::now() - begun_at > max_pull_time;
-    slow_input = slow;
-    if (how.streamed) {
-      if (how.map.chunk == 0) {
-        const double mean = group->mean_ns();
-        submission_items =
-            slow ? std::max<std::size_t>(1, submission_items / 2)
-                 : chunk_for(std::chrono::nanoseconds{static_cast<std::int64_t>(mean)}, mean > 0,
-                             submission_items);
-      }
-    } else if (how.map.chunk == 0) {
-      submission_items = slow ? std::max<std::size_t>(1, submission_items / 2)
-                              : std::min(max_submission_items, submission_items * 2);
-    } else if (!slow) {
-      submission_items =
-          std::max(how.map.chunk, std::min(max_submission_items, submission_items * 2));
-    }
+    window.pulled(built.count(), std::chrono::steady_clock::now() - begun_at, group->mean());
     return built;
   }
 
@@ -297,20 +268,14 @@ struct map_session::state {
       stopped_by = std::current_exception();
       return step::over;
     }
-    in_flight += count;
+    window.submitted(count);
     return step::sent;
   }
 
   void fill(const puller& pull) {
     while (!at_end()) {
-      const std::size_t limit = window();
-      // Without a bound that was asked for, half-empty is early enough, and makes fewer, larger
-      // submissions.
-      const bool enough = how.map.window == 0 && in_flight > limit / 2 &&
-                          limit - std::min(limit, in_flight) < submission_items;
-      if (in_flight >= limit || enough ||
-          submit_next(pull, std::min(submission_items, limit - in_flight), std::nullopt) !=
-              step::sent) {
+      const std::size_t wanted = window.wanted(tasks_at_once());
+      if (wanted == 0 || submit_next(pull, wanted, std::nullopt) != step::sent) {
         return;
       }
     }
@@ -327,19 +292,8 @@ struct map_session::state {
       stopped_by = not_submitted_in_time();
       return false;
     }
-    // How long the items take is hardly known when most are pulled. The first results are wanted
-    // early, and a million must not be a million submissions: a submission is small next to what is
-    // before it.
-    std::size_t most = submission_items;
-    if (!slow_input) {
-      most = std::max(most, std::min<std::size_t>(max_submission_items, pulled / 64));
-    }
-    if (how.map.chunk > 1) {
-      most += (how.map.chunk - most % how.map.chunk) % how.map.chunk;
-    }
-    const std::size_t bound = pool->options().max_queued;
-    return submit_next(pull, bound == 0 ? most : std::min(most, bound), end_of_turn(until)) !=
-           step::over;
+    return submit_next(pull, window.wanted_of_rest(pool->options().max_queued),
+                       end_of_turn(until)) != step::over;
   }
 
   /// Makes the next submission current. False: there is none.
@@ -348,7 +302,7 @@ struct map_session::state {
     current.reset();
     next_item = 0;
     std::unique_lock lock{turn};
-    in_flight -= handed_out_now;
+    window.handed_out(handed_out_now);
     fill(pull);
     if (waiting.empty()) {
       if (stopped_by && !given_up) {
@@ -495,9 +449,9 @@ std::shared_ptr<future_state> map_session::run_async(const puller& pull) {
   state& s = *state_;
   refuse_timeout(s.how.map);
   auto all = std::make_shared<group_future>(s.pool);
-  s.how.streamed = false;
+  s.window.read_at_the_end();
   while (!s.exhausted) {
-    submission_builder built = s.pull_submission(pull, s.submission_items);
+    submission_builder built = s.pull_submission(pull, s.window.submission_items());
     if (built.count() > 0) {
       all->expect(built.count());
       try {

@@ -6,7 +6,6 @@
 #include "host/runtime.hpp"
 #include "os/spin.hpp"
 #include "pools/option_checks.hpp"
-#include "pools/process/supervisor_actor.hpp"
 
 #include <chrono>
 #include <stdexcept>
@@ -18,27 +17,23 @@ pool_core::pool_core(std::shared_ptr<pool_host> host, const pool_options& option
     : host_{std::move(host)},
       options_{options},
       task_defaults_{share_options(options.task_defaults)},
-      supervisor_{spawn_supervisor(host_->actors(), *this)},
+      supervisor_{host_->actors(), std::make_unique<supervisor>(*this)},
       callbacks_{std::make_shared<callback_runner>(host_->callbacks())},
+      admission_{options.max_queued},
       most_workers_{options.max_workers.value_or(options.workers)} {}
 
 pool_core::~pool_core() {
   retire();
 }
 
-void pool_core::tell(supervisor_message kind, std::uint64_t number, std::string bytes) {
-  send_here(host_->actors(), supervisor_,
-            compat::make_message(static_cast<std::uint32_t>(kind), number, std::move(bytes)));
-}
-
 void pool_core::started(std::uint64_t worker, std::int64_t pid, descriptor /*pidfd*/) {
-  tell(supervisor_message::worker_started, worker, to_bytes(pid));
+  tell(worker_started{worker, pid});
 }
 void pool_core::start_failed(std::uint64_t worker, int code) {
-  tell(supervisor_message::start_failed, worker, to_bytes(code));
+  tell(detail::start_failed{worker, code});
 }
 void pool_core::ended(std::uint64_t worker, const exit_notice& notice) {
-  tell(supervisor_message::worker_exited, worker, encode_notice(notice));
+  tell(worker_exited{worker, notice});
 }
 
 bool pool_core::ask(std::function<void(supervisor&)> answer) {
@@ -48,7 +43,7 @@ bool pool_core::ask(std::function<void(supervisor&)> answer) {
   // Shared with the message's handler only while this waits; the handler touches it last in
   // `answered`.
   question asked{std::move(answer)};
-  tell(supervisor_message::ask, reinterpret_cast<std::uintptr_t>(&asked));
+  tell(ask_supervisor{&asked});
   // Mostly this thread itself has run the supervisor and has the answer.
   std::uint32_t now = question::no;
   if (asked.answered.compare_exchange_strong(now, question::waited_for,
@@ -101,53 +96,10 @@ void pool_core::note_finished() {
   }
 }
 
-void pool_core::refuse_because(errc code, std::string text) {
-  {
-    const std::lock_guard lock{mutex_};
-    refusal_ = code;
-    refusal_text_ = std::move(text);
-  }
-  refusing_ = true;
-  queue_moved_.fetch_add(1);
-  futex_wake_all(queue_moved_);
-  line_.call_next(UINT64_MAX);
-}
-
-void pool_core::check_accepting() {
-  if (!refusing_.load(std::memory_order_acquire)) {
-    return;
-  }
-  const std::lock_guard lock{mutex_};
-  if (refusal_ == errc::pool_broken) {
-    throw pool_broken{refusal_text_};
-  }
-  throw pool_closed{refusal_text_};
-}
-
-void pool_core::note_requeued(std::uint64_t tasks) {
-  if (options_.max_queued != 0) {
-    queued_.fetch_add(tasks);
-  }
-}
-
-void pool_core::note_dequeued(std::uint64_t tasks) {
-  if (options_.max_queued == 0) {
-    return;
-  }
-  queued_.fetch_sub(tasks);
-  if (blocked_submitters_.load() != 0) {
-    queue_moved_.fetch_add(1);
-    futex_wake_all(queue_moved_);
-  }
-  if (!line_.empty()) {
-    line_.call_next(tasks);
-  }
-}
-
 std::shared_ptr<room_turn> pool_core::make_turn() {
   return std::make_shared<room_turn>(
-      shared_from_this(), line_,
-      [this] { return queued_.load() < options_.max_queued || refusing_; }, callback_executor());
+      shared_from_this(), admission_.line(), [this] { return admission_.has_room(); },
+      callback_executor());
 }
 
 std::shared_ptr<process_submission> pool_core::submit(submission_builder&& encoded,
@@ -156,41 +108,15 @@ std::shared_ptr<process_submission> pool_core::submit(submission_builder&& encod
                                                       std::uint32_t max_range, bool may_block,
                                                       const deadline& until) {
   maker_.check_is_here();
-  check_accepting();
-  const auto count = static_cast<std::uint32_t>(encoded.count_);
-  if (options_.max_queued != 0) {
-    for (;;) {
-      const std::uint32_t moved = queue_moved_.load();
-      std::uint64_t now = queued_.load();
-      // A submission larger than the bound passes when the queue is empty.
-      if (now == 0 || now + count <= options_.max_queued) {
-        if (queued_.compare_exchange_weak(now, now + count)) {
-          break;
-        }
-        continue;
-      }
-      if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
-        return nullptr;
-      }
-      blocked_submitters_.fetch_add(1);
-      if (queued_.load() == now && !refusing_) {
-        futex_wait(queue_moved_, moved, until);
-      }
-      blocked_submitters_.fetch_sub(1);
-      check_accepting();
-    }
+  if (!admission_.enter(static_cast<std::uint32_t>(encoded.count()), may_block, until)) {
+    return nullptr;
   }
-  auto made =
-      std::make_shared<process_submission>(shared_from_this(), how, std::move(encoded.segments_));
-  made->set_attachments(std::move(encoded.attachments_));
-  made->callable_bytes = static_cast<std::uint32_t>(encoded.callable_bytes_);
-  made->count = count;
+  auto made = std::make_shared<process_submission>(shared_from_this(), how, std::move(encoded));
   made->max_range = max_range;
   made->group = std::move(group);
-  tell(supervisor_message::run_task, submissions_.put(made),
-       std::string{reinterpret_cast<const char*>(encoded.sink_->data()), encoded.sink_->size()});
+  tell(run_task{made});
   if (retired_) {
-    fail_stranded();
+    fail_stranded(*made);
   }
   return made;
 }
@@ -204,7 +130,7 @@ void pool_core::terminate() {
 }
 
 void pool_core::kill() {
-  ask([](supervisor& s) { s.kill_all(); });
+  ask([](supervisor& s) { s.kill(); });
 }
 
 void pool_core::cancel_waiting() {
@@ -228,7 +154,7 @@ std::uint64_t pool_core::killed() {
 }
 
 void pool_core::join() {
-  if (!refusing_) {
+  if (!admission_.refuses()) {
     throw std::logic_error{"troupe: " + title() +
                            ": join() before close() or terminate() would wait for ever"};
   }
@@ -289,7 +215,7 @@ bool pool_core::spin_for_outcome(const process_submission& which) {
   }
   const spin_watch watch;
   do {
-    tell(supervisor_message::look, 0);
+    tell(look_for_results{});
     if (which.done()) {
       return true;
     }
@@ -299,9 +225,8 @@ bool pool_core::spin_for_outcome(const process_submission& which) {
 }
 
 future_state::executor pool_core::callback_executor() {
-  return [self = shared_from_this()](std::function<void()> function) {
-    self->callbacks_->run(std::move(function));
-  };
+  return [self = std::static_pointer_cast<pool_core>(shared_from_this())](
+             std::function<void()> function) { self->callbacks_->run(std::move(function)); };
 }
 
 std::vector<worker_info> pool_core::workers() {
@@ -312,7 +237,7 @@ std::vector<worker_info> pool_core::workers() {
 
 void pool_core::resize(int workers) {
   check_between("troupe::pool::resize", "workers", workers, max_workers_of_a_pool);
-  check_accepting();
+  admission_.check();
   ask([workers](supervisor& s) { s.resize(workers); });
 }
 
@@ -330,25 +255,20 @@ void pool_core::retire() noexcept {
     return;
   }
   callbacks_->stop();
-  // Kind 0: the actor destroys its supervisor and quits.
-  send_here(host_->actors(), supervisor_,
-            compat::make_message(std::uint32_t{0}, std::uint64_t{0}, std::string{}));
-  fail_stranded();
+  supervisor_.close();
 }
 
-void pool_core::fail_stranded() noexcept {
-  // A submission that raced with the end: its message went nowhere, its future must not.
-  auto why = std::make_shared<failure>();
-  why->code = errc::pool_closed;
-  why->ran = task_ran::no;
-  why->text = title() + " has ended";
-  for (const auto& stranded : submissions_.take_all()) {
-    stranded->prepare();
-    for (std::uint32_t item = 0; item < stranded->count; ++item) {
-      stranded->store_failure(item, why);
-    }
-    stranded->finish_if_complete();
+void pool_core::fail_stranded(process_submission& submitted) noexcept {
+  if (!submitted.take()) {
+    return;
   }
+  // It raced with the end: its message goes nowhere, its future must not.
+  const std::shared_ptr<const failure> why =
+      plain_failure(errc::pool_closed, task_ran::no, title() + " has ended");
+  for (std::uint32_t item = 0; item < submitted.count; ++item) {
+    submitted.store_failure(item, why);
+  }
+  submitted.finish_if_complete();
 }
 
 }  // namespace troupe::detail

@@ -3,59 +3,28 @@
 
 #include "troupe/detail/pool_core.hpp"
 
-#include "caf/caf.hpp"
-#include "caf/messages.hpp"
+#include "caf/mailbox.hpp"
 #include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
-#include "futures/waiting_line.hpp"
 #include "host/worker_host.hpp"
 #include "pools/engine.hpp"
-#include "pools/process/process_submission.hpp"
+#include "pools/process/admission.hpp"
+#include "pools/submission/pool_face.hpp"
+#include "pools/submission/process_submission.hpp"
+#include "pools/supervisor/supervisor.hpp"
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 namespace troupe::detail {
 
-class supervisor;
-
-/// What pool_stats are copied from.
-struct pool_counts {
-  counter submitted;
-  counter queued;
-  counter pending_retries;
-  counter running;
-  counter succeeded;
-  counter failed;
-  counter cancelled;
-  counter retried;
-  counter workers;
-  counter deaths;
-  counter recycled;
-  counter retired;
-};
-
-/// Something asked of the supervisor by a thread that waits for the answer.
-struct question {
-  static constexpr std::uint32_t no = 0;
-  static constexpr std::uint32_t waited_for = 1;  ///< no, and the asker sleeps on the word
-  static constexpr std::uint32_t yes = 2;
-
-  std::function<void(supervisor&)> answer;
-  std::atomic<std::uint32_t> answered{no};
-};
-
 /// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
-class pool_core final : public engine,
-                        public process_observer,
-                        public std::enable_shared_from_this<pool_core> {
+class pool_core final : public engine, public pool_face {
  public:
   pool_core(std::shared_ptr<pool_host> host, const pool_options& options);
   ~pool_core() override;
@@ -67,7 +36,7 @@ class pool_core final : public engine,
   /// Starts the workers and waits for them; throws what a pool's constructor throws.
   void start();
   /// Null: the queue is full, and it may not block, or was full until then. Throws pool_closed in a
-  /// process that was forked from the pool's, too: whoever waited there would do so for ever.
+  /// process that was forked from the pool's, too: a thread that waited there would do so for ever.
   std::shared_ptr<process_submission> submit(submission_builder&& encoded, const options_ptr& how,
                                              std::shared_ptr<submission_group> group,
                                              std::uint32_t max_range, bool may_block,
@@ -94,78 +63,61 @@ class pool_core final : public engine,
   [[nodiscard]] std::string title() const override { return "pool '" + options_.name + "'"; }
   [[nodiscard]] bool can_wait() const noexcept override { return host_->can_wait(); }
 
-  bool cancel(process_submission& which, bool force);
+  bool cancel(process_submission& which, bool force) override;
   void cancel_group(const std::shared_ptr<submission_group>& group);
-  bool is_running(const process_submission& which);
-  /// Spins for its result if tasks are so short that this beats sleeping. True: it is done.
-  bool spin_for_outcome(const process_submission& which);
-  future_state::executor callback_executor();
+  bool is_running(const process_submission& which) override;
+  bool spin_for_outcome(const process_submission& which) override;
+  future_state::executor callback_executor() override;
 
-  [[nodiscard]] worker_host& host() const noexcept { return *host_; }
-  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept {
+  [[nodiscard]] worker_host& host() const noexcept override { return *host_; }
+  [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept override {
     return host_->segments();
   }
-  [[nodiscard]] const pool_options& options() const noexcept { return options_; }
+  [[nodiscard]] const pool_options& options() const noexcept override { return options_; }
   /// How many workers it may have at most just now.
   [[nodiscard]] int most_workers() const noexcept {
     return most_workers_.load(std::memory_order_relaxed);
   }
-  submission_table& submissions() noexcept { return submissions_; }
 
-  /// Sends to the supervisor, which then runs on this thread unless another is at it.
-  void tell(supervisor_message kind, std::uint64_t number, std::string bytes = {});
-  /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone, or is that of
-  /// the process which this one was forked from.
-  bool ask(std::function<void(supervisor&)> answer);
+  void tell(supervisor_message what) override { supervisor_.send(std::move(what)); }
+  bool ask(std::function<void(supervisor&)> answer) override;
 
   void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
   void start_failed(std::uint64_t worker, int code) override;
   void ended(std::uint64_t worker, const exit_notice& notice) override;
 
   // Called by the supervisor.
-  pool_counts& counts() noexcept { return counts_; }
-  void note_finished();
-  void note_dequeued(std::uint64_t tasks);
-  /// Sent, taken back, and waiting again.
-  void note_requeued(std::uint64_t tasks);
-  void note_started();
+  pool_counts& counts() noexcept override { return counts_; }
+  void note_finished() override;
+  void note_dequeued(std::uint64_t tasks) override { admission_.leave(tasks); }
+  void note_requeued(std::uint64_t tasks) override { admission_.enter_anyway(tasks); }
+  void note_started() override;
 
-  void note_task_time(double mean_ns) noexcept {
+  void note_task_time(double mean_ns) noexcept override {
     mean_task_ns_.store(mean_ns, std::memory_order_relaxed);
   }
-  void note_size(int most_workers) noexcept { most_workers_ = most_workers; }
-
-  /// What a submission throws: empty while the pool takes work.
-  void refuse_because(errc code, std::string text);
+  void note_size(int most_workers) noexcept override { most_workers_ = most_workers; }
+  void refuse_because(errc code, std::string text) override {
+    admission_.refuse_because(code, std::move(text));
+  }
 
  private:
-  void check_accepting();
-  void fail_stranded() noexcept;
+  void fail_stranded(process_submission& submitted) noexcept;
 
   const delete_where_made maker_{};
   std::shared_ptr<pool_host> host_;
   pool_options options_;
   options_ptr task_defaults_;
   pool_counts counts_;
-  caf::actor supervisor_;
-  submission_table submissions_;
+  mailbox<supervisor_message, supervisor> supervisor_;
   std::shared_ptr<callback_runner> callbacks_;
+  admission admission_;
   std::atomic<int> most_workers_;
   std::atomic<double> mean_task_ns_{1e9};
   std::atomic<bool> retired_{false};
   std::atomic<bool> counted_out_{false};
   std::atomic<std::uint32_t> started_{0};
   std::atomic<std::uint32_t> finished_{0};
-  std::atomic<bool> refusing_{false};
-  std::mutex mutex_;
-  errc refusal_ = errc::ok;   // guarded by mutex_
-  std::string refusal_text_;  // guarded by mutex_
-  std::atomic<std::uint64_t> queued_{0};
-  std::atomic<std::uint32_t> queue_moved_{0};
-  std::atomic<std::uint32_t> blocked_submitters_{0};
-  // Whoever has the room that became free: one is called for each task that left the queue, and one
-  // that does not use the call passes it on.
-  waiting_line line_;
 };
 
 /// The engine behind a handle of `troupe::pool`.

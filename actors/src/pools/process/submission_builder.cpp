@@ -3,6 +3,7 @@
 // A submission being encoded, in the thread that submits it.
 
 #include "base/thread_owned.hpp"
+#include "channel/attachment_limit.hpp"
 #include "pools/process/pool_core_impl.hpp"
 
 #include <exception>
@@ -21,12 +22,6 @@ std::unique_ptr<submission_sink> take_sink() {
   return spare != nullptr && *spare ? std::move(*spare) : std::make_unique<submission_sink>();
 }
 }  // namespace
-
-error too_many_attachments(const std::string& what, task_ran ran) {
-  return {errc::payload_too_large, ran,
-          what + " refer to more than " + std::to_string(max_attachments_of_part) +
-              " shared objects: send them in several tasks, or through a queue"};
-}
 
 static_assert(submission_sink::part_in_segment == in_segment);
 

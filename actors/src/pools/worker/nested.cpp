@@ -6,7 +6,6 @@
 #include "troupe/this_process.hpp"
 #include "troupe/this_task.hpp"
 
-#include "caf/messages.hpp"
 #include "channel/message_socket.hpp"
 #include "os/descriptor_attachment.hpp"
 #include "os/shortage.hpp"

@@ -6,7 +6,6 @@
 #include "troupe/detail/memory.hpp"
 #include "troupe/error.hpp"
 
-#include "caf/messages.hpp"
 #include "channel/channel.hpp"
 #include "channel/segment.hpp"
 #include "pools/worker/coroutine_loop.hpp"

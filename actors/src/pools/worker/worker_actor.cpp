@@ -7,8 +7,7 @@
 
 #include "troupe/this_process.hpp"
 
-#include "caf/caf.hpp"
-#include "caf/messages.hpp"
+#include "caf/mailbox.hpp"
 #include "channel/crash_record.hpp"
 #include "host/runtime.hpp"
 #include "os/failpoint.hpp"
@@ -30,22 +29,23 @@
 namespace troupe::detail {
 namespace {
 
-constexpr std::size_t bytes_per_message = 64 * 1024;
+/// Frames of the supervisor, where the channel has them.
+struct frames_came {
+  std::span<const std::byte> bytes;
+};
 
-/// Receives the serialized task messages of the supervisor actor at the other end of the channel.
-class worker_actor final : public compat::pinned_actor {
- public:
-  worker_actor(caf::actor_config& config, worker* state)
-      : compat::pinned_actor{config}, state_{state} {}
+/// Takes what the supervisor actor at the other end of the channel says.
+struct frame_receiver {
+  worker& state;
+  void handle(const frames_came& message) const { state.run_frames(message.bytes); }
+};
 
-  caf::behavior make_behavior() override {
-    return {[this](std::uint32_t, std::uint64_t, const std::string& frames) {
-      state_->run_frames(std::as_bytes(std::span{frames}));
-    }};
+/// Keeps the one message that says what a `process` is to be.
+struct role_receiver {
+  std::string& role;
+  void handle(const frames_came& message) const {
+    role.assign(reinterpret_cast<const char*>(message.bytes.data()), message.bytes.size());
   }
-
- private:
-  worker* state_;
 };
 
 /// What tasks printed becomes visible before this process sleeps, and is not lost when it is
@@ -67,33 +67,16 @@ std::string own_hello() {
   return to_bytes(mine);
 }
 
-/// Receives the one message that says what a `process` is to be.
-class process_actor final : public compat::pinned_actor {
- public:
-  process_actor(caf::actor_config& config, std::string* role)
-      : compat::pinned_actor{config}, role_{role} {}
-
-  caf::behavior make_behavior() override {
-    return {
-        [this](std::uint32_t, std::uint64_t, std::string& frames) { *role_ = std::move(frames); }};
-  }
-
- private:
-  std::string* role_;
-};
-
-/// The bytes of one message, handled by `receiver` here and now. False: there are none yet.
-bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat::run_loop& loop) {
-  std::string frames;
-  if (channel.take_frames(frames, bytes_per_message) == 0) {
+/// What came is handled by `receiver` here and now. False: nothing has come.
+template <class Receiver>
+bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& receiver,
+                    compat::run_loop& loop) {
+  const std::span<const std::byte> frames = channel.next_frames();
+  if (frames.empty()) {
     return false;
   }
-  const std::uint64_t bytes = frames.size();
-  compat::deliver(receiver,
-                  compat::make_message(static_cast<std::uint32_t>(worker_message::run_frames),
-                                       bytes, std::move(frames)),
-                  loop);
-  loop.run();
+  receiver.send({frames}, loop);
+  channel.finish_frames();
   return true;
 }
 
@@ -103,7 +86,8 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
   this_worker() = {};
   compat::run_loop loop{actors};
   std::string role;
-  const caf::actor receiver = compat::spawn<process_actor, caf::lazy_init>(actors, &role);
+  mailbox<frames_came, role_receiver> receiver{
+      actors, std::make_unique<role_receiver>(role_receiver{role})};
   while (!deliver_frames(channel, receiver, loop)) {
     if (!channel.wait_for_frames()) {
       ::_exit(0);
@@ -121,8 +105,10 @@ bool deliver_frames(worker_channel& channel, const caf::actor& receiver, compat:
 
 [[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
   worker state{channel};
+  // Its own: tasks make pools, which have an actor system of their own.
   compat::run_loop loop{actors};
-  const caf::actor receiver = compat::spawn<worker_actor, caf::lazy_init>(actors, &state);
+  mailbox<frames_came, frame_receiver> receiver{
+      actors, std::make_unique<frame_receiver>(frame_receiver{state})};
   while (!state.stopping()) {
     if (deliver_frames(channel, receiver, loop) || state.run_held()) {
       continue;

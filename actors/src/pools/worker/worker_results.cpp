@@ -4,6 +4,7 @@
 
 #include "troupe/codec.hpp"
 
+#include "channel/attachment_limit.hpp"
 #include "os/failpoint.hpp"
 #include "os/shortage.hpp"
 #include "pools/worker/worker.hpp"
@@ -121,7 +122,7 @@ void worker::send_result(std::uint64_t number, const result_timing& timing) {
   }
   if (where.slot == result_slots) {
     static std::atomic<std::uint8_t> for_ever{1};
-    segment->in_use = &for_ever;  // nobody tells when it was read: it is not used again
+    segment->in_use = &for_ever;  // no word tells when it was read: it is not used again
   }
   if (const int code = channel_.send_segment(segment->id(), segment->reader(), number); code != 0) {
     segment->in_use = nullptr;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <string>
+#include <vector>
 
 namespace troupe::test {
 namespace {
@@ -379,6 +380,20 @@ TEST_F(SupervisorDeaths, ADeadlineEndsATaskBetweenTwoAttempts) {
   dies(worker(0));
   host_->advance(50ms);
   EXPECT_EQ(code(task), errc::timeout);
+}
+
+// A fraction of a second; looking through the queue for each took minutes.
+TEST_F(SupervisorDeaths, VeryManyDeadlinesMayPassAtOnce) {
+  make({.workers = 1});
+  submit("running");
+  claims(worker(0));
+  std::vector<submitted> tasks;
+  for (int i = 0; i < 50'000; ++i) {
+    tasks.push_back(submit("a", {.deadline = 50ms}));
+  }
+  host_->advance(50ms);
+  EXPECT_EQ(pool_->stats().failed, tasks.size());
+  EXPECT_EQ(pool_->stats().queued, 0U);
 }
 
 TEST_F(SupervisorDeaths, ADeadlineEndsTheItemsThatWaitAndThoseThatRun) {

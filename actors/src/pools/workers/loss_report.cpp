@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-
-// What is told of a worker's death.
-
-#include "troupe/codec.hpp"
-
-#include "pools/process/supervisor_actor.hpp"
+#include "pools/workers/loss_report.hpp"
 
 #include <csignal>
 #include <cstdio>
@@ -72,59 +67,59 @@ std::string reason_of(const failure& what) {
 
 }  // namespace
 
-std::string encode_notice(const exit_notice& notice) {
-  byte_buffer bytes;
-  encode(bytes, notice);
-  return {reinterpret_cast<const char*>(bytes.bytes().data()), bytes.size()};
+std::string overrun(const process_submission& work, stop_reason why) {
+  return why == stop_reason::overdue
+             ? work.name() + " was not done by its deadline of " +
+                   std::to_string(work.options().deadline->count()) + " ms after it was submitted"
+             : work.name() + " ran longer than its timeout of " +
+                   std::to_string(work.options().timeout->count()) + " ms";
 }
 
-exit_notice decode_notice(const std::string& bytes) {
-  return decode<exit_notice>(std::as_bytes(std::span{bytes}));
-}
-
-attempt_end supervisor::end_of_attempt(const failure& loss) {
+attempt_end end_of_attempt(const failure& loss) {
   return {loss.attempt, loss.pid, loss.exit_kind, loss.exit_value, reason_of(loss)};
 }
 
-std::shared_ptr<const failure> supervisor::end_of_start(std::int64_t pid, const exit_notice& notice,
-                                                        std::optional<crash_report> crash) const {
+std::shared_ptr<const failure> end_of_start(const pool_state& state, std::int64_t pid,
+                                            const exit_notice& notice,
+                                            std::optional<crash_report> crash) {
   auto why = std::make_shared<failure>();
   why->code = errc::spawn_failed;
   why->ran = task_ran::no;
   why->pid = pid;
-  why->host = core_.host().host_name();
+  why->host = state.host.host_name();
   describe_end(*why, notice, std::move(crash));
-  why->text = "a worker of " + core_.title() + " (pid " + std::to_string(pid) + ") ended with " +
-              reason_of(*why) +
-              (options_.initializer ? " in or before its initializer" : " before it was ready");
+  why->text =
+      "a worker of " + state.face.title() + " (pid " + std::to_string(pid) + ") ended with " +
+      reason_of(*why) +
+      (state.options.initializer ? " in or before its initializer" : " before it was ready");
   return why;
 }
 
-failure supervisor::loss_of(const worker_record& worker, const sent_range& sent, std::uint32_t item,
-                            const exit_notice& notice) const {
+failure loss_of(const pool_state& state, const worker_record& worker, const sent_range& sent,
+                std::uint32_t item, const exit_notice& notice) {
   failure loss;
   loss.task = sent.what.work->number;
-  loss.attempt = sent.what.attempt;
+  loss.attempt = sent.what.attempt.number;
   loss.pid = worker.pid;
-  loss.host = core_.host().host_name();
+  loss.host = state.host.host_name();
   loss.ran = task_ran::maybe;
   loss.stage = "run";
   describe_end(loss, notice, worker.channel->crash());
-  if (!worker.stop_reasons.empty() || !worker.kill_note.empty()) {
-    loss.death->out_of_memory = oom_kill::no;  // it was us
+  if (!worker.stops.reasons.empty() || !worker.notes.killed_because.empty()) {
+    loss.death->out_of_memory = oom_kill::no;  // it was the supervisor
   }
   const std::string task =
       (sent.what.work->count > 1 ? "item " + std::to_string(item) + " of " : "") +
       sent.what.work->name();
-  const auto stopped = worker.stop_reasons.find(sent.number + sent.done);
-  if (stopped != worker.stop_reasons.end() && stopped->second != stop_reason::cancelled) {
+  const stop_reason* const stopped = worker.stops.reason(sent.next_number());
+  if (stopped != nullptr && *stopped != stop_reason::cancelled) {
     loss.code = errc::timeout;
-    loss.text = overrun(*sent.what.work, stopped->second) +
+    loss.text = overrun(*sent.what.work, *stopped) +
                 " and did not stop within the grace time: its worker (pid " +
                 std::to_string(worker.pid) + ") was killed and replaced";
     return loss;
   }
-  if (stopped != worker.stop_reasons.end()) {
+  if (stopped != nullptr) {
     loss.code = errc::cancelled;
     loss.text = task + " was cancelled while it ran: its worker (pid " +
                 std::to_string(worker.pid) + ") was ended";
@@ -142,9 +137,9 @@ failure supervisor::loss_of(const worker_record& worker, const sent_range& sent,
   loss.text = task + ": worker " + std::to_string(worker.id) + " (pid " +
               std::to_string(worker.pid) + ") " + how + " while running it (attempt " +
               std::to_string(loss.attempt) + ")" +
-              (worker.kill_note.empty() ? ""
-               : worker.ended_for == 0  ? "; " + worker.kill_note
-                                        : "; another task of that worker had to be ended");
+              (worker.notes.killed_because.empty() ? ""
+               : worker.stops.killed_for == 0      ? "; " + worker.notes.killed_because
+                                              : "; another task of that worker had to be ended");
   return loss;
 }
 

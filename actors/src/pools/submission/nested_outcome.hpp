@@ -3,15 +3,12 @@
 
 #include "troupe/detail/attachment.hpp"
 
-#include "pools/process/process_submission.hpp"
+#include "pools/submission/process_submission.hpp"
 
 #include <cstdint>
 #include <string>
 
 namespace troupe::detail {
-
-/// Workers that one pool starts beyond its size for those whose tasks wait for tasks.
-inline constexpr int max_extra_workers = 64;
 
 /// The outcome of a task of a task, on its way to the worker that waits for it.
 struct outcome_message {

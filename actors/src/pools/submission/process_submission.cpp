@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/process/process_submission.hpp"
+#include "pools/submission/process_submission.hpp"
+
+#include "troupe/detail/pool_core.hpp"
 
 #include "base/never_destroyed.hpp"
-#include "caf/messages.hpp"
-#include "pools/process/pool_core_impl.hpp"
+#include "channel/worker_protocol.hpp"
+#include "pools/submission/pool_face.hpp"
 
 #include <cstring>
 
@@ -33,13 +35,21 @@ void submission_group::cut_after(std::uint64_t submission_number, std::uint32_t 
   cancelled = true;
 }
 
-process_submission::process_submission(std::shared_ptr<pool_core> owner, const options_ptr& options,
-                                       std::vector<std::shared_ptr<segment>> segments)
-    : owner_{std::move(owner)},
+process_submission::process_submission(std::shared_ptr<pool_face> owner, const options_ptr& options,
+                                       submission_builder&& encoded)
+    : byte_count{static_cast<std::uint32_t>(encoded.sink_->size())},
+      callable_bytes{static_cast<std::uint32_t>(encoded.callable_bytes_)},
+      count{static_cast<std::uint32_t>(encoded.count_)},
+      owner_{std::move(owner)},
       options_{options.get()},
       kept_options_{options == owner_->task_defaults() ? nullptr : options} {
-  if (!segments.empty()) {
-    rare().segments = std::move(segments);
+  bytes = encoded.sink_->take_bytes();
+  if (!encoded.segments_.empty()) {
+    rare().segments = std::move(encoded.segments_);
+  }
+  set_attachments(std::move(encoded.attachments_));
+  if (count != 1) {
+    many_ = std::make_unique<outcome[]>(count);
   }
 }
 process_submission::~process_submission() = default;
@@ -62,12 +72,6 @@ const attachment_list& process_submission::result_attachments() const {
 void process_submission::add_result_attachments(attachment_list what) {
   auto& all = rare().result_attachments;
   all.insert(all.end(), std::make_move_iterator(what.begin()), std::make_move_iterator(what.end()));
-}
-
-void process_submission::prepare() {
-  if (count != 1) {
-    many_ = std::make_unique<outcome[]>(count);
-  }
 }
 
 void process_submission::each_value(
@@ -173,8 +177,8 @@ bool process_submission::finish_if_complete() {
   if (decided_ != count || done()) {
     return false;
   }
-  // What was sent is not needed any more, however long somebody keeps the future.
-  std::string{}.swap(bytes);
+  // What was sent is not needed any more, however long its future is kept.
+  bytes.reset();
   std::shared_ptr<const failure> first;
   if (rare_) {
     rare_->segments.clear();
@@ -210,7 +214,7 @@ std::uint32_t process_submission::offset_of(std::uint32_t index) {
     for (std::uint32_t item = 0; item < count; ++item) {
       offsets.push_back(at);
       std::uint32_t length = 0;
-      std::memcpy(&length, bytes.data() + at, sizeof length);
+      std::memcpy(&length, bytes.get() + at, sizeof length);
       at += static_cast<std::uint32_t>(sizeof length) +
             (length == in_segment ? static_cast<std::uint32_t>(sizeof(segment_reference)) : length);
     }
@@ -230,36 +234,6 @@ bool process_submission::spin_for_outcome() const {
 }
 future_state::executor process_submission::callbacks() const {
   return owner_->callback_executor();
-}
-
-std::uint64_t submission_table::put(std::shared_ptr<process_submission> submitted) {
-  const std::lock_guard lock{mutex_};
-  if (free_.empty()) {
-    slots_.push_back(std::move(submitted));
-    return slots_.size() - 1;
-  }
-  const std::uint64_t ticket = free_.back();
-  free_.pop_back();
-  slots_[ticket] = std::move(submitted);
-  return ticket;
-}
-
-std::shared_ptr<process_submission> submission_table::take(std::uint64_t ticket) {
-  const std::lock_guard lock{mutex_};
-  free_.push_back(ticket);
-  return std::exchange(slots_[ticket], nullptr);
-}
-
-std::vector<std::shared_ptr<process_submission>> submission_table::take_all() {
-  std::vector<std::shared_ptr<process_submission>> found;
-  const std::lock_guard lock{mutex_};
-  for (std::size_t ticket = 0; ticket < slots_.size(); ++ticket) {
-    if (slots_[ticket]) {
-      found.push_back(std::exchange(slots_[ticket], nullptr));
-      free_.push_back(ticket);
-    }
-  }
-  return found;
 }
 
 }  // namespace troupe::detail

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "troupe/detail/future_state.hpp"
-#include "troupe/detail/pool_core.hpp"
+#include "troupe/pool_options.hpp"
 
 #include "channel/channel.hpp"
 #include "channel/segment.hpp"
@@ -11,7 +11,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +18,8 @@
 namespace troupe::detail {
 
 class process_submission;
-class pool_core;
+class pool_face;
+class submission_builder;
 
 /// Several submissions with a common fate: a map.
 class submission_group {
@@ -35,7 +35,7 @@ class submission_group {
   counter cancelled_items;
   counter retried_items;
   /// A failure cuts off what comes after it in input order. What comes before goes on, so that the
-  /// first failure in that order is always found, whoever is faster.
+  /// first failure in that order is always found, whichever worker is faster.
   bool all_or_nothing = true;
 
   // The supervisor's: everything behind this item of this submission is cut off.
@@ -52,8 +52,8 @@ class submission_group {
 /// Written by the supervisor on its turn until `future_state::finish`, read by everybody after it.
 class process_submission final : public future_state {
  public:
-  process_submission(std::shared_ptr<pool_core> owner, const options_ptr& options,
-                     std::vector<std::shared_ptr<segment>> segments);
+  process_submission(std::shared_ptr<pool_face> owner, const options_ptr& options,
+                     submission_builder&& encoded);
   ~process_submission() override;
 
   void each_value(const std::function<void(std::span<const std::byte>)>& visit) const override;
@@ -67,8 +67,8 @@ class process_submission final : public future_state {
   [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
 
   // Set by the submitter.
-  std::uint64_t number = 0;
-  std::string bytes;                 ///< callable part and item parts, see messages.hpp
+  std::unique_ptr<const std::byte[]> bytes;  ///< callable and item parts: worker_protocol.hpp
+  std::uint32_t byte_count = 0;
   std::uint32_t callable_bytes = 0;  ///< length of the callable part
   std::uint32_t count = 0;
   std::uint32_t max_range = 0;  ///< items per message; 0: as the window allows
@@ -77,8 +77,13 @@ class process_submission final : public future_state {
   /// "task #5 'label' of pool 'name'", for texts.
   [[nodiscard]] std::string name() const;
 
+  /// True once: the caller decides what becomes of it. That is its supervisor, or the thread that
+  /// submitted it to a pool that has ended.
+  [[nodiscard]] bool take() noexcept { return !taken_.exchange(true); }
+
   // The supervisor's.
-  void prepare();
+  std::uint64_t number = 0;
+  std::uint32_t with_workers = 0;  ///< items that workers have
   [[nodiscard]] bool decided(std::uint32_t item) const { return outcomes()[item].kind != pending; }
   void store_value(std::uint32_t item, std::span<const std::byte> value);
   void store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value);
@@ -115,7 +120,8 @@ class process_submission final : public future_state {
   [[nodiscard]] outcome* outcomes() { return many_ ? many_.get() : &single_; }
   [[nodiscard]] const outcome* outcomes() const { return many_ ? many_.get() : &single_; }
 
-  std::shared_ptr<pool_core> owner_;
+  std::shared_ptr<pool_face> owner_;
+  std::atomic<bool> taken_{false};
   const task_options* options_;  ///< the pool's own, or what `kept_options_` has: counting the
                                  ///< users of the former would be contended by all threads
   options_ptr kept_options_;
@@ -140,21 +146,6 @@ class process_submission final : public future_state {
     return *rare_;
   }
   std::unique_ptr<rarities> rare_;
-};
-
-/// Submissions between their submission and the supervisor's turn, by ticket. A future is
-/// registered here before the message with its bytes is sent.
-class submission_table {
- public:
-  std::uint64_t put(std::shared_ptr<process_submission> submitted);
-  std::shared_ptr<process_submission> take(std::uint64_t ticket);
-  /// Everything whose turn never came.
-  std::vector<std::shared_ptr<process_submission>> take_all();
-
- private:
-  std::mutex mutex_;
-  std::vector<std::shared_ptr<process_submission>> slots_;  // guarded by mutex_
-  std::vector<std::uint64_t> free_;                         // guarded by mutex_
 };
 
 }  // namespace troupe::detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/process/nested_outcome.hpp"
+#include "pools/submission/nested_outcome.hpp"
 
 #include "troupe/codec.hpp"
 #include "troupe/detail/memory.hpp"

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "caf/caf.hpp"
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+// Actors of this process that run on the thread that sends to them, and what is sent to them.
+namespace troupe::detail {
+
+/// Sends to an actor that runs on the thread that sends to it, and lets it run here.
+void send_here(caf::actor_system& system, const caf::actor& to, compat::parcel message);
+/// In a process that was forked: what threads of the other one had begun does not go on here.
+void forget_sends_of_parent() noexcept;
+
+/// Runs `open` for each parcel until it returns false.
+caf::actor spawn_mailbox(caf::actor_system& system, std::function<bool(compat::parcel&)> open);
+
+/// The one entrance of a `Receiver`: it takes values of one type, one at a time and in the order in
+/// which they came, on a thread that sends. `Receiver::handle` may send here, too.
+template <class Message, class Receiver>
+class mailbox {
+ public:
+  mailbox(caf::actor_system& system, std::unique_ptr<Receiver> receiver)
+      : system_{system},
+        actor_{spawn_mailbox(system, [receiver = std::shared_ptr<Receiver>{std::move(receiver)}](
+                                         compat::parcel& what) mutable {
+          if (auto* const message = what.template open<Message>()) {
+            receiver->handle(*message);
+            return true;
+          }
+          receiver.reset();
+          return false;
+        })} {}
+  mailbox(const mailbox&) = delete;
+  mailbox& operator=(const mailbox&) = delete;
+  ~mailbox() = default;
+
+  void send(Message what) {
+    send_here(system_, actor_, compat::parcel::of<Message>(std::move(what)));
+  }
+  /// The same with a loop of the caller's own: the receiver may send to actors of other systems.
+  void send(Message what, compat::run_loop& loop) {
+    compat::deliver(actor_, compat::make_message(compat::parcel::of<Message>(std::move(what))),
+                    loop);
+    loop.run();
+  }
+  /// Destroys the receiver behind what was sent so far. What is sent later is dropped.
+  void close() { send_here(system_, actor_, {}); }
+
+ private:
+  caf::actor_system& system_;
+  caf::actor actor_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "pools/submission/process_submission.hpp"
+#include "scheduling/attempts.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace troupe::detail {
+
+/// Consecutive items of a submission that wait together.
+struct task_range {
+  std::shared_ptr<process_submission> work;
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+  attempt_count attempt{};
+
+  [[nodiscard]] int priority() const { return work->options().priority; }
+  [[nodiscard]] const std::string& affinity() const { return work->options().affinity; }
+  /// It was decided while it waited: all of its items were, at once.
+  [[nodiscard]] bool is_over() const { return work->done() || work->decided(first); }
+  /// Its first `items`; they leave it.
+  task_range split(std::uint32_t items) {
+    task_range front{work, first, items, attempt};
+    first += items;
+    count -= items;
+    return front;
+  }
+};
+
+}  // namespace troupe::detail

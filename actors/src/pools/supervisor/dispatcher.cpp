@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/supervisor/dispatcher.hpp"
+
+#include "os/shortage.hpp"
+#include "pools/workers/task_frame.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+
+namespace troupe::detail {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A worker that has tasks waiting behind a running one for longer than this gives them up as soon
+/// as another worker has nothing to do.
+constexpr auto patience = 1ms;
+
+/// How long the first task that no descriptor can be sent for waits for others to receive theirs.
+constexpr auto shortage_patience = 50ms;
+
+}  // namespace
+
+bool dispatcher::has_room(const worker_record& worker) const {
+  if (!worker.usable() || worker.room.blocked || worker.sent.assigned() >= task_limit_ ||
+      worker.is_parent()) {
+    return false;
+  }
+  if (state_.concurrency() > 1 && !worker.stops.reasons.empty()) {
+    return false;  // what began there now could be lost with the one that has to end
+  }
+  if (worker.sent.outstanding() < state_.concurrency()) {
+    return true;
+  }
+  // Behind a task that takes long others would wait for nothing: they stay here until it ends.
+  return turn_begun_ - worker.pace.last_progress < patience &&
+         worker.sent.outstanding() < worker.pace.window();
+}
+
+void dispatcher::unblock(worker_record& worker) {
+  worker.room.blocked = false;
+  state_.dispatch_due = true;
+}
+
+bool dispatcher::may_go_later(int code) {
+  if (code == EAGAIN) {
+    return true;  // the socket is read empty before its reader sleeps
+  }
+  if (code != ETOOMANYREFS) {
+    return false;
+  }
+  // What is on its way to others usually is received soon.
+  const steady_time now = state_.now();
+  if (!short_since_) {
+    short_since_ = now;
+  }
+  return now - *short_since_ < shortage_patience;
+}
+
+void dispatcher::refuse(const worker_record& worker, task_range& what, int code) {
+  task_range one = what.split(1);
+  state_.note_dequeued(1);
+  auto why =
+      plain_failure(errc::resource_exhausted, task_ran::no,
+                    one.work->name() + " could not be sent to worker " + std::to_string(worker.id) +
+                        " (pid " + std::to_string(worker.pid) + "): " + shortage_text(code));
+  why->task = one.work->number;
+  why->attempt = one.attempt.number;
+  refused_.emplace_back(std::move(one), std::move(why));
+}
+
+std::uint32_t dispatcher::items_for(const worker_record& worker, const task_range& what) const {
+  // Of tasks that end in any order, each has a place of its own.
+  if (what.count == 1 || state_.concurrency() > 1) {
+    return 1;
+  }
+  std::uint32_t count = what.count;
+  if (what.work->max_range > 0) {
+    count = std::min(count, what.work->max_range);
+  } else {
+    const std::uint32_t window = worker.pace.window();
+    const std::uint64_t fair =
+        state_.counts.queued / std::max<std::size_t>(state_.workers.size(), 1);
+    count = std::min({count, std::max(1U, window - std::min(window, worker.sent.outstanding())),
+                      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fair, 1, UINT32_MAX))});
+  }
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(count, task_limit_ - worker.sent.assigned()));
+}
+
+bool dispatcher::send(worker_record& worker, task_range& what) {
+  const task_frame frame{*what.work, what.first, items_for(worker, what), what.attempt.number};
+  const task_frame::result sent = frame.send(*worker.channel, worker.sent.next_number());
+  if (sent.code == 0 && sent.handed_over) {
+    short_since_.reset();
+  }
+  // To a worker that is busy it would only be sent ahead.
+  if (sent.code != 0 && sent.had_room && !may_go_later(sent.code) &&
+      (sent.code != ETOOMANYREFS || worker.sent.outstanding() < state_.concurrency())) {
+    refuse(worker, what, sent.code);
+    return true;
+  }
+  if (sent.code != 0) {
+    worker.room.blocked = true;
+    // Its next result unblocks it, but a full socket may belong to a worker that has nothing to do.
+    control_.unblock_later(worker);
+    return false;
+  }
+  if (worker.sent.outstanding() == 0) {
+    worker.pace.last_progress = state_.now();
+  }
+  worker.sent.add(what.split(sent.items));
+  worker.room.bell_due = true;
+  state_.counts.running += sent.items;
+  state_.note_dequeued(sent.items);
+  return true;
+}
+
+bool dispatcher::send_own() {
+  if (!state_.queue.has_bindings()) {
+    return false;
+  }
+  bool sent = false;
+  for (worker_record* worker : state_.workers) {
+    while (has_room(*worker)) {
+      task_range* const what = state_.queue.next_of(worker->id);
+      if (what == nullptr || !send(*worker, *what)) {
+        break;
+      }
+      sent = true;
+      if (what->count == 0) {
+        state_.queue.pop_of(worker->id);
+      }
+    }
+  }
+  return sent;
+}
+
+void dispatcher::send_waiting() {
+  if (state_.counts.running > 0) {
+    turn_begun_ = state_.now();
+  }
+  bool sent = send_own();
+  while (task_range* const what = state_.queue.next()) {
+    worker_record* const worker =
+        state_.workers.pick([this](const worker_record& one) { return has_room(one); });
+    if (worker == nullptr) {
+      break;
+    }
+    if (!what->affinity().empty()) {
+      state_.queue.bind(what->affinity(), worker->id);
+    }
+    if (send(*worker, *what)) {
+      sent = true;
+      if (what->count == 0) {
+        state_.queue.pop();
+      }
+    }
+  }
+  sent = send_own() || sent;
+  for (const auto& [what, why] : std::exchange(refused_, {})) {
+    ledger_.conclude(what, what.first, why);
+  }
+  if (sent) {
+    for (worker_record* worker : state_.workers) {
+      if (std::exchange(worker->room.bell_due, false)) {
+        worker->channel->ring_bell();
+      }
+    }
+  }
+}
+
+void dispatcher::watch_balance() {
+  if (state_.counts.running <= 1 || balance_timer_ || state_.queue.next() != nullptr) {
+    return;
+  }
+  const std::uint32_t busy = state_.concurrency();
+  const bool some_idle = state_.workers.any([=](const worker_record* worker) {
+    return worker->usable() && worker->sent.outstanding() < busy;
+  });
+  if (some_idle && state_.workers.any([=](const worker_record* worker) {
+        return worker->sent.outstanding() > busy;
+      })) {
+    balance_timer_ = true;
+    state_.set_timer(state_.now() + patience, timer::balance);
+  }
+}
+
+void dispatcher::on_balance_timer() {
+  balance_timer_ = false;
+  const std::uint32_t busy = state_.concurrency();
+  if (state_.queue.next() != nullptr || !state_.serving() ||
+      !state_.workers.any([=](const worker_record* worker) {
+        return worker->usable() && worker->sent.outstanding() < busy;
+      })) {
+    return;
+  }
+  const steady_time now = state_.now();
+  bool some_wait = false;
+  for (worker_record* worker : state_.workers) {
+    if (worker->sent.outstanding() <= busy || !worker->usable()) {
+      continue;
+    }
+    if (now - worker->pace.last_progress >= patience) {
+      control_.take_back(*worker);
+    } else {
+      some_wait = true;
+    }
+  }
+  if (some_wait && !balance_timer_) {
+    balance_timer_ = true;
+    state_.set_timer(now + patience, timer::balance);
+  }
+}
+
+}  // namespace troupe::detail

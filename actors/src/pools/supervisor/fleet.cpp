@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/supervisor/fleet.hpp"
+
+#include "troupe/log.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+namespace {
+
+pool_size size_of(const pool_options& options) {
+  if (options.min_workers || options.max_workers) {
+    return {options.min_workers.value_or(1), options.max_workers.value_or(options.workers)};
+  }
+  return {options.workers, options.workers};
+}
+
+}  // namespace
+
+fleet::fleet(pool_state& state, worker_control& control, pool_life& life)
+    : state_{state},
+      control_{control},
+      life_{life},
+      starter_{state},
+      rules_{state.options.max_tasks_per_worker, state.options.max_worker_rss},
+      size_{size_of(state.options)} {}
+
+void fleet::start() {
+  for (int i = 0; i < size_.target() && state_.phase == pool_phase::starting; ++i) {
+    if (auto why = starter_.launch()) {
+      on_failed_start(std::move(why), true);
+    }
+  }
+}
+
+void fleet::maintain() {
+  if (starter_.pauses() || (state_.phase == pool_phase::closing && !state_.work_left())) {
+    return;
+  }
+  int have = state_.workers.count([](const worker_record* worker) { return worker->staying(); });
+  // Also while the pool starts: of those that are there already, one may die.
+  for (; have < size_.wanted() && !starter_.pauses() &&
+         (state_.serving() || state_.phase == pool_phase::starting);
+       ++have) {
+    if (auto why = starter_.launch()) {
+      on_failed_start(std::move(why), true);
+    }
+  }
+}
+
+void fleet::on_failed_start(std::shared_ptr<const failure> why, bool transient) {
+  if (state_.phase == pool_phase::starting) {
+    life_.abandon_start(std::move(why));
+    return;
+  }
+  if (!state_.serving()) {
+    return;
+  }
+  const restart_decision decision =
+      transient ? starter_.on_refused_start() : starter_.on_failed_start();
+  if (transient && size_.parents() > 0 && starter_.refused_for_long()) {
+    shortage_ = why;
+    state_.dispatch_due = true;
+  }
+  log(log_level::warning, why->text);
+  if (decision.give_up) {
+    life_.break_pool("a replacement could not be started " +
+                     std::to_string(starter_.failed_starts()) + " times in a row: " + why->text);
+    return;
+  }
+  starter_.pause(decision.delay);
+}
+
+void fleet::on_relaunch() {
+  starter_.end_pause();
+  maintain();
+}
+
+void fleet::on_ready(worker_record& worker) {
+  worker.phase = worker_phase::ready;
+  worker.pace.last_progress = state_.now();
+  starter_.note_started();
+  control_.count_ready();
+  if (state_.options.max_worker_age) {
+    state_.set_timer(later(worker.pace.last_progress, *state_.options.max_worker_age), timer::age,
+                     worker.id);
+  }
+  if (state_.phase != pool_phase::starting) {
+    shed_surplus();
+  } else if (!state_.workers.some_start() &&
+             static_cast<int>(state_.workers.size()) == size_.target()) {
+    life_.open();
+  }
+}
+
+void fleet::on_death(std::int64_t pid, bool counts) {
+  if (starter_.on_death(counts).give_up) {
+    const restart_policy& policy = state_.options.restart;
+    life_.break_pool(std::to_string(policy.intensity + 1) + " workers died within " +
+                     std::to_string(policy.period.count()) +
+                     " ms (see pool_options::restart); the last one was pid " +
+                     std::to_string(pid));
+  }
+}
+
+void fleet::forget(std::uint64_t id) {
+  worker_record* const worker = state_.workers.find(id);
+  state_.host.unwatch(worker->channel->socket());
+  state_.host.dismiss(id);
+  control_.unbind(*worker);
+  state_.workers.remove(id);
+  control_.count_ready();
+}
+
+void fleet::retire(worker_record& worker, retirement why) {
+  if (!worker.usable()) {
+    return;
+  }
+  worker.phase = worker_phase::retiring;
+  worker.retiring_for = why;
+  some_retire_ = true;
+  control_.unbind(worker);
+  control_.take_back(worker);
+  control_.count_ready();
+}
+
+void fleet::retire_drained() {
+  const std::uint64_t limit = rules_.task_limit();
+  if (limit == UINT64_MAX && !some_retire_) {
+    return;
+  }
+  some_retire_ = false;
+  for (worker_record* worker : state_.workers) {
+    if (worker->phase == worker_phase::ready && worker->sent.assigned() >= limit) {
+      worker->phase = worker_phase::retiring;
+      worker->retiring_for = retirement::tasks;
+      control_.unbind(*worker);
+    } else if (worker->phase == worker_phase::retiring &&
+               worker->retiring_for == retirement::tasks && worker->sent.assigned() < limit) {
+      worker->phase = worker_phase::ready;  // tasks were taken back from it
+      worker->retiring_for = retirement::none;
+    }
+    some_retire_ = some_retire_ || worker->phase == worker_phase::retiring;
+  }
+  if (!some_retire_) {
+    return;
+  }
+  maintain();
+  const int ready = state_.workers.ready();
+  const bool some_start = state_.workers.some_start();
+  for (worker_record* worker : state_.workers.copy()) {
+    if (worker->phase == worker_phase::retiring && worker->sent.outstanding() == 0 &&
+        !worker->leaving && may_leave(worker->retiring_for, ready, size_.target(), some_start)) {
+      control_.stop(*worker);
+    }
+  }
+  control_.count_ready();
+}
+
+void fleet::check_memory(worker_record& worker) {
+  const steady_time now = state_.now();
+  if (worker.phase != worker_phase::ready ||
+      !rules_.looks_at_memory(worker.sent.outstanding() > 0, now, worker.memory_checked)) {
+    return;
+  }
+  worker.memory_checked = now;
+  const std::uint64_t resident = state_.host.resident_bytes(worker.pid);
+  if (rules_.too_large(resident)) {
+    log(log_level::info,
+        "worker " + std::to_string(worker.id) + " (pid " + std::to_string(worker.pid) + ") of " +
+            state_.face.title() + " is recycled: it holds " + std::to_string(resident) +
+            " bytes of memory, the limit is " + std::to_string(*rules_.max_resident_bytes));
+    retire(worker, retirement::memory);
+  }
+}
+
+void fleet::resize(int workers) {
+  if (state_.phase != pool_phase::open) {
+    return;
+  }
+  size_.set(workers);
+  state_.face.note_size(size_.most());
+  maintain();
+  shed_surplus();
+  state_.dispatch_due = true;
+}
+
+void fleet::grow() {
+  if (size_.may_grow() && state_.phase != pool_phase::starting && state_.queue.next() != nullptr &&
+      !state_.workers.some_start()) {
+    size_.grow(state_.counts.queued);
+    maintain();
+  }
+}
+
+void fleet::shed_surplus() {
+  int surplus = size_.surplus(
+      state_.workers.count([](const worker_record* worker) { return worker->staying(); }));
+  if (surplus == 0) {
+    return;
+  }
+  std::vector<worker_record*> ready;
+  for (worker_record* worker : state_.workers) {
+    if (worker->usable()) {
+      ready.push_back(worker);
+    }
+  }
+  std::sort(ready.begin(), ready.end(), [](const worker_record* a, const worker_record* b) {
+    return goes_before(a->sent.outstanding(), a->id, b->sent.outstanding(), b->id);
+  });
+  for (worker_record* worker : ready) {
+    if (surplus-- == 0) {
+      break;
+    }
+    retire(*worker, retirement::surplus);
+  }
+  retire_drained();
+}
+
+void fleet::watch_idle() {
+  if (idle_timer_ || !size_.may_shrink() || state_.phase != pool_phase::open) {
+    return;
+  }
+  steady_time first = steady_time::max();
+  for (const worker_record* worker : state_.workers) {
+    if (worker->usable() && worker->sent.outstanding() == 0) {
+      first = std::min(first, later(worker->pace.last_progress, state_.options.idle_timeout));
+    }
+  }
+  if (first != steady_time::max()) {
+    idle_timer_ = true;
+    state_.set_timer(first, timer::idle);
+  }
+}
+
+void fleet::on_idle_timer() {
+  idle_timer_ = false;
+  if (state_.phase != pool_phase::open || !size_.elastic()) {
+    return;
+  }
+  const steady_time now = state_.now();
+  for (worker_record* worker : state_.workers.copy()) {
+    if (size_.may_shrink() && worker->usable() && worker->sent.outstanding() == 0 &&
+        !state_.queue.waits_for(worker->id) &&
+        later(worker->pace.last_progress, state_.options.idle_timeout) <= now) {
+      size_.shrink();
+      retire(*worker, retirement::surplus);
+    }
+  }
+  retire_drained();
+  state_.dispatch_due = true;
+}
+
+void fleet::compensate(bool some_have_room) {
+  switch (size_.compensate(state_.queue.next() != nullptr, some_have_room)) {
+    case pool_size::change::more:
+      maintain();
+      break;
+    case pool_size::change::fewer:
+      shed_surplus();
+      break;
+    case pool_size::change::none:
+      break;
+  }
+}
+
+}  // namespace troupe::detail

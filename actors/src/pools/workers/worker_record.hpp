@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "channel/channel.hpp"
+#include "pools/submission/nested_outcome.hpp"
+#include "pools/submission/task_range.hpp"
+#include "scheduling/pool_size.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+
+/// A worker's life:
+///
+///   starting ──ready──▶ ready ──limit reached──▶ retiring ──drained, replaced──▶ stopping ──▶
+///   (gone)
+///      │                  │ └────────────────────── pool closes ───────────────────┘
+///      └──────────────────┴── dies ──▶ (gone, replaced)
+enum class worker_phase : std::uint8_t { starting, ready, retiring, stopping };
+
+/// A range that was sent: its items have the numbers number, number + 1, ...
+///
+/// Several coroutines of a worker end in any order: one that is not the first or the last is left
+/// in its place, without its submission, until it is.
+struct sent_range {
+  task_range what;
+  std::uint64_t number = 0;
+  std::uint32_t done = 0;  ///< items with an outcome, from the front
+
+  [[nodiscard]] std::uint64_t next_number() const noexcept { return number + done; }
+  [[nodiscard]] std::uint32_t left() const noexcept { return what.count - done; }
+};
+
+/// What a worker was sent and has no outcome, by numbers that grow. Every item is counted at its
+/// submission, too, so that a submission knows whether workers have any of it.
+class sent_tasks {
+ public:
+  [[nodiscard]] std::uint64_t next_number() const noexcept { return next_number_; }
+  /// Items without an outcome.
+  [[nodiscard]] std::uint32_t outstanding() const noexcept { return outstanding_; }
+  /// Items sent in the worker's life, those taken back not counted.
+  [[nodiscard]] std::uint64_t assigned() const noexcept { return assigned_; }
+  [[nodiscard]] bool empty() const noexcept { return sent_.empty(); }
+  [[nodiscard]] const std::deque<sent_range>& all() const noexcept { return sent_; }
+
+  void add(task_range what) {
+    const std::uint32_t count = what.count;
+    what.work->with_workers += count;
+    sent_.push_back({std::move(what), next_number_, 0});
+    next_number_ += count;
+    outstanding_ += count;
+    assigned_ += count;
+  }
+
+  /// The range of which the item with that number is the next to end. `in_any_order`: each item has
+  /// a range of its own, and all below `undecided` have begun.
+  sent_range* find(std::uint64_t number, bool in_any_order, std::uint64_t undecided) {
+    if (sent_.empty()) {
+      return nullptr;
+    }
+    sent_range& front = sent_.front();
+    if (front.next_number() == number) {
+      return &front;
+    }
+    if (!in_any_order || number >= undecided) {
+      return nullptr;
+    }
+    const auto found = std::lower_bound(
+        sent_.begin(), sent_.end(), number,
+        [](const sent_range& sent, std::uint64_t wanted) { return sent.number < wanted; });
+    return found != sent_.end() && found->number == number && found->what.work ? &*found : nullptr;
+  }
+
+  /// The next item of that range has an outcome.
+  void finish_item(sent_range& sent) {
+    --outstanding_;
+    --sent.what.work->with_workers;
+    if (++sent.done < sent.what.count) {
+      return;
+    }
+    sent.what.work.reset();
+    while (!sent_.empty() && !sent_.front().what.work) {
+      sent_.pop_front();
+    }
+    while (!sent_.empty() && !sent_.back().what.work) {
+      sent_.pop_back();
+    }
+  }
+
+  /// All items from that number on were not begun: they leave, in their order.
+  std::vector<task_range> take_back(std::uint64_t first) {
+    std::vector<task_range> returned;
+    while (!sent_.empty()) {
+      sent_range& last = sent_.back();
+      const std::uint64_t from = std::max(first, last.next_number());
+      const std::uint64_t end = last.number + last.what.count;
+      if (from >= end) {
+        break;
+      }
+      const auto count = static_cast<std::uint32_t>(end - from);
+      const auto offset = static_cast<std::uint32_t>(from - last.number);
+      returned.push_back({last.what.work, last.what.first + offset, count, last.what.attempt});
+      last.what.work->with_workers -= count;
+      outstanding_ -= count;
+      assigned_ -= count;
+      last.what.count -= count;
+      if (last.what.count != last.done) {
+        break;
+      }
+      do {
+        sent_.pop_back();
+      } while (!sent_.empty() && !sent_.back().what.work);
+    }
+    std::reverse(returned.begin(), returned.end());
+    return returned;
+  }
+
+  /// The first range, whose items were begun or are done; nothing: there is none.
+  std::optional<sent_range> take_front() {
+    while (!sent_.empty() && !sent_.front().what.work) {
+      sent_.pop_front();
+    }
+    if (sent_.empty()) {
+      return std::nullopt;
+    }
+    sent_range front = std::move(sent_.front());
+    sent_.pop_front();
+    outstanding_ -= front.left();
+    front.what.work->with_workers -= front.left();
+    return front;
+  }
+
+  [[nodiscard]] bool has(const process_submission& work) const {
+    return work.with_workers > 0 && std::any_of(sent_.begin(), sent_.end(), [&](const auto& sent) {
+             return sent.what.work.get() == &work;
+           });
+  }
+
+ private:
+  std::deque<sent_range> sent_;
+  std::uint64_t next_number_ = 1;
+  std::uint32_t outstanding_ = 0;
+  std::uint64_t assigned_ = 0;
+};
+
+/// How long a worker's tasks take, and since when it has said nothing.
+struct worker_pace {
+  double mean_task_ns = 0;
+  bool measured = false;
+  steady_time last_progress{};
+
+  void measure(double ns) {
+    mean_task_ns = measured ? mean_task_ns * 0.75 + ns * 0.25 : ns;
+    measured = true;
+  }
+  /// How many tasks may be with it at once.
+  [[nodiscard]] std::uint32_t window() const {
+    return window_for(std::chrono::nanoseconds{static_cast<std::int64_t>(mean_task_ns)}, measured);
+  }
+};
+
+/// Why the supervisor itself ends a running task.
+enum class stop_reason : std::uint8_t { timeout, overdue, cancelled };
+
+/// A begun task that has a limit, as `limits` knows it.
+struct begun_task {
+  std::uint64_t worker = 0;
+  std::uint64_t number = 0;
+};
+
+/// Begun tasks of a worker that are to end, or will be; most workers have none.
+struct stop_orders {
+  std::map<std::uint64_t, stop_reason> reasons{};                  ///< why the supervisor ends it
+  std::map<std::uint64_t, std::shared_ptr<begun_task>> limited{};  ///< has a time to end by
+  std::set<std::uint64_t> asked{};                                 ///< asked to end
+  std::deque<std::uint64_t> unsent{};  ///< those of them whose frames found no room yet
+  std::uint64_t killed_for = 0;  ///< its worker was killed to end this one: no death that counts
+
+  [[nodiscard]] const stop_reason* reason(std::uint64_t number) const {
+    if (reasons.empty()) {
+      return nullptr;
+    }
+    const auto found = reasons.find(number);
+    return found == reasons.end() ? nullptr : &found->second;
+  }
+};
+
+/// Tasks of its own that the task of a worker has submitted.
+struct task_children {
+  std::map<std::uint64_t, std::shared_ptr<process_submission>> by_ticket{};
+  std::shared_ptr<const attachment> socket{};  ///< for their outcomes
+  std::deque<outcome_message> outcomes{};      ///< that could not be sent yet
+};
+
+/// What a worker cannot take just now.
+struct flow {
+  bool blocked = false;        ///< no room in its ring or its socket
+  bool unblock_timer = false;  ///< looks again
+  bool bell_due = false;       ///< frames were published
+};
+
+/// What is known of a worker's end before it ends.
+struct end_notes {
+  std::shared_ptr<const failure> start_failure{};
+  std::string killed_because{};
+};
+
+/// One worker as its supervisor knows it.
+struct worker_record {
+  std::uint64_t id = 0;
+  std::int64_t pid = 0;
+  worker_phase phase = worker_phase::starting;
+  retirement retiring_for = retirement::none;
+  bool greeted = false;  ///< its hello was right
+  bool leaving = false;  ///< its channel ended or it was killed: nothing more goes there
+  std::unique_ptr<supervisor_channel> channel{};
+  sent_tasks sent{};
+  worker_pace pace{};
+  stop_orders stops{};
+  task_children children{};
+  flow room{};
+  end_notes notes{};
+  steady_time memory_checked{};
+
+  [[nodiscard]] bool usable() const { return phase == worker_phase::ready && !leaving; }
+  /// Counts towards the size of the pool.
+  [[nodiscard]] bool staying() const { return phase == worker_phase::starting || usable(); }
+  /// Its task waits for tasks of its own.
+  [[nodiscard]] bool is_parent() const { return !children.by_ticket.empty(); }
+};
+
+}  // namespace troupe::detail
