@@ -26,6 +26,11 @@ int dies_until(const std::string& tries, int times) {
   return static_cast<int>(this_task::attempt());
 }
 
+int throws_a_logic_error(const std::string& tries) {
+  mark(tries);
+  throw std::logic_error{"hopeless"};
+}
+
 int stopped_or_late(const std::string& running) {
   mark(running);
   if (!eventually([] { return this_task::stop_token().stop_requested(); })) {

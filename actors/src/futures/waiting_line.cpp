@@ -4,14 +4,9 @@
 namespace troupe::detail {
 
 void waiting_line::stand(room_turn& turn, std::function<void()> notify) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   turn.notify_ = std::move(notify);
-  turn.state_ = room_turn::state::in_line;
-  if (turn.called_before_) {
-    line_.push_front(&turn);
-  } else {
-    line_.push_back(&turn);
-  }
+  line_.stand(turn);
   standing_ = line_.size();
 }
 
@@ -19,13 +14,9 @@ void waiting_line::leave(room_turn& turn, bool got_in) noexcept {
   bool pass_on = false;
   std::function<void()> dropped;  // may own what must not be destroyed under the lock
   {
-    const std::lock_guard lock{mutex_};
-    pass_on = turn.state_ == room_turn::state::called && !got_in;
-    if (turn.state_ == room_turn::state::in_line) {
-      std::erase(line_, &turn);
-      standing_ = line_.size();
-    }
-    turn.state_ = room_turn::state::out;
+    const mutex_guard lock{mutex_};
+    pass_on = line_.leave(turn, got_in);
+    standing_ = line_.size();
     dropped = std::move(turn.notify_);
   }
   if (pass_on) {
@@ -37,16 +28,13 @@ void waiting_line::call_next(std::uint64_t turns) noexcept {
   for (; turns > 0; --turns) {
     std::function<void()> notify;
     {
-      const std::lock_guard lock{mutex_};
-      if (line_.empty()) {
+      const mutex_guard lock{mutex_};
+      room_line::place* const next = line_.call();
+      if (next == nullptr) {
         return;
       }
-      room_turn& next = *line_.front();
-      line_.pop_front();
       standing_ = line_.size();
-      next.state_ = room_turn::state::called;
-      next.called_before_ = true;
-      notify = std::exchange(next.notify_, nullptr);
+      notify = std::exchange(static_cast<room_turn*>(next)->notify_, nullptr);
     }
     notify();
   }
@@ -58,7 +46,7 @@ void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> not
   waiting_line& line = turn->line_;
   const auto worth_trying = turn->worth_trying_;
   line.stand(*turn, std::move(notify));
-  // What left the queue before this stood there called nobody.
+  // What left the queue before this stood there called no other one.
   if (worth_trying()) {
     line.call_next(1);
   }

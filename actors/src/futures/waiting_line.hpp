@@ -3,17 +3,18 @@
 
 #include "troupe/submission.hpp"
 
+#include "base/thread_safety.hpp"
+#include "scheduling/room.hpp"
+
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 namespace troupe::detail {
 
-/// Those who wait for room in a full queue without a thread, first come first served.
+/// The submissions that wait for room in a full queue without a thread.
 ///
 /// @threads any, all members. Nothing is locked while one of them is notified.
 class waiting_line {
@@ -30,12 +31,12 @@ class waiting_line {
   [[nodiscard]] bool empty() const noexcept { return standing_.load() == 0; }
 
  private:
-  std::mutex mutex_;
-  std::deque<room_turn*> line_;             // guarded by mutex_
+  guarded_mutex mutex_;
+  room_line line_ TROUPE_GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> standing_{0};  // its length
 };
 
-class room_turn {
+class room_turn : private room_line::place {
  public:
   using executor = std::function<void(std::function<void()>)>;
 
@@ -56,15 +57,11 @@ class room_turn {
   friend void wait_turn(const std::shared_ptr<room_turn>&, std::function<void()>);
   friend void took_turn(room_turn&) noexcept;
   friend void leave_turn(room_turn&) noexcept;
-  enum class state : std::uint8_t { out, in_line, called };
-
   std::shared_ptr<void> owner_;
   waiting_line& line_;
   std::function<bool()> worth_trying_;
   executor callbacks_;
-  state state_ = state::out;    // guarded by the line's mutex_, like the rest
-  bool called_before_ = false;  ///< in vain: goes to the front
-  std::function<void()> notify_;
+  std::function<void()> notify_;  ///< guarded by the line's mutex, as the place is
 };
 
 }  // namespace troupe::detail

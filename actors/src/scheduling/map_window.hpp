@@ -5,7 +5,6 @@
 #include "troupe/policy.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -58,8 +57,8 @@ class map_window {
     return max_queued == 0 ? most : std::min(most, max_queued);
   }
 
-  /// For the code that pulls a submission: it has `items` of `most` since `taken`, is one more to be
-  /// pulled? The workers do not wait for a slow input.
+  /// For the code that pulls a submission: it has `items` of `most` and took `taken` for them, is
+  /// one more to be pulled? The workers do not wait for a slow input.
   [[nodiscard]] static bool goes_on(std::size_t items, std::size_t most,
                                     std::chrono::nanoseconds taken) {
     return items < most && taken <= max_pull_time;
@@ -110,34 +109,6 @@ class map_window {
   std::size_t in_flight_ = 0;
   std::uint64_t pulled_ = 0;
   bool slow_input_ = false;
-};
-
-/// From where on the items of a map do not begin any more. Items are numbered in input order; what
-/// comes before a failure goes on, so that the first failure in that order is found, whichever
-/// worker is faster.
-///
-/// @threads any; a cut only ever moves to the front.
-class map_cut {
- public:
-  /// Nothing behind this item begins any more. True: it did not say so before.
-  bool after(std::uint64_t item) noexcept { return from(item + 1); }
-  /// Nothing of the map begins any more.
-  bool all() noexcept { return from(0); }
-  [[nodiscard]] bool cuts(std::uint64_t item) const noexcept { return item >= first_.load(); }
-  [[nodiscard]] bool any() const noexcept { return first_.load() != UINT64_MAX; }
-
- private:
-  bool from(std::uint64_t item) noexcept {
-    std::uint64_t before = first_.load();
-    while (item < before) {
-      if (first_.compare_exchange_weak(before, item)) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  std::atomic<std::uint64_t> first_{UINT64_MAX};  ///< the first item that does not begin
 };
 
 /// Finds the failure that a map as a whole ends with: the first one in input order, but not one

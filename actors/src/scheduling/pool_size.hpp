@@ -15,9 +15,9 @@ inline constexpr int max_extra_workers = 64;
 
 /// How many workers there are to be.
 ///
-/// An elastic pool wants more while tasks wait, and fewer when some have nothing to do. Beside that,
-/// a worker whose task waits for tasks of its own (a *parent*) does not count while those wait for
-/// a worker: as many extra ones may be started.
+/// An elastic pool wants more while tasks wait, and fewer when some have nothing to do. Beside
+/// that, a worker whose task waits for tasks of its own (a *parent*) does not count while those wait
+/// for a worker: as many extra ones may be started.
 class pool_size {
  public:
   pool_size(int least, int most) : least_{least}, most_{most}, target_{least} {}
@@ -26,6 +26,7 @@ class pool_size {
   [[nodiscard]] int wanted() const noexcept { return target_ + extra_; }
   /// Without extra ones.
   [[nodiscard]] int target() const noexcept { return target_; }
+  [[nodiscard]] int least() const noexcept { return least_; }
   [[nodiscard]] int most() const noexcept { return most_; }
   [[nodiscard]] bool elastic() const noexcept { return least_ < most_; }
   [[nodiscard]] bool may_grow() const noexcept { return elastic() && target_ < most_; }
@@ -33,6 +34,11 @@ class pool_size {
   [[nodiscard]] int parents() const noexcept { return parents_; }
 
   void set(int workers) noexcept { least_ = most_ = target_ = workers; }
+  /// No more than that can be started; those that are there stay.
+  void limit(int most) noexcept {
+    least_ = std::min(least_, most);
+    most_ = most;
+  }
   /// So many tasks wait, and no worker is starting. Doubles at most, so that a burst of short tasks
   /// does not start everything there is.
   void grow(std::uint64_t waiting) noexcept {

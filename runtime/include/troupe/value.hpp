@@ -256,10 +256,6 @@ class value : public detail::object_handle {
   /// How the codec reads a handle.
   void load(input_archive& ar) {
     load_handle(ar, detail::value_rules<T>, detail::value_spec<value, T>().type_tag);
-    if (object_->payload_bytes() != sizeof(T)) {
-      object_.reset();
-      ar.fail("its size is another one", typeid(value));
-    }
   }
 
  private:
@@ -334,10 +330,6 @@ class raw_value : public detail::object_handle {
   /// How the codec reads a handle.
   void load(input_archive& ar) {
     load_handle(ar, detail::value_rules<T>, detail::value_spec<raw_value, T>().type_tag);
-    if (object_->payload_bytes() != sizeof(T)) {
-      object_.reset();
-      ar.fail("its size is another one", typeid(raw_value));
-    }
   }
 };
 

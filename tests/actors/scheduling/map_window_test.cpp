@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "scheduling/map_window.hpp"
 
+#include "troupe/detail/map_cut.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -3,6 +3,7 @@
 
 #include "troupe/detail/open_map.hpp"
 #include "troupe/detail/pull_iterator.hpp"
+#include "troupe/detail/thread_map.hpp"
 #include "troupe/detail/thread_task.hpp"
 
 #include <cstddef>

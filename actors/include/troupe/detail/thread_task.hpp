@@ -3,7 +3,7 @@
 
 #include "troupe/detail/kept_result.hpp"
 #include "troupe/detail/local_value.hpp"
-#include "troupe/detail/thread_core.hpp"
+#include "troupe/detail/thread_submission.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/retry.hpp"
 
@@ -21,6 +21,8 @@
 
 // The tasks of thread pools, with their types.
 namespace troupe::detail {
+
+class coroutine_run;
 
 /// As in a process: what points at text is kept as text, and a coroutine counts as what it returns.
 template <class Raw>

@@ -1,334 +1,174 @@
 // SPDX-License-Identifier: BSD-3-Clause
-
-// The life of a thread pool, from its start to its end, and what is asked of it meanwhile. The
-// queue is in thread_queue.cpp, what runs tasks in thread_worker.cpp, their outcomes in
-// thread_outcomes.cpp, and what limits them in thread_limits.cpp.
+#include "pools/thread/thread_core.hpp"
 
 #include "troupe/log.hpp"
 
-#include "base/thread_owned.hpp"
-#include "futures/made_here.hpp"
+#include "os/library_thread.hpp"
 #include "pools/option_checks.hpp"
-#include "pools/thread/thread_core_impl.hpp"
+#include "pools/thread/thread_worker.hpp"
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <iterator>
 #include <stdexcept>
-#include <system_error>
-#include <typeinfo>
 #include <utility>
 
 namespace troupe::detail {
+namespace {
+
+bool is_elastic(const thread_pool_options& options) {
+  return options.min_workers.has_value() || options.max_workers.has_value();
+}
+
+}  // namespace
 
 thread_core::thread_core(const thread_pool_options& options)
     : process_{::getpid()},
       options_{options},
       task_defaults_{share_options(options.task_defaults)},
-      callbacks_{std::make_shared<callback_runner>()},
-      least_{options.workers},
-      most_{options.workers} {
-  if (elastic()) {
-    least_ = options.min_workers.value_or(1);
-    most_ = options.max_workers.value_or(options.workers);
-  }
-}
+      scheduler_{
+          *this, is_elastic(options) ? options.min_workers.value_or(1) : options.workers,
+          is_elastic(options) ? options.max_workers.value_or(options.workers) : options.workers} {}
 
 thread_core::~thread_core() {
   callbacks_->stop();
 }
 
-void thread_core::start() {
-  int begun = 0;
-  try {
-    for (; begun < least_; ++begun) {
-      const std::lock_guard lock{mutex_};
-      ++wanted_;
-      add_worker();
-    }
-  } catch (const std::system_error& problem) {
-    const std::lock_guard lock{mutex_};
-    closing_ = true;
-    start_problem_ = std::make_exception_ptr(
-        error{errc::resource_exhausted, task_ran::no,
-              "cannot start the threads of " + title() + ": " + problem.what()});
-  }
-  std::unique_lock lock{mutex_};
-  life_.wait(lock, [&] { return initialized_ == begun; });
-  if (!start_problem_) {
-    return;
-  }
-  auto to_end = begin_closing();
-  lock.unlock();
-  for (const sleeper& each : to_end) {
-    wake(each);
-  }
-  lock.lock();
-  life_.wait(lock, [&] { return alive_ == 0; });
-  std::rethrow_exception(start_problem_);
-}
-
-void thread_core::add_worker() {
-  auto made = std::make_unique<worker>(*this, take_place(), next_worker_);
-  workers_.reserve(workers_.size() + 1);
-  const std::string place = "_" + std::to_string(made->index);
+void thread_core::start_worker(worker_seat& seat) {
+  const std::string place = "_" + std::to_string(seat.place);
   constexpr std::size_t longest_name = 15;
-  try {
-    // The thread keeps the core until it leaves.
-    start_thread(options_.name.substr(0, longest_name - place.size()) + place,
-                 [self = shared_from_this(), which = made.get()] { self->run(*which); });
-  } catch (...) {
-    places_[static_cast<std::size_t>(made->index)] = false;
-    throw;
-  }
-  ++next_worker_;
-  ++alive_;
-  ++working_;
-  ++staying_;
-  workers_.push_back(std::move(made));
+  // The thread keeps the core until it leaves.
+  start_thread(options_.name.substr(0, longest_name - place.size()) + place,
+               [core = shared_from_this(), &seat] { thread_worker{*core, seat}.live(); });
 }
 
-int thread_core::take_place() {
-  const auto free = std::find(places_.begin(), places_.end(), false);
-  const auto place = free - places_.begin();
-  if (free == places_.end()) {
-    places_.push_back(true);
-  } else {
-    *free = true;
-  }
-  return static_cast<int>(place);
+bool thread_core::is_of_this_process() const noexcept {
+  return process_ == ::getpid();
 }
 
-void thread_core::resize(int workers) {
-  check_between("troupe::thread_pool::resize", "workers", workers, max_workers_of_a_pool);
-  std::vector<sleeper> to_wake;
-  std::exception_ptr problem;
-  {
-    const std::lock_guard lock{mutex_};
-    check_accepting();
-    most_ = least_ = wanted_ = workers;
-    try {
-      while (staying_ < wanted_) {
-        add_worker();
-      }
-    } catch (const std::system_error& refused) {
-      most_ = least_ = wanted_ = staying_;
-      problem = std::make_exception_ptr(
-          error{errc::resource_exhausted, task_ran::no,
-                "cannot start more threads of " + title() + ": " + refused.what()});
-    }
-    if (staying_ > wanted_) {
-      to_wake = call_idle();  // to see that they are not wanted any more
+bool thread_core::in_own_task() const noexcept {
+  return thread_worker::here(*this) != nullptr;
+}
+
+future_state::executor thread_core::callback_executor() {
+  return [core = shared_from_this()](std::function<void()> function) {
+    core->callbacks_->run(std::move(function));
+  };
+}
+
+// ---- tasks -------------------------------------------------------------------------------------
+
+bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may_block,
+                         const deadline& until) {
+  if (submission->repeats()) {
+    if (const std::string type = submission->unrepeatable(); !type.empty()) {
+      throw std::invalid_argument{
+          "troupe: task options: .retry_if: " + title() +
+          " moves arguments into the function, and cannot keep one of type " + type +
+          " for another attempt: pass it by std::ref or std::shared_ptr, or, if it can be copied, "
+          "specialize troupe::enable_repeat for it"};
     }
   }
-  for (const sleeper& each : to_wake) {
-    wake(each);
-  }
-  if (problem) {
-    std::rethrow_exception(problem);
-  }
-}
-
-namespace {
-
-/// One of each worker's thread, and the last that it does: its other thread_locals, which may be
-/// the user's, were made later and so are gone. The thread that joins the pool has waited for
-/// their destructors too.
-struct departure {
-  std::shared_ptr<thread_core> from;
-  ~departure() {
-    if (from) {
-      from->departed();
+  const auto& limit = submission->options().deadline;
+  const auto watched = limit ? submission : nullptr;
+  const steady_time due = limit ? later(std::chrono::steady_clock::now(), *limit) : steady_time{};
+  while (!scheduler_.submit(submission, false, until)) {
+    if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
+      return false;
+    }
+    if (thread_worker* const own = thread_worker::here(*this)) {
+      own->make_room();  // all workers might wait here for room that only they can make
+    } else if (!scheduler_.submit(submission, true, until)) {
+      return false;
+    } else {
+      break;
     }
   }
-};
-
-}  // namespace
-
-void thread_core::departed() {
-  const std::lock_guard lock{mutex_};
-  --alive_;
-  life_.notify_all();
+  if (watched) {
+    time_.set_deadline(watched, due);
+  }
+  return true;
 }
 
-bool thread_core::begin(worker& self) {
-  thread_owned<departure>::get()->from = shared_from_this();
-  self.thread_id = ::gettid();
-  std::exception_ptr problem;
-  try {
-    if (options_.initializer) {
-      options_.initializer();
-    }
-  } catch (...) {
-    problem = std::current_exception();
-  }
-  wait_helper::of_this_thread() = &self;
-  const std::lock_guard lock{mutex_};
-  ++initialized_;
-  self.present = !problem;
-  ready_ += problem ? 0 : 1;
-  if (problem) {
-    most_ = std::max(1, staying_ - 1);  // the next would fare no better
-    least_ = std::min(least_, most_.load());
-    if (!start_problem_) {
-      start_problem_ = problem;
-    }
-  }
-  life_.notify_all();
-  return !problem;
-}
-
-void thread_core::leave(worker& self) {
-  wait_helper::of_this_thread() = nullptr;
-  self.bell->set_poke(nullptr);
-  bool last = false;
-  std::unique_ptr<worker> gone;
-  std::vector<sleeper> to_end;
-  {
-    const std::lock_guard lock{mutex_};
-    past_succeeded_ += self.succeeded.load(std::memory_order_relaxed);
-    const auto place = std::find_if(workers_.begin(), workers_.end(),
-                                    [&self](const auto& each) { return each.get() == &self; });
-    places_[static_cast<std::size_t>(self.index)] = false;
-    gone = std::move(*place);  // destroyed without the lock
-    workers_.erase(place);
-    last = --working_ == 0;
-    if (closing_) {
-      to_end = begin_closing();  // one may have stayed for what this one ran
-    }
-  }
-  for (const sleeper& each : to_end) {
-    wake(each);
-  }
-  if (last) {
-    // Nothing runs any more, so no limit matters.
-    std::multimap<std::chrono::steady_clock::time_point, limit> unneeded;
-    const std::lock_guard lock{control_};
-    time_is_over_ = true;
-    time_.notify_all();
-    limits_.swap(unneeded);
-  }
-}
-
-std::vector<thread_core::sleeper> thread_core::begin_closing() {
-  closing_ = true;
-  std::vector<sleeper> all = call_idle();
-  room_.notify_all();
-  line_.call_next(UINT64_MAX);
-  return all;
-}
-
-std::vector<thread_core::sleeper> thread_core::call_idle() {
-  std::vector<sleeper> all;
-  for (worker* const each : idle_) {
-    each->idle = false;
-    all.push_back(each->bell);
-  }
-  idle_.clear();
-  return all;
-}
-
-void thread_core::close() {
-  std::vector<sleeper> to_end;
-  {
-    const std::lock_guard lock{mutex_};
-    to_end = begin_closing();
-  }
-  for (const sleeper& each : to_end) {
-    wake(each);
-  }
+bool thread_core::cancel(thread_submission& which, bool force) {
+  return !which.done() && is_of_this_process() && outcomes_.cancel(which, force);
 }
 
 void thread_core::cancel_waiting(const char* because) {
-  const concluding now{*this};  // before the workers find the queue empty
-  std::vector<lane> waiting;
-  {
-    const std::lock_guard lock{mutex_};
-    waiting.swap(lanes_);
-    urgency_ = INT_MIN;
-    for (const auto& each : workers_) {
-      std::move(each->own.begin(), each->own.end(), std::back_inserter(waiting));
-      each->own.clear();
-      each->urgency = INT_MIN;
-    }
+  const concluding_threads::note now{concluding_};  // before the workers find the queue empty
+  const std::string why = "cancelled: " + title() + because;
+  task_lanes::contents waiting = scheduler_.take_queue();
+  for (const auto& submission : waiting.submissions) {
+    outcomes_.cancel_rest(*submission, why);
   }
-  for (lane& each : waiting) {
-    for (std::size_t i = 0; i < each.submissions.size(); ++i) {
-      cancel_rest(*each.submissions[i], "cancelled: " + title() + because);
-    }
-    if (!each.again.empty()) {
-      note_claimed(each.again.size(), false);  // these are waiting for a retry, see below
-    }
+  if (!waiting.again.empty()) {
+    scheduler_.note_claimed(waiting.again.size());  // these are waiting for a retry, see below
   }
-  for (const auto& submission : retrying_submissions()) {
-    cancel_rest(*submission, "cancelled: " + title() + because);
+  for (const auto& submission : scheduler_.retrying()) {
+    outcomes_.cancel_rest(*submission, why);
   }
 }
 
-void thread_core::terminate(std::chrono::milliseconds grace) {
-  std::vector<sleeper> to_end;
-  {
-    const std::lock_guard lock{mutex_};
-    terminated_ = true;
-    to_end = begin_closing();
+void thread_core::ask_all_to_stop() {
+  attempts_.ask_what_comes();
+  for (const auto& submission : scheduler_.running()) {
+    attempts_.ask_all_to_stop(*submission);
   }
+}
+
+void thread_core::wait_until_nothing_runs(const thread_group& map) {
+  const thread_worker* const own = thread_worker::here(*this);
+  if (const auto end = scheduler_.watch_end(map, own != nullptr ? &own->seat() : nullptr)) {
+    end->wait(std::nullopt);
+  }
+}
+
+// ---- the pool's life ---------------------------------------------------------------------------
+
+void thread_core::resize(int workers) {
+  check_between("troupe::thread_pool::resize", "workers", workers, max_workers_of_a_pool);
+  scheduler_.resize(workers);
+}
+
+void thread_core::terminate(std::chrono::milliseconds grace) {
+  scheduler_.terminate();
   cancel_waiting(" was terminated before it began");
   ask_all_to_stop();
-  for (const auto& submission :
-       retrying_submissions()) {  // those since; from now on there are no more
-    cancel_rest(*submission, "cancelled: " + title() + " was terminated between two attempts");
+  for (const auto& submission : scheduler_.retrying()) {
+    // Those since; from now on there are no more.
+    outcomes_.cancel_rest(*submission,
+                          "cancelled: " + title() + " was terminated between two attempts");
   }
-  for (auto& submission : running_submissions()) {
-    limit last{std::move(submission), every_item, 0, limit::step::give_up};
+  for (const auto& submission : scheduler_.running()) {
     if (grace.count() > 0) {
-      add_limit(std::chrono::steady_clock::now() + grace, std::move(last));
+      time_.give_up_after(submission, grace);
     } else {
-      const concluding now{*this};
-      reach(last);
+      const concluding_threads::note now{concluding_};
+      outcomes_.give_up(*submission);
     }
-  }
-  for (const sleeper& each : to_end) {
-    wake(each);
   }
 }
 
 void thread_core::join() {
-  if (worker_of_this_thread() != nullptr) {
+  if (in_own_task()) {
     throw error{errc::would_deadlock, task_ran::no,
                 "join() in a task of " + title() +
                     " would wait for that task for ever: call it where the pool was made"};
   }
-  {
-    const std::lock_guard lock{mutex_};
-    if (!closing_) {
-      throw std::logic_error{"troupe: " + title() +
-                             ": join() before close() or terminate() would wait for ever"};
-    }
+  if (!scheduler_.is_closing()) {
+    throw std::logic_error{"troupe: " + title() +
+                           ": join() before close() or terminate() would wait for ever"};
   }
   join_until(std::nullopt);
 }
 
 bool thread_core::join_until(const deadline& until) {
-  {
-    std::unique_lock lock{mutex_};
-    const auto gone = [&] { return alive_ == 0; };
-    if (!until) {
-      life_.wait(lock, gone);
-    } else if (!life_.wait_until(lock, *until, gone)) {
-      return false;
-    }
-  }
-  // Now every task has been taken by the thread that says how it ends. Not all of these are workers.
-  if (!wait_until_concluded(until)) {
+  // When the workers are gone, every task has been taken by the thread that says how it ends. Not
+  // all of these are workers.
+  if (!scheduler_.wait_until_gone(until) || !concluding_.wait_for_others(until)) {
     return false;
   }
   callbacks_->wait_idle();
   return true;
-}
-
-bool thread_core::is_of_this_process() const noexcept {
-  return process_ == ::getpid();
 }
 
 void thread_core::end() noexcept {
@@ -339,15 +179,10 @@ void thread_core::end() noexcept {
     return;
   }
   try {
-    bool gone = false;
-    {
-      const std::lock_guard lock{mutex_};
-      gone = alive_ == 0;
-    }
-    if (!gone) {
+    if (!scheduler_.wait_until_gone(std::chrono::steady_clock::time_point{})) {
       terminate(options_.grace);
     }
-    if (worker_of_this_thread() == nullptr) {
+    if (!in_own_task()) {
       join_until(std::nullopt);
     }  // else the pool ends in one of its own tasks, which is the last thing that thread does
   } catch (const std::exception& problem) {
@@ -358,48 +193,17 @@ void thread_core::end() noexcept {
 // ---- what is asked -----------------------------------------------------------------------------
 
 std::vector<worker_info> thread_core::workers() {
-  std::vector<worker_info> found;
-  if (!is_of_this_process()) {
-    return found;  // a thread that does not exist here may hold the lock
-  }
-  const std::lock_guard lock{mutex_};
-  for (const auto& each : workers_) {
-    if (each->present) {
-      found.push_back({each->id, each->thread_id.load()});
-    }
-  }
-  return found;
+  // In a forked child a thread that does not exist there may hold the lock.
+  return is_of_this_process() ? scheduler_.workers() : std::vector<worker_info>{};
 }
 
 pool_stats thread_core::stats() {
-  pool_stats found;
   if (!is_of_this_process()) {
-    return found;  // as above
+    return {};  // as above
   }
-  const std::lock_guard lock{mutex_};
-  found.submitted = submitted_;
-  found.queued = queued_.load();
-  found.failed = failed_.load();
-  found.cancelled = cancelled_.load();
-  found.retried = retried_.load();
-  found.succeeded = past_succeeded_;
-  for (const auto& each : workers_) {
-    found.succeeded += each->succeeded.load(std::memory_order_relaxed);
-    found.running += each->busy.load(std::memory_order_relaxed);
-    found.workers += each->present ? 1 : 0;
-  }
-  return found;
-}
-
-std::vector<std::shared_ptr<thread_submission>> thread_core::running_submissions() {
-  std::vector<std::shared_ptr<thread_submission>> found;
-  const std::lock_guard lock{mutex_};
-  for (const auto& each : workers_) {
-    for (thread_submission* const submission : each->running) {
-      // Whoever runs it holds it until it is no longer in the list.
-      found.push_back(std::static_pointer_cast<thread_submission>(submission->shared_from_this()));
-    }
-  }
+  pool_stats found = scheduler_.stats();
+  outcomes_.add_counts(found);
+  found.retried = retries_.count();
   return found;
 }
 

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/thread_core_impl.hpp"
+#include "troupe/detail/thread_submission.hpp"
+
+#include "troupe/detail/thread_map.hpp"
+
+#include "futures/made_here.hpp"
+#include "pools/option_checks.hpp"
+#include "pools/thread/thread_core.hpp"
+#include "pools/thread/work/item_records.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -25,15 +32,17 @@ bool thread_submission::running() const {
   return !done() && next_.load() != 0;
 }
 
+std::uint32_t thread_submission::pending_retries() const {
+  return repeats() ? owner_->attempts().pending_count(*this) : 0;
+}
+
 future_state::executor thread_submission::callbacks() const {
-  return [core = owner_](std::function<void()> function) {
-    core->callbacks()->run(std::move(function));
-  };
+  return owner_->callback_executor();
 }
 
 std::exception_ptr thread_submission::original() const {
   // Sorted when the last item ended: the first failure in input order.
-  return rare_ && !rare_->ends.empty() ? rare_->ends.front().thrown : nullptr;
+  return records_ && !records_->ends.empty() ? records_->ends.front().thrown : nullptr;
 }
 
 void thread_submission::set_count(std::uint32_t count) {
@@ -54,32 +63,55 @@ bool thread_submission::decided(std::uint32_t item) const noexcept {
   return (decided_many_ ? decided_many_[item] : decided_one_).load();
 }
 
-thread_submission::rarities& thread_submission::rare() {
-  if (!rare_) {
-    rare_ = std::make_unique<rarities>();
+item_records& thread_submission::make_records() {
+  if (!records_) {
+    records_ = std::make_unique<item_records>();
   }
-  return *rare_;
+  return *records_;
 }
 
-const failure* thread_submission::item_failure(std::uint32_t item) const {
-  if (!rare_) {
+namespace {
+
+/// Null: the item has a value. Ends are sorted when the last one is there.
+const item_end* find_end(const std::unique_ptr<item_records>& records, std::uint32_t item) {
+  if (!records) {
     return nullptr;
   }
+  const auto& ends = records->ends;
   const auto found =
-      std::lower_bound(rare_->ends.begin(), rare_->ends.end(), item,
+      std::lower_bound(ends.begin(), ends.end(), item,
                        [](const item_end& end, std::uint32_t i) { return end.item < i; });
-  return found != rare_->ends.end() && found->item == item ? found->what.get() : nullptr;
+  return found != ends.end() && found->item == item ? &*found : nullptr;
+}
+
+}  // namespace
+
+const failure* thread_submission::item_failure(std::uint32_t item) const {
+  const item_end* const found = find_end(records_, item);
+  return found != nullptr ? found->what.get() : nullptr;
 }
 
 std::exception_ptr thread_submission::item_exception(std::uint32_t item) const {
-  const failure* const what = item_failure(item);
-  if (what == nullptr) {
+  const item_end* const found = find_end(records_, item);
+  if (found == nullptr) {
     return nullptr;
   }
-  const auto found =
-      std::lower_bound(rare_->ends.begin(), rare_->ends.end(), item,
-                       [](const item_end& end, std::uint32_t i) { return end.item < i; });
-  return found->thrown ? found->thrown : to_exception(*what);
+  return found->thrown ? found->thrown : to_exception(*found->what);
+}
+
+// ---- what the templates call -------------------------------------------------------------------
+
+engine_ptr make_thread_pool(const thread_pool_options& options) {
+  check_size_options("troupe::thread_pool", options);
+  auto core = make_here<thread_core>(options);
+  core->start();
+  return core;
+}
+
+bool submit(const engine_ptr& pool, std::shared_ptr<thread_submission> submission, bool may_block,
+            const deadline& until) {
+  check_not_inherited(pool);
+  return thread_core_of(pool).submit(std::move(submission), may_block, until);
 }
 
 }  // namespace troupe::detail

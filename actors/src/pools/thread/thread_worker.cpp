@@ -1,297 +1,172 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "pools/thread/thread_worker.hpp"
 
-// The workers of a thread pool: their turns, the tasks they run, and the hand they lend while they
-// wait.
-
-#include "troupe/progress.hpp"
-
-#include "pools/thread/thread_core_impl.hpp"
-#include "pools/thread/thread_coroutines.hpp"
+#include "base/thread_owned.hpp"
+#include "pools/thread/thread_core.hpp"
+#include "pools/thread/work/local_task.hpp"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
-#include <optional>
+#include <exception>
 #include <utility>
 
 namespace troupe::detail {
-
 namespace {
-/// A worker without work lets others run this often before it sleeps: who submits small tasks one
-/// by one finds it awake more often than not, which saves both of them the kernel (a round trip
-/// costs 7 us instead of 14, and twice as many tasks go through).
+
+/// How deep tasks may wait for tasks of their own pool, one on top of the other in one thread.
+constexpr int max_depth = 64;
+/// A worker without work lets others run this often before it sleeps: a thread that submits small
+/// tasks one by one finds it awake more often than not, which saves both of them the kernel (a round
+/// trip costs 7 us instead of 14, and twice as many tasks go through).
 constexpr int looks_before_sleep = 16;
+
+/// One of each worker's thread, and the last that it does: its other thread_locals, which may be
+/// the user's, were made later and so are gone. The thread that joins the pool has waited for
+/// their destructors too.
+struct departure {
+  std::shared_ptr<thread_core> from;
+  ~departure() {
+    if (from) {
+      from->scheduler().departed();
+    }
+  }
+};
+
 }  // namespace
 
-const local_task*& local_task::here() noexcept {
-  constinit thread_local const local_task* now = nullptr;
-  return now;
+thread_worker* thread_worker::here(const thread_core& pool) noexcept {
+  auto* const here = dynamic_cast<thread_worker*>(wait_helper::of_this_thread());
+  return here != nullptr && &here->core_ == &pool ? here : nullptr;
 }
 
-void local_task::report(std::uint64_t done, std::uint64_t total, std::string_view text) const {
-  // As seldom as from a worker process.
-  constexpr std::chrono::milliseconds interval{20};
-  constinit thread_local std::uint64_t reported_for = 0;
-  constinit thread_local std::chrono::steady_clock::time_point reported_at;
-  const auto now = std::chrono::steady_clock::now();
-  if (reported_for == number && now - reported_at < interval && (total == 0 || done < total)) {
-    return;
+void thread_worker::live() {
+  thread_owned<departure>::get()->from = core_.shared_from_this();
+  const std::exception_ptr problem = begin();
+  wait_helper::of_this_thread() = this;
+  core_.scheduler().initialized(seat_, problem);
+  if (!problem) {
+    take_turns();
   }
-  reported_for = number;
-  reported_at = now;
-  submission->report({done, total, std::string{text.substr(0, max_progress_text)}});
+  leave();
 }
 
-std::stop_token local_task::stop_token() const {
-  return core->stop_token_of(*submission, item, attempt);
-}
-
-bool thread_core::may_begin_more(const worker& self) const {
-  return !self.loop || self.loop->active() < static_cast<std::size_t>(options_.concurrency);
-}
-
-void thread_core::run(worker& self) {
-  if (begin(self)) {
-    take_turns(self);
-  } else {
-    std::vector<sleeper> to_wake;
-    {
-      const std::lock_guard lock{mutex_};
-      withdraw(self, to_wake);
+std::exception_ptr thread_worker::begin() {
+  seat_.thread_id = ::gettid();
+  try {
+    if (core_.options().initializer) {
+      core_.options().initializer();
     }
-    for (const sleeper& each : to_wake) {
-      wake(each);
-    }
+  } catch (...) {
+    return std::current_exception();
   }
-  leave(self);
+  return nullptr;
 }
 
-void thread_core::take_turns(worker& self) {
-  claimed work;
-  int patience = 0;
-  for (;;) {
-    enum class next_step : std::uint8_t { run, look_again, loop, sleep, leave } next_step{};
-    bool idle_unwatched = false;
-    const claimed finished = std::move(work);  // destroyed without the lock, as are the released
+void thread_worker::leave() {
+  wait_helper::of_this_thread() = nullptr;
+  seat_.bell->set_poke(nullptr);
+  bool last = false;
+  const auto seat = core_.scheduler().leave(seat_, last);
+  if (last) {
+    core_.time().end();
+  }
+}
+
+void thread_worker::take_turns() {
+  using step = thread_scheduler::step;
+  claimed_items work;
+  for (int patience = 0;;) {
+    const claimed_items finished = std::move(work);  // destroyed without the lock
     work = {};
-    released_submissions released;
-    std::vector<sleeper> to_wake;
-    sleeper next;
-    if (self.loop) {
-      if (finished.submission) {
+    const thread_submission* ended = finished.submission.get();
+    if (loop_) {
+      if (ended != nullptr) {
         // Before a coroutine runs, which may take long, and may be what awaits the end of its map.
-        const std::lock_guard lock{mutex_};
-        self.stopped_running(*finished.submission);
+        core_.scheduler().stopped_running(seat_, *std::exchange(ended, nullptr));
       }
-      self.loop->run_ready();
+      loop_->run_ready();
     }
-    const bool looping = self.loop && self.loop->active() > 0;
-    const bool leftovers = !looping && self.loop && self.loop->has_work();
-    const std::uint32_t rung = self.bell->look();
-    {
-      std::unique_lock lock{mutex_, std::defer_lock};
-      lock_patiently(lock);
-      if (std::exchange(self.idle, false)) {
-        std::erase(idle_, &self);  // its bell rang for something else
-      }
-      if (std::exchange(self.looking, false)) {
-        --looking_;
-      }
-      if (std::exchange(self.expected, false)) {
-        waking_ = false;
-      }
-      if (finished.submission && !self.loop) {
-        self.stopped_running(*finished.submission);
-      }
-      const bool may_take = may_begin_more(self) && !self.leaving;
-      self.free.store(may_take);
-      // The last that could begin stays: one that is starting may fail to.
-      if (!self.leaving && !closing_ && staying_ > wanted_ && ready_ > 1) {
-        withdraw(self, to_wake);
-        if (anything_queued()) {
-          next = pick_sleeper();  // it may have been woken for that
-        }
-        next_step = next_step::look_again;
-      } else if (may_take && take(self, work, released)) {
-        self.free.store(false);
-        self.running.push_back(work.submission.get());
-        if (anything_queued()) {
-          next = pick_sleeper();
-        }
-        next_step = next_step::run;
-      } else if (looping) {
-        if (may_take) {
-          lenders_.push_back(&self);
-        }
-        next_step = next_step::loop;
-      } else if (self.leaving || (closing_ && not_needed_any_more(self))) {
-        self.leaving = true;  // nothing may be bound to it from now on
-        std::erase_if(bound_, [&self](const auto& each) { return each.second == &self; });
-        next_step = next_step::leave;
-      } else if (patience > 0) {
-        self.looking = true;
-        ++looking_;
-        next_step = next_step::look_again;
-      } else if (leftovers) {
-        lenders_.push_back(&self);  // what tasks left to run after them
-        next_step = next_step::loop;
-      } else {
-        idle_.push_back(&self);
-        self.idle = true;
-        if (wanted_ > least_) {
-          self.idle_since = std::chrono::steady_clock::now();
-          idle_unwatched = !std::exchange(idle_watched_, true);
-        }
-        next_step = next_step::sleep;
-      }
-    }
-    for (const sleeper& each : to_wake) {
-      wake(each);
-    }
-    wake(next);
-    switch (next_step) {
-      case next_step::look_again:
+    const bool looping = loop_ && loop_->active() > 0;
+    const bool leftovers = !looping && loop_ && loop_->has_work();
+    const std::uint32_t seen = seat_.bell->look();
+    switch (core_.scheduler().next(
+        seat_, {ended, may_begin_more(), looping, leftovers, patience > 0}, work)) {
+      case step::look_again:
         while (patience > 0) {
           --patience;
           ::sched_yield();
-          if (queued_.load(std::memory_order_relaxed) != 0) {
+          if (!core_.scheduler().looks_empty()) {
             break;
           }
         }
         break;
-      case next_step::loop:
-        if (self.bell->look() == rung) {
-          self.loop->wait({});
+      case step::loop:
+        if (seat_.bell->look() == seen) {
+          loop_->wait({});
         }
-        {
-          const std::lock_guard lock{mutex_};
-          std::erase(lenders_, &self);
-        }
+        core_.scheduler().stop_lending(seat_);
         break;
-      case next_step::sleep:
-        if (idle_unwatched) {
-          watch_idle();
-        }
-        self.bell->sleep(rung);
+      case step::sleep:
+        seat_.bell->sleep(seen);
         break;
-      case next_step::leave:
+      case step::leave:
         return;
-      case next_step::run:
+      case step::run:
         patience = looks_before_sleep;
         if (work.submission->is_coroutine()) {
-          begin_coroutine(self, work.submission, work.first, work.again);
+          begin_coroutine(work.submission, work.first, work.again);
           work = {};  // it is running until it ends
         } else {
-          run_claimed(self, work, nullptr);
+          run_claimed(work, nullptr);
         }
         break;
     }
   }
 }
 
-bool thread_core::not_needed_any_more(const worker& self) const {
-  // Not for an attempt that follows, also of what one that leaves already still runs.
-  const auto stays = [&self](const auto& each) { return each.get() != &self && !each->leaving; };
-  const auto runs = [](const auto& each) { return each->leaving && !each->running.empty(); };
-  return pending_retries_.empty() && (std::any_of(workers_.begin(), workers_.end(), stays) ||
-                                      std::none_of(workers_.begin(), workers_.end(), runs));
+// ---- tasks -------------------------------------------------------------------------------------
+
+bool thread_worker::may_begin_more() const {
+  return !loop_ || loop_->active() < static_cast<std::size_t>(core_.options().concurrency);
 }
 
-void thread_core::withdraw(worker& self, std::vector<sleeper>& to_wake) {
-  --staying_;
-  ready_ -= self.present ? 1 : 0;
-  self.leaving = true;
-  rehome(self, to_wake);
+void thread_worker::note_busy() {
+  seat_.busy.store(
+      static_cast<std::uint32_t>(depth_) + static_cast<std::uint32_t>(loop_ ? loop_->active() : 0),
+      std::memory_order_relaxed);
 }
 
-void thread_core::watch_idle() {
-  add_limit(std::chrono::steady_clock::now() + options_.idle_timeout,
-            {nullptr, 0, 0, limit::step::let_idle_go});
-}
-
-void thread_core::let_idle_go() {
-  std::vector<sleeper> to_wake;
-  bool some_stay = false;
-  {
-    const std::lock_guard lock{mutex_};
-    const auto now = std::chrono::steady_clock::now();
-    std::erase_if(idle_, [&](worker* each) {
-      if (wanted_ <= least_ || each->idle_since + options_.idle_timeout > now) {
-        return false;
-      }
-      --wanted_;
-      each->idle = false;
-      to_wake.push_back(each->bell);
-      return true;
-    });
-    some_stay = !closing_ && wanted_ > least_ && !idle_.empty();
-    idle_watched_ = some_stay;
-  }
-  for (const sleeper& each : to_wake) {
-    wake(each);
-  }
-  if (some_stay) {
-    watch_idle();
-  }
-}
-
-bool thread_core::lend_a_hand(worker& self, const std::shared_ptr<thread_submission>& wanted,
-                              const future_state* awaited) {
-  claimed work;
-  released_submissions released;
-  sleeper next;
-  {
-    const std::lock_guard lock{mutex_};
-    if (!(wanted && take_from(self, wanted, work)) && !take(self, work, released)) {
-      return false;
-    }
-    self.running.push_back(work.submission.get());
-    if (anything_queued()) {
-      next = pick_sleeper();
-    }
-  }
-  wake(next);
-  if (work.submission->is_coroutine()) {
-    begin_coroutine(self, work.submission, work.first, work.again);
-    return true;
-  }
-  run_claimed(self, work, awaited);
-  const std::lock_guard lock{mutex_};
-  self.stopped_running(*work.submission);
-  return true;
-}
-
-void thread_core::run_claimed(worker& self, claimed& work, const future_state* awaited) {
+void thread_worker::run_claimed(claimed_items& work, const future_state* awaited) {
   thread_submission& submission = *work.submission;
   const std::shared_ptr<thread_group> group =
       submission.group;  // may let go of its submissions when all is done
   if (!group) {
-    run_item(self, submission, work.first, work.again);
+    run_item(submission, work.first, work.again);
     return;
   }
   const auto begun = std::chrono::steady_clock::now();
   std::int64_t items = 0;
   for (;;) {
     for (std::uint32_t i = 0; i < work.count; ++i) {
-      run_item(self, submission, work.first + i, work.again);
+      run_item(submission, work.first + i, work.again);
     }
     work.again = false;
     items += work.count;
     // What is left of the submission is still in the queue, for others too. No lock to take the
     // next.
-    if (std::max(urgency_.load(std::memory_order_relaxed),
-                 self.urgency.load(std::memory_order_relaxed)) > submission.options_->priority ||
+    if (core_.scheduler().overtakes(submission.options().priority, seat_) ||
         (awaited != nullptr && awaited->done())) {
       break;
     }
-    work.first = submission.next_.fetch_add(submission.task_range);
-    if (work.first >= submission.count_) {
+    work.first = submission.claim();
+    if (work.first >= submission.count()) {
       break;
     }
-    work.count = std::min(submission.task_range, submission.count_ - work.first);
-    note_claimed(work.count, false);
+    work.count = std::min(submission.task_range, submission.count() - work.first);
+    core_.scheduler().note_claimed(work.count);
   }
   const auto taken = std::chrono::steady_clock::now() - begun;
   group->mean_ns.store(
@@ -300,11 +175,11 @@ void thread_core::run_claimed(worker& self, claimed& work, const future_state* a
       std::memory_order_relaxed);
 }
 
-std::optional<std::uint32_t> thread_core::enter(thread_submission& submission, std::uint32_t item,
-                                                bool again) {
+std::optional<std::uint32_t> thread_worker::enter(thread_submission& submission, std::uint32_t item,
+                                                  bool again) {
   std::optional<std::uint32_t> attempt{1};
   if (again) {
-    attempt = begin_again(submission, item);
+    attempt = core_.retries().begin(submission, item);
     if (!attempt) {
       return std::nullopt;
     }
@@ -313,32 +188,24 @@ std::optional<std::uint32_t> thread_core::enter(thread_submission& submission, s
     submission.drop(item, item + 1);
     return std::nullopt;
   }
-  if (submission.group && submission.group->cuts(submission.first_item + item)) {
-    submission.drop(item, item + 1);
-    if (submission.claim_outcome(item)) {
-      fail(submission, item, nullptr,
-           plain(errc::cancelled, task_ran::no,
-                 "cancelled before it began: another item of its map failed, or the map was given "
-                 "up",
-                 submission));
-    }
+  if (submission.group && submission.group->cut.cuts(submission.first_item + item)) {
+    core_.outcomes().end_cut(submission, item);
     return std::nullopt;
   }
   return attempt;
 }
 
-void thread_core::run_item(worker& self, thread_submission& submission, std::uint32_t item,
-                           bool again) {
+void thread_worker::run_item(thread_submission& submission, std::uint32_t item, bool again) {
   const auto attempt = enter(submission, item, again);
   if (!attempt) {
     return;
   }
-  const local_task now{submission.number_, this, &submission, item, *attempt};
+  const local_task now{submission.number, &core_.attempts(), &submission, item, *attempt};
   const local_task* const before = std::exchange(local_task::here(), &now);
-  ++self.depth;
-  self.note_busy();
-  if (submission.options_->timeout) {
-    begin_limit(submission, item, *attempt);
+  ++depth_;
+  note_busy();
+  if (submission.options().timeout) {
+    core_.time().begin_attempt(submission, item, *attempt);
   }
   attempt_end how{.item = item, .attempt = *attempt};
   try {
@@ -347,68 +214,126 @@ void thread_core::run_item(worker& self, thread_submission& submission, std::uin
     how.thrown = std::current_exception();
   }
   local_task::here() = before;
-  --self.depth;
-  self.note_busy();
-  if (self.depth == 0 && !submission.group && may_begin_more(self)) {
-    self.free.store(true);  // before anybody hears of the outcome, and submits the next
+  --depth_;
+  note_busy();
+  if (depth_ == 0 && !submission.group && may_begin_more()) {
+    seat_.free.store(true);  // before a thread hears of the outcome, and submits the next
   }
-  conclude(self, submission, std::move(how));
+  core_.outcomes().conclude(seat_, submission, std::move(how));
 }
 
-void thread_core::conclude(worker& self, thread_submission& submission, attempt_end how) {
-  const std::uint32_t item = how.item;
-  const bool stored = !how.thrown;
-  if (submission.options_->timeout) {
-    end_limit(submission, item, how.attempt);
-  }
-  // Why it has no value, if that is so. What ended within the grace time ended too late as well:
-  // the answer is the same either way.
-  std::shared_ptr<const failure> what;
-  bool may_repeat = submission.repeats();
-  const limits_of_item limits = limits_on(submission, item);
-  if (limits.overdue) {
-    what = plain(errc::timeout, task_ran::yes, overdue_text(submission), submission, how.attempt);
-    may_repeat = false;
-  } else if (limits.cancelled && how.says_it_stopped) {
-    what = plain(errc::cancelled, task_ran::yes,
-                 "task #" + std::to_string(submission.number_) + " of " + title() +
-                     " was cancelled while it ran, and stopped",
-                 submission, how.attempt);
-    may_repeat = false;
-  } else if (limits.timed_out) {
-    what = timed_out(submission, how.attempt);
-  }
-  if (what) {
-    how.thrown = nullptr;
-  } else if (how.thrown) {
-    failure seen = capture_failure(how.thrown);
-    seen.task = submission.number_;
-    seen.attempt = how.attempt;
-    what = std::make_shared<const failure>(std::move(seen));
-  }
-  // From here on it is known whether there is to be another attempt. Nothing that this one needs is
-  // dropped before, and once the item is waiting for a retry it may be running elsewhere.
-  if (what && stored) {
-    submission.drop_value(item);
-  }
-  if (what && may_repeat && plan_retry(submission, how, what)) {
+void thread_worker::begin_coroutine(const std::shared_ptr<thread_submission>& submission,
+                                    std::uint32_t item, bool again) {
+  const auto attempt = enter(*submission, item, again);
+  if (!attempt) {
+    core_.scheduler().stopped_running(seat_, *submission);
     return;
   }
-  if (submission.repeats() || submission.is_coroutine()) {
-    submission.drop(item, item + 1);  // before anybody hears of the outcome
+  if (!loop_) {
+    loop_ = std::make_unique<worker_loop>();
+    seat_.bell->set_poke(loop_->poker());
   }
-  if (!submission.claim_outcome(item)) {
-    if (!what) {
-      submission.drop_value(item);
+  if (submission->options().timeout) {
+    core_.time().begin_attempt(*submission, item, *attempt);
+  }
+  const local_task as{submission->number, &core_.attempts(), submission.get(), item, *attempt};
+  const auto ended = [this, submission, item, attempt = *attempt](const std::exception_ptr& thrown,
+                                                                  bool stopped) {
+    core_.scheduler().stopped_running(seat_, *submission, depth_ == 0);
+    note_busy();
+    core_.outcomes().conclude(seat_, *submission, {item, attempt, thrown, stopped});
+  };
+  loop_->begin(as, submission, core_.attempts().stop_token(*submission, item, *attempt), ended,
+               [this] { note_busy(); });
+}
+
+// ---- while one of its tasks waits --------------------------------------------------------------
+
+bool thread_worker::lend_a_hand(const std::shared_ptr<thread_submission>& wanted,
+                                const future_state* awaited) {
+  claimed_items work;
+  if (!core_.scheduler().claim(seat_, wanted, work)) {
+    return false;
+  }
+  if (work.submission->is_coroutine()) {
+    begin_coroutine(work.submission, work.first, work.again);
+    return true;
+  }
+  run_claimed(work, awaited);
+  core_.scheduler().stopped_running(seat_, *work.submission);
+  return true;
+}
+
+void thread_worker::make_room() {
+  if (depth_ >= max_depth) {
+    throw error{errc::would_deadlock, task_ran::no,
+                "the queue of " + core_.title() + " is full, and this task waits " +
+                    std::to_string(depth_) +
+                    " tasks deep: raise .max_queued, or submit less from inside of tasks"};
+  }
+  lend_a_hand(nullptr, nullptr);
+}
+
+void thread_worker::sleep(std::uint32_t seen, const deadline& until) {
+  if (loop_ && loop_->has_work()) {
+    ++depth_;  // a coroutine that blocks lends a hand, too, and not without end
+    if (seat_.bell->look() == seen) {
+      loop_->wait(until);
     }
-  } else if (what) {
-    fail(submission, item, how.thrown, std::move(what));
+    --depth_;
   } else {
-    // One writer, hence no read-modify-write.
-    self.succeeded.store(self.succeeded.load(std::memory_order_relaxed) + 1,
-                         std::memory_order_relaxed);
-    settle(submission, 1);
+    seat_.bell->sleep(seen, until);
   }
+}
+
+void thread_worker::wait_for(const future_state& awaited) {
+  const auto* const one = dynamic_cast<const thread_submission*>(&awaited);
+  std::shared_ptr<thread_submission> wanted;
+  if (one != nullptr && one->owner() == &core_) {
+    wanted = std::const_pointer_cast<thread_submission>(
+        std::static_pointer_cast<const thread_submission>(awaited.shared_from_this()));
+  }
+  const bool of_this_pool = wanted || owner_of(awaited) == &core_;
+  bool observed = false;
+  while (!awaited.done()) {
+    if (loop_) {
+      ++depth_;
+      loop_->run_ready();
+      --depth_;
+      if (awaited.done()) {
+        break;
+      }
+    }
+    const bool may_lend = depth_ < max_depth;
+    if (may_lend) {
+      if (lend_a_hand(wanted, &awaited)) {
+        continue;
+      }
+    } else if (of_this_pool && !awaited.running() && !awaited.done()) {
+      throw error{errc::would_deadlock, task_ran::no,
+                  "tasks of " + core_.title() + " wait for each other " + std::to_string(depth_) +
+                      " deep in one thread, which is the limit: let the outer ones submit and "
+                      "return, or wait outside of the pool"};
+    }
+    if (!std::exchange(observed, true)) {
+      awaited.observe([bell = seat_.bell](future_state&) { bell->wake(); });
+    }
+    const std::uint32_t seen = seat_.bell->look();
+    if (awaited.done()) {
+      break;
+    }
+    if (may_lend && !core_.scheduler().begin_lending(seat_)) {
+      continue;
+    }
+    // At the limit nothing rings when what is awaited goes back to waiting in the queue.
+    constexpr auto look_again = std::chrono::milliseconds{10};
+    sleep(seen, may_lend ? deadline{} : deadline_after(look_again));
+    if (may_lend) {
+      core_.scheduler().stop_lending(seat_);
+    }
+  }
+  // The bell may have rung for a task that this thread has no time for now.
+  core_.scheduler().pass_on();
 }
 
 }  // namespace troupe::detail

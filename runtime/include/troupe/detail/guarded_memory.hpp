@@ -18,7 +18,10 @@ namespace troupe::detail {
 
 template <class T>
 inline constexpr object_rules value_rules{
-    .kind = object_kind::value, .min_payload_bytes = sizeof(T), .local = &local_data_operations};
+    .kind = object_kind::value,
+    .min_payload_bytes = sizeof(T),
+    .max_payload_bytes = sizeof(T),
+    .local = &local_data_operations};
 inline constexpr object_rules array_rules{.kind = object_kind::array,
                                           .local = &local_data_operations};
 

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -111,6 +112,8 @@ struct object_rules {
   object_kind kind = object_kind::none;
   /// The least payload that one of them has.
   std::size_t min_payload_bytes = 0;
+  /// The most: what is copied out of an object of another machine is as large as that says.
+  std::size_t max_payload_bytes = std::numeric_limits<std::size_t>::max();
   /// Called in a transaction with the slot of a process that is dead: gives back what it held, so
   /// that all its counters are 0. `waiting` is dealt with already, and all waiting threads are
   /// woken. Null: the kind has no ledger, and uses the lock for something else.

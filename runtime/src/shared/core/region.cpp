@@ -186,7 +186,7 @@ void region::adopt() {
   const std::uint64_t payload =
       std::atomic_ref<const std::uint64_t>{found.payload_bytes}.load(std::memory_order_relaxed);
   if (found.total_bytes != bytes || payload > bytes - payload_offset() ||
-      payload < spec_.rules->min_payload_bytes) {
+      payload < spec_.rules->min_payload_bytes || payload > spec_.rules->max_payload_bytes) {
     refuse_object("its size is wrong");
   }
   if (found.type_tag != spec_.type_tag) {
@@ -208,7 +208,8 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const attachment>& 
       refuse_object("its elements are of another type");
     }
     // The first import in this process may not have known as much.
-    if (here->payload_bytes() < rules.min_payload_bytes) {
+    if (here->payload_bytes() < rules.min_payload_bytes ||
+        here->payload_bytes() > rules.max_payload_bytes) {
       refuse_object("its size is wrong");
     }
     return here;

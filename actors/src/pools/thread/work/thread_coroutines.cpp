@@ -2,7 +2,7 @@
 
 // Tasks of a thread pool that are coroutines.
 
-#include "pools/thread/thread_coroutines.hpp"
+#include "pools/thread/work/thread_coroutines.hpp"
 
 #include "pools/coroutine/task_executor.hpp"
 
@@ -58,7 +58,7 @@ class as_local_task {
 
 }  // namespace
 
-std::size_t thread_core::coroutines_below_caller(const thread_group& map) {
+std::size_t coroutines_below_caller(const thread_group& map) {
   std::vector<const local_task*> found;  // each once, however often the thread is inside of it
   for (const auto* each = as_local_task::top(); each != nullptr; each = each->below()) {
     const local_task* const task = &each->task();
@@ -73,14 +73,12 @@ std::size_t thread_core::coroutines_below_caller(const thread_group& map) {
 /// One coroutine on its way, kept by the coroutine itself.
 class local_run final : public coroutine_run, public std::enable_shared_from_this<local_run> {
  public:
-  using end = std::function<void(local_run&, const std::exception_ptr&)>;
-
   local_run(worker_loop& host, const local_task& as, std::shared_ptr<thread_submission> submission,
-            end at_end)
+            worker_loop::end at_end)
       : host_{host},
         io_{host.io_},
         as_{as},
-        job_{std::move(submission)},
+        submission_{std::move(submission)},
         at_end_{std::move(at_end)} {
     ++host_.active_;
   }
@@ -91,7 +89,7 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
   }
 
   [[nodiscard]] asio::any_io_executor executor() override {
-    // Whoever keeps the executor keeps what it speaks of.
+    // What keeps the executor keeps what it speaks of.
     return task_executor<as_local_task, local_task, asio::io_context::executor_type>{
         std::shared_ptr<const local_task>{shared_from_this(), &as_}, io_->get_executor()};
   }
@@ -103,12 +101,7 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
     as_.over = true;
     on_stop_.reset();
     --host_.active_;
-    at_end_(*this, thrown);
-  }
-
-  [[nodiscard]] bool was_stopped() const noexcept { return stopped_; }
-  [[nodiscard]] const std::shared_ptr<thread_submission>& submission() const noexcept {
-    return job_;
+    at_end_(thrown, thrown && stopped_ && says_stopped(thrown));
   }
 
  private:
@@ -129,8 +122,8 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
   worker_loop& host_;
   std::shared_ptr<asio::io_context> io_;
   local_task as_;
-  std::shared_ptr<thread_submission> job_;
-  end at_end_;
+  std::shared_ptr<thread_submission> submission_;
+  worker_loop::end at_end_;
   no_sink sink_;
   asio::cancellation_signal signal_;
   std::optional<std::stop_callback<stop_request>> on_stop_;
@@ -176,42 +169,14 @@ std::function<void()> worker_loop::poker() const {
   return [io = io_] { asio::post(*io, [] {}); };
 }
 
-void thread_core::begin_coroutine(worker& self,
-                                  const std::shared_ptr<thread_submission>& submission,
-                                  std::uint32_t item, bool again) {
-  const auto not_running = [this, &self, submission] {
-    const std::lock_guard lock{mutex_};
-    self.stopped_running(*submission);
-  };
-  const auto attempt = enter(*submission, item, again);
-  if (!attempt) {
-    not_running();
-    return;
-  }
-  if (!self.loop) {
-    self.loop = std::make_unique<worker_loop>();
-    self.bell->set_poke(self.loop->poker());
-  }
-  if (submission->options_->timeout) {
-    begin_limit(*submission, item, *attempt);
-  }
-  const local_task as{submission->number_, this, submission.get(), item, *attempt};
-  const auto run = std::make_shared<local_run>(
-      *self.loop, as, submission,
-      [this, &self, item, attempt = *attempt, not_running](local_run& ended,
-                                                           const std::exception_ptr& thrown) {
-        not_running();
-        self.note_busy();
-        if (self.depth == 0 && !self.leaving) {
-          self.free.store(true);
-        }
-        conclude(self, *ended.submission(),
-                 {item, attempt, thrown, thrown && ended.was_stopped() && says_stopped(thrown)});
-      });
-  run->watch(stop_token_of(*submission, item, *attempt));
-  self.note_busy();
+void worker_loop::begin(const local_task& as, const std::shared_ptr<thread_submission>& submission,
+                        const std::stop_token& stop, end ended,
+                        const std::function<void()>& counted) {
+  const auto run = std::make_shared<local_run>(*this, as, submission, std::move(ended));
+  run->watch(stop);
+  counted();
   try {
-    submission->begin(item, run);
+    submission->begin(as.item, run);
   } catch (...) {
     run->ended(task_stage::run, std::current_exception());  // what copying an argument threw
   }

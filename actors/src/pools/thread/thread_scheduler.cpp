@@ -1,0 +1,701 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/thread/thread_scheduler.hpp"
+
+#include "troupe/log.hpp"
+
+#include "os/spin.hpp"
+#include "pools/option_checks.hpp"
+#include "pools/thread/thread_core.hpp"
+#include "scheduling/room.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <system_error>
+#include <utility>
+
+namespace troupe::detail {
+namespace {
+
+/// Takes the lock as late as it can: it is held for less than a trip into the kernel takes.
+class TROUPE_SCOPED_CAPABILITY patient_guard {
+ public:
+  explicit patient_guard(guarded_mutex& mutex) TROUPE_ACQUIRE(mutex) : mutex_{mutex} {
+    constexpr int tries = 25;
+    for (int i = 0; i < tries && spinning_helps(); ++i) {
+      if (mutex.try_lock()) {
+        return;
+      }
+      spin_watch::pause();
+    }
+    mutex.lock();
+  }
+  ~patient_guard() TROUPE_RELEASE() { mutex_.unlock(); }
+  patient_guard(const patient_guard&) = delete;
+  patient_guard& operator=(const patient_guard&) = delete;
+
+ private:
+  guarded_mutex& mutex_;
+};
+
+std::shared_ptr<thread_submission> share(thread_submission& one) {
+  return std::static_pointer_cast<thread_submission>(one.shared_from_this());
+}
+
+}  // namespace
+
+thread_scheduler::thread_scheduler(thread_core& core, int least, int most)
+    : core_{core}, size_{least, most} {}
+
+void thread_scheduler::wake(const bell& one) {
+  if (one) {
+    one->wake();
+  }
+}
+
+void thread_scheduler::wake(const bells& all) {
+  for (const bell& each : all) {
+    wake(each);
+  }
+}
+
+// ---- the queue ---------------------------------------------------------------------------------
+
+void thread_scheduler::check_accepting() const {
+  if (phase_ != phase::open) {
+    throw pool_closed{core_.title() +
+                      (phase_ == phase::terminated ? " was terminated" : " is closed") +
+                      ": it takes no more work"};
+  }
+}
+
+bool thread_scheduler::fits(std::uint64_t items) const {
+  return has_room(queued_.load(), items, core_.options().max_queued);
+}
+
+bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bool may_block,
+                              const deadline& until) {
+  bell to_wake;
+  bool full = false;
+  {
+    const patient_guard lock{mutex_};
+    check_accepting();
+    full = !fits(submission->count());
+    if (!full) {
+      to_wake = accept(std::move(submission));
+    }
+  }
+  if (full) {
+    return may_block && submit_when_there_is_room(submission, until);
+  }
+  wake(to_wake);
+  return true;
+}
+
+bool thread_scheduler::submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
+                                                 const deadline& until) {
+  bell to_wake;
+  {
+    mutex_lock lock{mutex_};
+    check_accepting();
+    for (std::uint64_t now = queued_.load(); !fits(submission->count()); now = queued_.load()) {
+      if (until && *until <= std::chrono::steady_clock::now()) {
+        return false;
+      }
+      room_.blocked.fetch_add(1);
+      if (queued_.load() == now) {
+        if (until) {
+          room_.changed.wait_until(lock, *until);
+        } else {
+          room_.changed.wait(lock);
+        }
+      }
+      room_.blocked.fetch_sub(1);
+      check_accepting();
+    }
+    to_wake = accept(std::move(submission));
+  }
+  wake(to_wake);
+  return true;
+}
+
+thread_scheduler::bell thread_scheduler::accept(std::shared_ptr<thread_submission> submission) {
+  accepted_.submitted += submission->count();
+  queued_.fetch_add(submission->count(), std::memory_order_relaxed);
+  submission->number = accepted_.next_number++;
+  if (!submission->options().affinity.empty()) {
+    return push_bound(std::move(submission));
+  }
+  const int priority = submission->options().priority;
+  lanes_.push(std::move(submission));
+  raise(urgency_, priority);
+  return call_next();
+}
+
+thread_scheduler::bell thread_scheduler::push_bound(std::shared_ptr<thread_submission> submission) {
+  worker_seat& to = workers_.bound_to(submission->options().affinity);
+  const int priority = submission->options().priority;
+  submission->bound_to = &to;
+  to.own.push(std::move(submission));
+  raise(to.urgency, priority);
+  return resting_.call(to);
+}
+
+thread_scheduler::bell thread_scheduler::push_again(claimed_items item) {
+  const std::string& key = item.submission->options().affinity;
+  const int priority = item.submission->options().priority;
+  if (key.empty()) {
+    item.submission->bound_to = nullptr;
+    lanes_.push_again(std::move(item));
+    raise(urgency_, priority);
+    return call_next();
+  }
+  worker_seat& to = workers_.bound_to(key);
+  item.submission->bound_to = &to;
+  to.own.push_again(std::move(item));
+  raise(to.urgency, priority);
+  return resting_.call(to);
+}
+
+void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& submission,
+                                    std::uint32_t item) {
+  bell to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    if (!retrying_.contains(submission)) {
+      return;  // it was cancelled, and there may be no worker any more
+    }
+    queued_.fetch_add(1, std::memory_order_relaxed);
+    to_wake = push_again({submission, item, 1, true});
+  }
+  wake(to_wake);
+}
+
+void thread_scheduler::note_first(std::atomic<int>& urgency, const task_lanes& lanes) noexcept {
+  const int now = lanes.priority();
+  if (urgency.load(std::memory_order_relaxed) != now) {
+    urgency.store(now, std::memory_order_relaxed);  // no write where none is needed: all read it
+  }
+}
+
+void thread_scheduler::raise(std::atomic<int>& urgency, int priority) noexcept {
+  if (priority > urgency.load(std::memory_order_relaxed)) {
+    urgency.store(priority, std::memory_order_relaxed);
+  }
+}
+
+bool thread_scheduler::claim_next(worker_seat& self, claimed_items& into,
+                                  released_submissions& released) {
+  for (;;) {
+    note_first(urgency_, lanes_);
+    note_first(self.urgency, self.own);
+    const bool of_its_own = !self.own.empty() && self.own.priority() >= lanes_.priority();
+    task_lanes& from = of_its_own ? self.own : lanes_;
+    if (from.empty()) {
+      return false;
+    }
+    if (from.claim(into, released)) {
+      note_claimed_locked(into.count);
+      return true;
+    }
+  }
+}
+
+bool thread_scheduler::claim_from(const worker_seat& self,
+                                  const std::shared_ptr<thread_submission>& wanted,
+                                  claimed_items& into) {
+  if (wanted->bound_to != nullptr && wanted->bound_to != &self) {
+    return false;
+  }
+  const std::uint32_t first = wanted->claim();
+  if (first >= wanted->count()) {
+    return false;  // the worker that finds it in the queue removes it there
+  }
+  into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
+  note_claimed_locked(into.count);
+  return true;
+}
+
+void thread_scheduler::note_claimed_locked(std::uint64_t items) {
+  queued_.fetch_sub(items);
+  if (room_.blocked.load() != 0) {
+    room_.changed.notify_all();
+  }
+  if (!room_.line.empty()) {
+    room_.line.call_next(items);  // what is called tries on a thread of its own
+  }
+}
+
+void thread_scheduler::note_claimed(std::uint64_t items) {
+  queued_.fetch_sub(items);
+  if (room_.blocked.load() != 0) {
+    // With the lock, so that a thread that waits either sees the new number or hears of it.
+    const mutex_guard lock{mutex_};
+    room_.changed.notify_all();
+  }
+  if (!room_.line.empty()) {
+    room_.line.call_next(items);
+  }
+}
+
+task_lanes::contents thread_scheduler::take_queue() {
+  task_lanes::contents waiting;
+  const mutex_guard lock{mutex_};
+  lanes_.take_all(waiting);
+  urgency_ = task_lanes::none;
+  for (const auto& each : workers_.all()) {
+    each->own.take_all(waiting);
+    each->urgency = task_lanes::none;
+  }
+  return waiting;
+}
+
+std::shared_ptr<room_turn> thread_scheduler::make_turn() {
+  return std::make_shared<room_turn>(
+      core_.shared_from_this(), room_.line,
+      [this] {
+        const mutex_guard lock{mutex_};
+        return phase_ != phase::open || queued_.load() < core_.options().max_queued;
+      },
+      core_.callback_executor());
+}
+
+thread_scheduler::bell thread_scheduler::call_next() {
+  bell found;
+  if (resting_.call_next(queued_.load(std::memory_order_relaxed), found) ==
+      resting_workers::search::none) {
+    grow();
+  }
+  return found;
+}
+
+void thread_scheduler::pass_on() {
+  bell to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    if (!lanes_.empty()) {
+      to_wake = call_next();
+    }
+  }
+  wake(to_wake);
+}
+
+// ---- what a worker does ------------------------------------------------------------------------
+
+thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_worker& how,
+                                              claimed_items& work) {
+  released_submissions released;
+  bells to_wake;
+  bell also;
+  bool watch_idle = false;
+  step what = step::sleep;
+  {
+    const patient_guard lock{mutex_};
+    resting_.woke_up(self);
+    if (how.finished != nullptr) {
+      stop_running(self, *how.finished);
+    }
+    const bool may_take = how.may_begin && !self.leaving;
+    self.free.store(may_take);
+    // The last that could begin stays: one that is starting may fail to.
+    if (!self.leaving && phase_ == phase::open && crew_.staying > size_.wanted() &&
+        crew_.ready > 1) {
+      withdraw(self, to_wake);
+      if (!lanes_.empty()) {
+        also = call_next();  // it may have been woken for that
+      }
+      what = step::look_again;
+    } else if (may_take && claim_next(self, work, released)) {
+      self.free.store(false);
+      self.running.push_back(work.submission.get());
+      if (!lanes_.empty()) {
+        also = call_next();
+      }
+      what = step::run;
+    } else if (how.looping) {
+      if (may_take) {
+        resting_.add_lender(self);
+      }
+      what = step::loop;
+    } else if (self.leaving || (phase_ != phase::open && !is_needed(self))) {
+      self.leaving = true;  // nothing may be bound to it from now on
+      workers_.unbind(self);
+      what = step::leave;
+    } else if (how.patient) {
+      resting_.looks(self);
+      what = step::look_again;
+    } else if (how.leftovers) {
+      resting_.add_lender(self);
+      what = step::loop;
+    } else {
+      resting_.add_idle(self);
+      if (size_.may_shrink()) {
+        self.idle_since = std::chrono::steady_clock::now();
+        watch_idle = !std::exchange(crew_.idle_watched, true);
+      }
+    }
+  }
+  wake(to_wake);
+  wake(also);
+  if (watch_idle) {
+    core_.time().let_idle_go_after(core_.options().idle_timeout);
+  }
+  return what;
+}
+
+bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
+                             claimed_items& work) {
+  released_submissions released;
+  bell also;
+  {
+    const mutex_guard lock{mutex_};
+    if (!(wanted && claim_from(self, wanted, work)) && !claim_next(self, work, released)) {
+      return false;
+    }
+    self.running.push_back(work.submission.get());
+    if (!lanes_.empty()) {
+      also = call_next();
+    }
+  }
+  wake(also);
+  return true;
+}
+
+void thread_scheduler::stop_running(worker_seat& self, const thread_submission& submission) {
+  const auto found = std::find(self.running.rbegin(), self.running.rend(), &submission);
+  self.running.erase(std::next(found).base());  // others may have begun since, and go on
+  ends_.look(submission, workers_);
+}
+
+void thread_scheduler::stopped_running(worker_seat& self, const thread_submission& submission,
+                                       bool frees) {
+  const mutex_guard lock{mutex_};
+  stop_running(self, submission);
+  if (frees && !self.leaving) {
+    self.free.store(true);
+  }
+}
+
+bool thread_scheduler::begin_lending(worker_seat& self) {
+  const mutex_guard lock{mutex_};
+  if (!lanes_.empty() || !self.own.empty()) {
+    return false;
+  }
+  resting_.add_lender(self);
+  return true;
+}
+
+void thread_scheduler::stop_lending(worker_seat& self) {
+  const mutex_guard lock{mutex_};
+  resting_.woke_up(self);
+}
+
+bool thread_scheduler::is_needed(const worker_seat& self) const {
+  // For an attempt that follows, also of what one that leaves already still runs.
+  const auto stays = [&self](const worker_seat& each) { return &each != &self && !each.leaving; };
+  const auto runs = [](const worker_seat& each) { return each.leaving && !each.running.empty(); };
+  return !retrying_.empty() || (!workers_.any_of(stays) && workers_.any_of(runs));
+}
+
+void thread_scheduler::withdraw(worker_seat& self, bells& to_wake) {
+  --crew_.staying;
+  crew_.ready -= self.present ? 1 : 0;
+  self.leaving = true;
+  workers_.unbind(self);
+  task_lanes::contents waiting;
+  self.own.take_all(waiting);
+  for (auto& submission : waiting.submissions) {
+    to_wake.push_back(push_bound(std::move(submission)));
+  }
+  for (auto& item : waiting.again) {
+    to_wake.push_back(push_again(std::move(item)));
+  }
+}
+
+// ---- the workers' lives ------------------------------------------------------------------------
+
+void thread_scheduler::add_worker() {
+  worker_seat& seat = workers_.add();
+  try {
+    core_.start_worker(seat);
+  } catch (...) {
+    workers_.remove(seat);
+    throw;
+  }
+  ++crew_.alive;
+  ++crew_.working;
+  ++crew_.staying;
+}
+
+void thread_scheduler::start() {
+  int begun = 0;
+  std::exception_ptr problem;
+  {
+    mutex_lock lock{mutex_};
+    try {
+      for (; begun < size_.wanted(); ++begun) {
+        add_worker();
+      }
+    } catch (const std::system_error& refused) {
+      phase_ = phase::closing;
+      crew_.start_problem = std::make_exception_ptr(
+          error{errc::resource_exhausted, task_ran::no,
+                "cannot start the threads of " + core_.title() + ": " + refused.what()});
+    }
+    while (crew_.initialized != begun) {
+      crew_changed_.wait(lock);
+    }
+    problem = crew_.start_problem;
+  }
+  if (problem) {
+    close();
+    wait_until_gone(std::nullopt);
+    std::rethrow_exception(problem);
+  }
+}
+
+void thread_scheduler::initialized(worker_seat& self, const std::exception_ptr& problem) {
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    ++crew_.initialized;
+    if (problem) {
+      size_.limit(std::max(1, crew_.staying - 1));  // the next would fare no better
+      if (!crew_.start_problem) {
+        crew_.start_problem = problem;
+      }
+      withdraw(self, to_wake);
+    } else {
+      self.present = true;
+      ++crew_.ready;
+    }
+    crew_changed_.notify_all();
+  }
+  wake(to_wake);
+}
+
+std::unique_ptr<worker_seat> thread_scheduler::leave(worker_seat& self, bool& last) {
+  std::unique_ptr<worker_seat> seat;
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    seat = workers_.remove(self);
+    last = --crew_.working == 0;
+    if (phase_ != phase::open) {
+      to_wake = begin_closing();  // one may have stayed for what this one ran
+    }
+  }
+  wake(to_wake);
+  return seat;
+}
+
+void thread_scheduler::departed() {
+  const mutex_guard lock{mutex_};
+  --crew_.alive;
+  crew_changed_.notify_all();
+}
+
+bool thread_scheduler::wait_until_gone(const deadline& until) {
+  mutex_lock lock{mutex_};
+  bool in_time = true;
+  while (crew_.alive != 0 && in_time) {
+    if (until) {
+      in_time = crew_changed_.wait_until(lock, *until);
+    } else {
+      crew_changed_.wait(lock);
+    }
+  }
+  return crew_.alive == 0;
+}
+
+thread_scheduler::bells thread_scheduler::begin_closing() {
+  if (phase_ == phase::open) {
+    phase_ = phase::closing;
+  }
+  bells all = resting_.call_idle();
+  room_.changed.notify_all();
+  room_.line.call_next(UINT64_MAX);
+  return all;
+}
+
+void thread_scheduler::close() {
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    to_wake = begin_closing();
+  }
+  wake(to_wake);
+}
+
+void thread_scheduler::terminate() {
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    phase_ = phase::terminated;
+    to_wake = begin_closing();
+  }
+  wake(to_wake);
+}
+
+bool thread_scheduler::is_closing() {
+  const mutex_guard lock{mutex_};
+  return phase_ != phase::open;
+}
+
+void thread_scheduler::resize(int workers) {
+  bells to_wake;
+  std::exception_ptr problem;
+  {
+    const mutex_guard lock{mutex_};
+    check_accepting();
+    size_.set(workers);
+    try {
+      while (crew_.staying < size_.wanted()) {
+        add_worker();
+      }
+    } catch (const std::system_error& refused) {
+      size_.set(crew_.staying);
+      problem = std::make_exception_ptr(
+          error{errc::resource_exhausted, task_ran::no,
+                "cannot start more threads of " + core_.title() + ": " + refused.what()});
+    }
+    if (crew_.staying > size_.wanted()) {
+      to_wake = resting_.call_idle();  // to see that they are not wanted any more
+    }
+  }
+  wake(to_wake);
+  if (problem) {
+    std::rethrow_exception(problem);
+  }
+}
+
+void thread_scheduler::grow() {
+  if (crew_.staying >= size_.most() || phase_ != phase::open ||
+      workers_.any_of([](const worker_seat& each) { return !each.leaving && each.free.load(); })) {
+    return;
+  }
+  try {
+    add_worker();
+    while (size_.wanted() < crew_.staying) {
+      size_.grow();
+    }
+  } catch (const std::system_error& refused) {
+    size_.limit(std::max(size_.least(), crew_.staying));
+    log(log_level::warning, core_.title() + " stays at " + std::to_string(crew_.staying) +
+                                " workers, no further thread can be started: " + refused.what());
+  }
+}
+
+void thread_scheduler::let_idle_go() {
+  bells to_wake;
+  bool some_stay = false;
+  {
+    const mutex_guard lock{mutex_};
+    const auto now = std::chrono::steady_clock::now();
+    resting_.call_idle_if(
+        [&](const worker_seat& each) {
+          if (!size_.may_shrink() || each.idle_since + core_.options().idle_timeout > now) {
+            return false;
+          }
+          size_.shrink();
+          return true;
+        },
+        to_wake);
+    some_stay = phase_ == phase::open && size_.may_shrink() && resting_.any_idle();
+    crew_.idle_watched = some_stay;
+  }
+  wake(to_wake);
+  if (some_stay) {
+    core_.time().let_idle_go_after(core_.options().idle_timeout);
+  }
+}
+
+// ---- retries and maps --------------------------------------------------------------------------
+
+bool thread_scheduler::keep_for_retry(const std::shared_ptr<thread_submission>& submission) {
+  const mutex_guard lock{mutex_};
+  if (phase_ == phase::terminated) {
+    return false;
+  }
+  retrying_.insert(submission);
+  return true;
+}
+
+void thread_scheduler::drop_retries(const std::shared_ptr<thread_submission>& submission,
+                                    std::size_t items) {
+  bells to_wake;
+  released_submissions kept;  // destroyed without the lock
+  {
+    const mutex_guard lock{mutex_};
+    for (; items > 0; --items) {
+      if (const auto found = retrying_.find(submission); found != retrying_.end()) {
+        kept.push_back(std::move(retrying_.extract(found).value()));
+      }
+    }
+    if (phase_ != phase::open && retrying_.empty()) {
+      to_wake = begin_closing();
+    }
+  }
+  wake(to_wake);
+}
+
+void thread_scheduler::begin_asking(const thread_submission& of) {
+  const mutex_guard lock{mutex_};
+  ends_.begin_asking(of);
+}
+
+void thread_scheduler::end_asking(const thread_submission& of) {
+  const mutex_guard lock{mutex_};
+  ends_.end_asking(of, workers_);
+}
+
+std::shared_ptr<map_end> thread_scheduler::watch_end(const thread_group& map,
+                                                     const worker_seat* own) {
+  const mutex_guard lock{mutex_};
+  return ends_.watch(map, own, workers_);
+}
+
+// ---- what is asked -----------------------------------------------------------------------------
+
+std::vector<worker_info> thread_scheduler::workers() {
+  std::vector<worker_info> found;
+  const mutex_guard lock{mutex_};
+  for (const auto& each : workers_.all()) {
+    if (each->present) {
+      found.push_back({each->id, each->thread_id.load()});
+    }
+  }
+  return found;
+}
+
+pool_stats thread_scheduler::stats() {
+  pool_stats found;
+  const mutex_guard lock{mutex_};
+  found.submitted = accepted_.submitted;
+  found.queued = queued_.load();
+  found.succeeded = workers_.past_succeeded();
+  for (const auto& each : workers_.all()) {
+    found.succeeded += each->succeeded.load(std::memory_order_relaxed);
+    found.running += each->busy.load(std::memory_order_relaxed);
+    found.workers += each->present ? 1 : 0;
+  }
+  return found;
+}
+
+std::vector<std::shared_ptr<thread_submission>> thread_scheduler::running() {
+  std::vector<std::shared_ptr<thread_submission>> found;
+  const mutex_guard lock{mutex_};
+  for (const auto& each : workers_.all()) {
+    for (thread_submission* const submission : each->running) {
+      // The worker that runs it holds it until it is no longer in the list.
+      found.push_back(share(*submission));
+    }
+  }
+  return found;
+}
+
+std::vector<std::shared_ptr<thread_submission>> thread_scheduler::retrying() {
+  const mutex_guard lock{mutex_};
+  return {retrying_.begin(), retrying_.end()};
+}
+
+}  // namespace troupe::detail

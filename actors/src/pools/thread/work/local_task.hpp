@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+#include <string_view>
+
+namespace troupe::detail {
+
+class attempt_book;
+class thread_submission;
+
+/// What `this_task` tells in a task of a thread pool.
+struct local_task {
+  std::uint64_t number = 0;
+  attempt_book* attempts = nullptr;
+  thread_submission* submission = nullptr;
+  std::uint32_t item = 0;
+  std::uint32_t attempt = 1;
+  bool over = false;  ///< of a coroutine: it has ended, and what it left to run goes on
+  /// The calling thread's; null outside of such tasks.
+  static const local_task*& here() noexcept;
+  void report(std::uint64_t done, std::uint64_t total, std::string_view text) const;
+  [[nodiscard]] std::stop_token stop_token() const;
+};
+
+}  // namespace troupe::detail

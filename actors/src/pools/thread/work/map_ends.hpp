@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "troupe/detail/thread_submission.hpp"
+
+#include "pools/thread/work/worker_table.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace troupe::detail {
+
+/// Done when nothing of a map runs any more.
+class map_end final : public future_state {
+ public:
+  void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+  bool cancel(bool) override { return false; }
+  [[nodiscard]] bool running() const override { return true; }
+  void happened() { finish(nullptr); }
+
+ protected:
+  [[nodiscard]] executor callbacks() const override { return {}; }
+};
+
+/// Tells the threads that wait until nothing of a map runs: neither an item nor, between two
+/// attempts, the user's predicate. Guarded by the scheduler.
+class map_ends {
+ public:
+  /// The predicate of this submission runs on the calling thread; and no longer.
+  void begin_asking(const thread_submission& of);
+  void end_asking(const thread_submission& of, const worker_table& workers);
+  /// Something of the submission runs no more.
+  void look(const thread_submission& ended, const worker_table& workers);
+  /// Null: nothing runs but what is on the stack of the calling thread, `own` if that is a worker.
+  std::shared_ptr<map_end> watch(const thread_group& map, const worker_seat* own,
+                                 const worker_table& workers);
+
+ private:
+  struct watched {
+    const thread_group* map = nullptr;
+    std::size_t below = 0;  ///< on the stack of the thread that waits
+    std::shared_ptr<map_end> end;
+  };
+  [[nodiscard]] std::size_t running_of(const thread_group& map, const worker_table& workers) const;
+  [[nodiscard]] std::size_t below_caller(const thread_group& map, const worker_seat* own) const;
+
+  /// Submissions whose predicate runs, and on which thread.
+  std::vector<std::pair<const thread_submission*, std::thread::id>> asking_;
+  std::vector<watched> watched_;
+};
+
+}  // namespace troupe::detail

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/thread/work/task_lanes.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace troupe::detail {
+
+task_lanes::lane& task_lanes::lane_for(int priority) {
+  auto found = std::find_if(lanes_.begin(), lanes_.end(),
+                            [priority](const lane& each) { return each.priority <= priority; });
+  if (found == lanes_.end() || found->priority != priority) {
+    found = lanes_.insert(found, lane{priority});
+  }
+  return *found;
+}
+
+void task_lanes::push(std::shared_ptr<thread_submission> submission) {
+  lane_for(submission->options().priority).submissions.push_back(std::move(submission));
+}
+
+void task_lanes::push_again(claimed_items item) {
+  lane_for(item.submission->options().priority).again.push_back(std::move(item));
+}
+
+bool task_lanes::claim(claimed_items& into, released_submissions& released) {
+  lane& from =
+      *std::find_if(lanes_.begin(), lanes_.end(), [](const lane& each) { return !each.empty(); });
+  if (!from.again.empty()) {
+    into = std::move(from.again.front());
+    from.again.pop_front();
+    return true;
+  }
+  std::shared_ptr<thread_submission>& front = from.submissions.front();
+  const std::uint32_t count = front->count();
+  const std::uint32_t range = front->task_range;
+  const std::uint32_t first = front->claim();
+  const bool used_up = first >= count || count - first <= range;
+  if (first < count) {
+    into = {nullptr, first, std::min(range, count - first), false};
+    into.submission = used_up ? std::move(front) : front;
+  } else {
+    released.push_back(std::move(front));
+  }
+  if (used_up) {
+    from.submissions.pop_front();
+  }
+  return first < count;
+}
+
+std::size_t task_lanes::size() const noexcept {
+  std::size_t found = 0;
+  for (const lane& each : lanes_) {
+    found += each.submissions.size() + each.again.size();
+  }
+  return found;
+}
+
+void task_lanes::take_all(contents& into) {
+  for (lane& each : std::exchange(lanes_, {})) {
+    for (std::size_t i = 0; i < each.submissions.size(); ++i) {
+      into.submissions.push_back(std::move(each.submissions[i]));
+    }
+    std::move(each.again.begin(), each.again.end(), std::back_inserter(into.again));
+  }
+}
+
+}  // namespace troupe::detail

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "pools/thread/work/worker_table.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace troupe::detail {
+
+worker_seat& worker_table::add() {
+  auto free = std::find(places_.begin(), places_.end(), false);
+  if (free == places_.end()) {
+    free = places_.insert(free, false);
+  }
+  seats_.push_back(
+      std::make_unique<worker_seat>(static_cast<int>(free - places_.begin()), next_id_));
+  *free = true;
+  ++next_id_;
+  return *seats_.back();
+}
+
+std::unique_ptr<worker_seat> worker_table::remove(worker_seat& gone) {
+  past_succeeded_ += gone.succeeded.load(std::memory_order_relaxed);
+  places_[static_cast<std::size_t>(gone.place)] = false;
+  const auto found = std::find_if(seats_.begin(), seats_.end(),
+                                  [&gone](const auto& each) { return each.get() == &gone; });
+  std::unique_ptr<worker_seat> seat = std::move(*found);
+  seats_.erase(found);
+  return seat;
+}
+
+worker_seat& worker_table::bound_to(const std::string& key) {
+  worker_seat*& bound = bound_[key];
+  if (bound == nullptr) {
+    const auto burden = [](const worker_seat& each) {
+      return each.own.size() + (each.free.load() ? 0 : 1);
+    };
+    for (const auto& each : seats_) {
+      if (!each->leaving && (bound == nullptr || burden(*each) < burden(*bound))) {
+        bound = each.get();
+      }
+    }
+  }
+  return *bound;
+}
+
+void worker_table::unbind(const worker_seat& one) {
+  std::erase_if(bound_, [&one](const auto& each) { return each.second == &one; });
+}
+
+void resting_workers::add_idle(worker_seat& one) {
+  idle_.push_back(&one);
+  one.rests = worker_seat::rest::idle;
+}
+
+void resting_workers::add_lender(worker_seat& one) {
+  // A coroutine that waits runs inside of the sleep of its worker, which lends already.
+  if (std::exchange(one.rests, worker_seat::rest::lends) != worker_seat::rest::lends) {
+    lenders_.push_back(&one);
+  }
+}
+
+void resting_workers::woke_up(worker_seat& one) {
+  if (std::exchange(one.looking, false)) {
+    --looking_;
+  }
+  if (std::exchange(one.expected, false)) {
+    waking_ = false;
+  }
+  switch (std::exchange(one.rests, worker_seat::rest::none)) {
+    case worker_seat::rest::none:
+      break;
+    case worker_seat::rest::idle:
+      std::erase(idle_, &one);
+      break;
+    case worker_seat::rest::lends:
+      std::erase(lenders_, &one);
+      break;
+  }
+}
+
+void resting_workers::looks(worker_seat& one) {
+  one.looking = true;
+  ++looking_;
+}
+
+resting_workers::bell resting_workers::call(worker_seat& one) {
+  switch (std::exchange(one.rests, worker_seat::rest::none)) {
+    case worker_seat::rest::none:
+      return nullptr;
+    case worker_seat::rest::idle: {
+      const auto found = std::find(idle_.rbegin(), idle_.rend(), &one);
+      idle_.erase(std::next(found).base());
+      one.expected = true;
+      waking_ = true;
+      break;
+    }
+    case worker_seat::rest::lends: {
+      const auto found = std::find(lenders_.rbegin(), lenders_.rend(), &one);
+      lenders_.erase(std::next(found).base());
+      break;
+    }
+  }
+  return one.bell;
+}
+
+resting_workers::search resting_workers::call_next(std::uint64_t queued, bell& found) {
+  if (queued <= looking_) {
+    return search::enough_awake;
+  }
+  if (!idle_.empty()) {
+    if (waking_) {
+      return search::enough_awake;  // it will see this too, and call the next
+    }
+    found = call(*idle_.back());
+    return search::found;
+  }
+  if (!lenders_.empty()) {
+    found = call(*lenders_.back());
+    return search::found;
+  }
+  return search::none;
+}
+
+std::vector<resting_workers::bell> resting_workers::call_idle() {
+  std::vector<bell> called;
+  call_idle_if([](const worker_seat&) { return true; }, called);
+  return called;
+}
+
+}  // namespace troupe::detail
