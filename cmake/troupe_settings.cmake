@@ -53,6 +53,10 @@ target_compile_options(
             -Wextra-semi
             -Wformat=2
             -Wundef)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # Whether what a mutex guards is used with that mutex held: troupe/detail/thread_safety.hpp, tools/thread-safety.
+  target_compile_options(troupe_warnings INTERFACE -Wthread-safety)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 sees overlapping copies in `"text" + std::string` (GCC bug 105651), and the virtual branch of a call through
   # a pointer to a member function that is not virtual.

@@ -3,9 +3,10 @@
 
 #include "troupe/wait.hpp"
 
+#include "base/thread_safety.hpp"
+
 #include <atomic>
 #include <deque>
-#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -16,7 +17,7 @@ class completions::hub final : public completion_listener {
  public:
   void completed(future_state& state) noexcept override {
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       ended_.push_back(&state);
     }
     moved_.fetch_add(1);
@@ -28,7 +29,7 @@ class completions::hub final : public completion_listener {
     for (bool in_time = true;;) {
       const std::uint32_t moved = moved_.load();
       {
-        const std::lock_guard lock{mutex_};
+        const mutex_guard lock{mutex_};
         if (!ended_.empty()) {
           future_state* const first = ended_.front();
           ended_.pop_front();
@@ -50,8 +51,8 @@ class completions::hub final : public completion_listener {
   std::vector<std::size_t> distinct;
 
  private:
-  std::mutex mutex_;
-  std::deque<future_state*> ended_;  // guarded by mutex_
+  guarded_mutex mutex_;
+  std::deque<future_state*> ended_ TROUPE_GUARDED_BY(mutex_);
   std::atomic<std::uint32_t> moved_{0};
 };
 

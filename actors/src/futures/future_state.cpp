@@ -114,7 +114,7 @@ std::shared_ptr<const failure> future_state::describe() const {
 }
 
 void future_state::describe_once() const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (!failure_) {
     failure_ = describe();
   }
@@ -125,7 +125,7 @@ void future_state::fulfil(std::uint32_t how) noexcept {
   std::uint32_t before = 0;
   {
     // Under the lock, so that a callback is either taken here or finds the state fulfilled.
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     before = word_.exchange(how);
     todo = std::move(followers_);
   }
@@ -148,7 +148,7 @@ void future_state::fulfil(std::uint32_t how) noexcept {
 void future_state::when_done(callback function) {
   if (!done()) {
     check_comes_here();
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (!done()) {
       follow().callbacks.push_back(std::move(function));
       return;
@@ -162,7 +162,7 @@ bool future_state::listen(std::shared_ptr<completion_listener> listener) {
     return false;
   }
   check_comes_here();
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (done()) {
     return false;
   }
@@ -171,7 +171,7 @@ bool future_state::listen(std::shared_ptr<completion_listener> listener) {
 }
 
 void future_state::unlisten(const completion_listener* listener) noexcept {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (followers_) {
     std::erase_if(followers_->listeners,
                   [listener](const auto& one) { return one.get() == listener; });
@@ -191,12 +191,12 @@ task_counts future_state::counts() const {
 }
 
 std::optional<task_progress> future_state::progress() const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   return progress_ ? std::optional{*progress_} : std::nullopt;
 }
 
 void future_state::on_progress(progress_callback function) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (!done()) {
     follow().progress_callbacks.push_back(std::make_shared<progress_callback>(std::move(function)));
   }
@@ -205,7 +205,7 @@ void future_state::on_progress(progress_callback function) {
 void future_state::report(task_progress now) {
   std::vector<std::shared_ptr<progress_callback>> todo;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (done()) {
       return;
     }

@@ -187,7 +187,12 @@ void runtime::shut_down() noexcept {
     }
   }
   if (const running_processes left = running(); !left.empty()) {
-    end_all_(left, join_limit_);  // written once, before the first of them was added
+    process_ender end_all = nullptr;
+    {
+      const mutex_guard lock{mutex_};
+      end_all = end_all_;
+    }
+    end_all(left, join_limit_);
   }
   launcher_->detach();
   errors_->finish();

@@ -19,7 +19,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -119,11 +118,11 @@ class runtime final : public pool_host {
   std::stop_source stopping_;
   std::atomic<int> stop_signal_{0};
   std::unique_ptr<stop_signals> signals_;
+  using process_ender = void (*)(const running_processes&, std::chrono::milliseconds) noexcept;
   guarded_mutex mutex_;
   std::map<std::uint64_t, std::weak_ptr<process_observer>> workers_ TROUPE_GUARDED_BY(mutex_);
   running_processes running_ TROUPE_GUARDED_BY(mutex_);
-  /// Written once, before the first of `running_` was added.
-  void (*end_all_)(const running_processes&, std::chrono::milliseconds) noexcept = nullptr;
+  process_ender end_all_ TROUPE_GUARDED_BY(mutex_) = nullptr;
   std::vector<std::weak_ptr<engine>> pools_ TROUPE_GUARDED_BY(mutex_);
   int live_pools_ TROUPE_GUARDED_BY(mutex_) = 0;
   bool down_ TROUPE_GUARDED_BY(mutex_) = false;

@@ -10,7 +10,7 @@ open_map::~open_map() = default;
 
 void open_maps::add(const std::shared_ptr<open_map>& map) {
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (!ended_) {
       if (maps_.size() >= forget_at_) {
         std::erase_if(maps_, [](const auto& each) { return each.expired(); });
@@ -27,7 +27,7 @@ void open_maps::pull_all(const deadline& until, bool patient) noexcept {
   for (;;) {
     std::vector<std::weak_ptr<open_map>> now;
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       now.swap(maps_);
       if (now.empty()) {
         ended_ = true;
@@ -44,7 +44,7 @@ void open_maps::pull_all(const deadline& until, bool patient) noexcept {
 }
 
 void open_maps::drop_all() noexcept {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   maps_.clear();
   ended_ = true;
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/progress_bar.hpp"
 
+#include "base/thread_safety.hpp"
+
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <cstdio>
-#include <mutex>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -122,14 +122,19 @@ struct progress_bar::state {
   void run() {
     constexpr int looks_per_line = 50;
     int looks = 0;
-    std::unique_lock lock{mutex};
-    while (!wake.wait_for(lock, how.interval, [this] { return ending; })) {
-      lock.unlock();
+    while (!ends_within(how.interval)) {
       if (terminal || ++looks % looks_per_line == 0) {
         draw(false);
       }
-      lock.lock();
     }
+  }
+
+  bool ends_within(std::chrono::milliseconds time) {
+    const auto until = std::chrono::steady_clock::now() + time;
+    detail::mutex_lock lock{mutex};
+    while (!ending && wake.wait_until(lock, until)) {
+    }
+    return ending;
   }
 
   std::function<pool_stats()> look;
@@ -137,9 +142,9 @@ struct progress_bar::state {
   bool terminal;
   pool_stats before = look();
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
-  std::mutex mutex;
-  std::condition_variable wake;
-  bool ending = false;  // guarded by mutex
+  detail::guarded_mutex mutex;
+  detail::guarded_condition wake;
+  bool ending TROUPE_GUARDED_BY(mutex) = false;
   std::thread thread;
 };
 
@@ -156,7 +161,7 @@ progress_bar::progress_bar(std::function<pool_stats()> look, progress_bar_option
 
 progress_bar::~progress_bar() {
   {
-    const std::lock_guard lock{state_->mutex};
+    const detail::mutex_guard lock{state_->mutex};
     state_->ending = true;
   }
   state_->wake.notify_all();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/future_state.hpp"
+#include "troupe/detail/thread_safety.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -49,7 +50,7 @@ class pull_turn {
     mutex_.unlock();
     std::vector<std::shared_ptr<over>> exporting;
     {
-      const std::lock_guard lock{exports_mutex_};
+      const mutex_guard lock{exports_mutex_};
       exporting.swap(exports_);
     }
     for (const auto& each : exporting) {
@@ -100,7 +101,7 @@ class pull_turn {
       }
       const auto end = std::make_shared<over>();
       {
-        const std::lock_guard lock{exports_mutex_};
+        const mutex_guard lock{exports_mutex_};
         exports_.push_back(end);
       }
       // The thread that has it now unlocks it later, and finds `end` then.
@@ -114,8 +115,8 @@ class pull_turn {
   std::mutex mutex_;
   std::atomic<int> waiting_{0};
   std::atomic<std::thread::id> owner_{};
-  std::mutex exports_mutex_;
-  std::vector<std::shared_ptr<over>> exports_;  // guarded by exports_mutex_
+  guarded_mutex exports_mutex_;
+  std::vector<std::shared_ptr<over>> exports_ TROUPE_GUARDED_BY(exports_mutex_);
 };
 
 }  // namespace troupe::detail

@@ -123,7 +123,7 @@ void process_core::hand_over(supervisor_channel& channel) {
 void process_core::start() {
   check_owner();
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (state_ != state::fresh) {
       wrong_state(options_.name, "was started before: make another one");
     }
@@ -131,7 +131,7 @@ void process_core::start() {
     start_code_ = 0;
   }
   const auto give_up = [this] {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     state_ = state::fresh;
     channel_.reset();
   };
@@ -143,7 +143,7 @@ void process_core::start() {
     channel_ends ends = channel->take_worker_ends();
     const std::uint64_t worker = runtime_->enroll(shared_from_this());
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       channel_ = std::move(channel);
       worker_ = worker;
     }
@@ -158,8 +158,10 @@ void process_core::start() {
   }
   int code = 0;
   {
-    std::unique_lock lock{mutex_};
-    changed_.wait(lock, [this] { return state_ != state::starting || start_code_ != 0; });
+    mutex_lock lock{mutex_};
+    while (state_ == state::starting && start_code_ == 0) {
+      changed_.wait(lock);
+    }
     code = start_code_;
   }
   if (code != 0) {
@@ -173,7 +175,7 @@ void process_core::start() {
 }
 
 void process_core::started(std::uint64_t /*worker*/, std::int64_t pid, descriptor pidfd) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (state_ == state::starting) {
     state_ = state::running;
     pid_ = pid;
@@ -184,7 +186,7 @@ void process_core::started(std::uint64_t /*worker*/, std::int64_t pid, descripto
 
 void process_core::start_failed(std::uint64_t worker, int code) {
   runtime_->dismiss(worker);
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   start_code_ = code == 0 ? EAGAIN : code;
   changed_.notify_all();
 }
@@ -194,7 +196,7 @@ void process_core::ended(std::uint64_t worker, const exit_notice& notice) {
   runtime_->dismiss(worker);
   std::string exec_failed;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (channel_) {
       channel_->read_socket();
       exec_failed = channel_->take_hello();
@@ -224,19 +226,22 @@ void process_core::ended(std::uint64_t worker, const exit_notice& notice) {
 
 bool process_core::wait(const deadline& until) const {
   check_owner();
-  std::unique_lock lock{mutex_};
+  mutex_lock lock{mutex_};
   check_started("joined");
-  const auto over = [this] { return state_ == state::ended || state_ == state::closed; };
-  if (until) {
-    return changed_.wait_until(lock, *until, over);
+  bool in_time = true;
+  while (state_ != state::ended && state_ != state::closed && in_time) {
+    if (until) {
+      in_time = changed_.wait_until(lock, *until);
+    } else {
+      changed_.wait(lock);
+    }
   }
-  changed_.wait(lock, over);
-  return true;
+  return state_ == state::ended || state_ == state::closed;
 }
 
 bool process_core::is_alive() const {
   check_owner();
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (state_ == state::closed) {
     wrong_state(options_.name, "is closed");
   }
@@ -244,17 +249,17 @@ bool process_core::is_alive() const {
 }
 
 std::optional<troupe::exit_status> process_core::status() const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   return status_;
 }
 
 std::int64_t process_core::pid() const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   return pid_;
 }
 
 int process_core::sentinel() const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   check_started("watched");
   if (!pidfd_) {
     throw error{errc::resource_exhausted, task_ran::no,
@@ -268,7 +273,7 @@ void process_core::signal(int number) {
   check_owner();
   std::uint64_t worker = 0;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     check_started("signalled");
     if (state_ != state::running) {
       return;
@@ -279,7 +284,7 @@ void process_core::signal(int number) {
 }
 
 void process_core::close() {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (state_ == state::running || state_ == state::starting) {
     wrong_state(options_.name, "still runs: join it before it is closed");
   }

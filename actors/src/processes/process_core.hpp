@@ -4,15 +4,14 @@
 #include "troupe/detail/attachment.hpp"
 #include "troupe/process.hpp"
 
+#include "base/thread_safety.hpp"
 #include "channel/channel.hpp"
 #include "channel/worker_protocol.hpp"
 #include "host/runtime.hpp"
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -48,22 +47,22 @@ class process_core final : public running_process,
   enum class state : std::uint8_t { fresh, starting, running, ended, closed };
 
   void check_owner() const;
-  void check_started(const char* what) const;  // with the mutex held
+  void check_started(const char* what) const TROUPE_REQUIRES(mutex_);
   void hand_over(supervisor_channel& channel);
 
   const process_options options_;
   bound_call target_;         ///< until it was started: what it refers to is the process's then
   const std::int64_t maker_;  ///< the only process in which this is a handle
   std::shared_ptr<runtime> runtime_;
-  mutable std::mutex mutex_;
-  mutable std::condition_variable changed_;
-  state state_ = state::fresh;                   // guarded by mutex_, like the rest
-  std::unique_ptr<supervisor_channel> channel_;  // its lifeline
-  std::uint64_t worker_ = 0;
-  std::int64_t pid_ = 0;
-  descriptor pidfd_;
-  std::optional<troupe::exit_status> status_;
-  int start_code_ = 0;
+  mutable guarded_mutex mutex_;
+  mutable guarded_condition changed_;
+  state state_ TROUPE_GUARDED_BY(mutex_) = state::fresh;
+  std::unique_ptr<supervisor_channel> channel_ TROUPE_GUARDED_BY(mutex_);  // its lifeline
+  std::uint64_t worker_ TROUPE_GUARDED_BY(mutex_) = 0;
+  std::int64_t pid_ TROUPE_GUARDED_BY(mutex_) = 0;
+  descriptor pidfd_ TROUPE_GUARDED_BY(mutex_);
+  std::optional<troupe::exit_status> status_ TROUPE_GUARDED_BY(mutex_);
+  int start_code_ TROUPE_GUARDED_BY(mutex_) = 0;
 };
 
 /// Ends daemons, waits for the others, and ends those that are left when the time is over.

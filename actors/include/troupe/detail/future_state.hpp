@@ -2,6 +2,7 @@
 #pragma once
 
 #include "troupe/detail/futex.hpp"
+#include "troupe/detail/thread_safety.hpp"
 #include "troupe/error.hpp"
 #include "troupe/progress.hpp"
 
@@ -11,7 +12,6 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -157,15 +157,15 @@ class future_state : public std::enable_shared_from_this<future_state> {
     std::vector<std::shared_ptr<completion_listener>> listeners;
     std::vector<std::shared_ptr<progress_callback>> progress_callbacks;
   };
-  followers& follow() {
+  followers& follow() TROUPE_REQUIRES(mutex_) {
     if (!followers_) {
       followers_ = std::make_unique<followers>();
     }
     return *followers_;
   }
-  mutable std::mutex mutex_;
-  std::unique_ptr<task_progress> progress_;  // guarded by mutex_
-  std::unique_ptr<followers> followers_;     // guarded by mutex_
+  mutable guarded_mutex mutex_;
+  std::unique_ptr<task_progress> progress_ TROUPE_GUARDED_BY(mutex_);
+  std::unique_ptr<followers> followers_ TROUPE_GUARDED_BY(mutex_);
 };
 
 /// Throws for the members of a future that belongs to no task.

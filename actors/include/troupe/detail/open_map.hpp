@@ -2,10 +2,10 @@
 #pragma once
 
 #include "troupe/detail/futex.hpp"
+#include "troupe/detail/thread_safety.hpp"
 
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 namespace troupe::detail {
@@ -37,10 +37,10 @@ class open_maps {
   void drop_all() noexcept;
 
  private:
-  std::mutex mutex_;
-  std::vector<std::weak_ptr<open_map>> maps_;  // guarded by mutex_
-  std::size_t forget_at_ = 16;                 // guarded by mutex_; then those that are gone go
-  bool ended_ = false;                         // guarded by mutex_
+  guarded_mutex mutex_;
+  std::vector<std::weak_ptr<open_map>> maps_ TROUPE_GUARDED_BY(mutex_);
+  std::size_t forget_at_ TROUPE_GUARDED_BY(mutex_) = 16;  // then those that are gone go
+  bool ended_ TROUPE_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace troupe::detail

@@ -4,12 +4,12 @@
 #include "troupe/executor.hpp"
 #include "troupe/log.hpp"
 
+#include "base/thread_safety.hpp"
 #include "futures/made_here.hpp"
 #include "pools/engine.hpp"
 
 #include <chrono>
 #include <exception>
-#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -19,8 +19,8 @@ struct executor_end::state {
   engine_ptr pool;
   std::shared_ptr<open_maps> open = std::make_shared<open_maps>();
   int exceptions_before = std::uncaught_exceptions();
-  std::mutex mutex;
-  std::jthread escalating;  // guarded by mutex; of a shutdown with a deadline that did not wait
+  guarded_mutex mutex;
+  std::jthread escalating TROUPE_GUARDED_BY(mutex);  // of a shutdown that did not wait
 
   /// Ends all there is by all means; what it had to do is added to the report.
   void escalate(const deadline& until, shutdown_report& into) {
@@ -86,7 +86,7 @@ shutdown_report executor_end::shutdown(const shutdown_options& how) {
   } else if (how.wait) {
     report.complete = pool.join_until(std::nullopt);
   } else if (until) {
-    const std::lock_guard lock{state_->mutex};
+    const mutex_guard lock{state_->mutex};
     if (!state_->escalating.joinable()) {
       state_->escalating = std::jthread{[self = state_.get(), until] {
         shutdown_report nobody_reads;

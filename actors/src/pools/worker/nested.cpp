@@ -90,7 +90,7 @@ void nested_calls::open_socket() {
   }
   channel_.push(frame_kind::submit, submit_has_socket, 0, {}, {});
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     open_ = true;
   }
   sigset_t all;
@@ -106,7 +106,7 @@ void nested_calls::open_socket() {
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
   if (code != 0) {
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       open_ = false;  // without a reader no outcome would come: the next submission tries again
     }
     fail_submission(code);
@@ -144,7 +144,7 @@ failure no_outcomes(int channel) {
 std::shared_ptr<future_state> nested_calls::submit(submission_builder&& submission) {
   bool open = false;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     open = open_;
   }
   if (!open) {
@@ -168,7 +168,7 @@ std::shared_ptr<future_state> nested_calls::submit(submission_builder&& submissi
   }
   auto made = std::make_shared<relayed>(*this, ticket, std::move(submission.segments_));
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (!open_) {
       rethrow(no_outcomes(channel_.socket()));
     }
@@ -178,7 +178,7 @@ std::shared_ptr<future_state> nested_calls::submit(submission_builder&& submissi
   const std::uint64_t head = submission.callable_bytes_;
   if (!channel_.push(frame_kind::submit, flags, ticket, std::as_bytes(std::span{&head, 1}),
                      submission.sink_->bytes())) {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     waiting_.erase(ticket);
     throw pool_closed{"troupe: the pool of this task is gone"};
   }
@@ -201,7 +201,7 @@ void nested_calls::read_outcomes(int socket) {
   }
   std::map<std::uint64_t, std::shared_ptr<relayed>> left;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     open_ = false;  // the next submission tries again
     left.swap(waiting_);
   }
@@ -219,7 +219,7 @@ void nested_calls::deliver(std::span<const std::byte> message, std::vector<descr
   }
   std::shared_ptr<relayed> to;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     const auto found = waiting_.find(header.ticket);
     if (found == waiting_.end()) {
       return;

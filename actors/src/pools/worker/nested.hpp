@@ -3,13 +3,13 @@
 
 #include "troupe/detail/pool_core.hpp"
 
+#include "base/thread_safety.hpp"
 #include "channel/channel.hpp"
 #include "channel/segment.hpp"
 
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -42,9 +42,10 @@ class nested_calls {
   std::uint64_t max_bytes_ = UINT64_MAX;
   std::uint64_t next_ticket_ = 1;
   descriptor socket_;
-  std::mutex mutex_;
-  bool open_ = false;  // guarded by mutex_: outcomes will be read, or were not refused so far
-  std::map<std::uint64_t, std::shared_ptr<relayed>> waiting_;  // guarded by mutex_
+  guarded_mutex mutex_;
+  bool open_ TROUPE_GUARDED_BY(mutex_) =
+      false;  // outcomes will be read, or were not refused so far
+  std::map<std::uint64_t, std::shared_ptr<relayed>> waiting_ TROUPE_GUARDED_BY(mutex_);
 };
 
 }  // namespace troupe::detail

@@ -3,27 +3,21 @@
 
 #include "troupe/detail/futex.hpp"
 
-#include <signal.h>
+#include "os/library_thread.hpp"
 
 #include <optional>
-#include <thread>
 
 namespace troupe::detail {
 
 std::stop_token stop_watcher::token(std::uint64_t number) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (number != number_) {
     number_ = number;
     source_ = std::stop_source{};
   }
   if (!started_) {
     started_ = true;
-    sigset_t all;
-    sigset_t old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    std::thread{[this] { watch(); }}.detach();
-    pthread_sigmask(SIG_SETMASK, &old, nullptr);
+    start_thread("troupe.stop", [this] { watch(); });
   }
   if (channel_.stop_requested_for() == number) {
     source_.request_stop();
@@ -36,7 +30,7 @@ void stop_watcher::watch() {
     const std::uint32_t seen = channel_.stop_word().load();
     std::stop_source wanted{std::nostopstate};
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       if (number_ != 0 && channel_.stop_requested_for() == number_) {
         wanted = source_;
       }

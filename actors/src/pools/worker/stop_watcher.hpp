@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/thread_safety.hpp"
 #include "channel/channel.hpp"
 
 #include <cstdint>
-#include <mutex>
 #include <stop_token>
 
 namespace troupe::detail {
 
-/// Turns stop requests of the supervisor into a stop_token; its thread starts when somebody asks
-/// for the first token.
+/// Turns stop requests of the supervisor into a stop_token; its thread starts with the first
+/// token.
 class stop_watcher {
  public:
   explicit stop_watcher(const worker_channel& channel) : channel_{channel} {}
@@ -22,10 +22,10 @@ class stop_watcher {
   void watch();
 
   const worker_channel& channel_;
-  std::mutex mutex_;
-  std::uint64_t number_ = 0;  // guarded by mutex_
-  std::stop_source source_;   // guarded by mutex_
-  bool started_ = false;      // guarded by mutex_
+  guarded_mutex mutex_;
+  std::uint64_t number_ TROUPE_GUARDED_BY(mutex_) = 0;
+  std::stop_source source_ TROUPE_GUARDED_BY(mutex_);
+  bool started_ TROUPE_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace troupe::detail
