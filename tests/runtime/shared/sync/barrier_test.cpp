@@ -4,8 +4,8 @@
 #include "troupe/array.hpp"
 #include "troupe/value.hpp"
 
-#include "crossing_handles.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/crossing_handles.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "link_double.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include "troupe/log.hpp"
 
 #include "link_double.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 
 #include <gtest/gtest.h>
 

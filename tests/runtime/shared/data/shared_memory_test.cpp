@@ -3,8 +3,8 @@
 
 #include "troupe/error.hpp"
 
-#include "crossing_handles.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/crossing_handles.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 #include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>

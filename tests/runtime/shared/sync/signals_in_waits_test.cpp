@@ -7,7 +7,7 @@
 #include "troupe/queue.hpp"
 #include "troupe/semaphore.hpp"
 
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 #include "troupe/error.hpp"
 #include "troupe/shared_memory.hpp"
 
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 #include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>

@@ -13,10 +13,10 @@
 #include "troupe/semaphore.hpp"
 #include "troupe/value.hpp"
 
-#include "crossing_handles.hpp"
+#include "runtime/shared/crossing_handles.hpp"
 #include "shared/core/crash_step.hpp"
 #include "shared/core/transaction.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/event.hpp"
 
-#include "crossing_handles.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/crossing_handles.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 
 #include <gtest/gtest.h>
 

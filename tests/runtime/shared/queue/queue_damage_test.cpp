@@ -7,7 +7,7 @@
 #include "troupe/detail/region.hpp"
 #include "troupe/queue.hpp"
 
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 #include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>

@@ -11,10 +11,10 @@
 #include "troupe/semaphore.hpp"
 #include "troupe/value.hpp"
 
-#include "crossing_handles.hpp"
+#include "runtime/shared/crossing_handles.hpp"
 #include "os/failpoint.hpp"
 #include "shared/core/transaction.hpp"
-#include "shared_fixture.hpp"
+#include "runtime/shared/shared_fixture.hpp"
 #include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
