@@ -56,44 +56,22 @@ struct executor_access {
     return pool.core();
   }
 
-  template <class Self, class F, class Zip>
-  static auto map(submissions<Self>& pool, F function, Zip zip, const map_options& how,
+  template <class Self, class Kind, class F, class Zip>
+  static auto map(map_calls<Self, Kind>& pool, F function, Zip zip, const map_options& how,
                   const deadline& until, open_maps& open) {
-    using shape = starred<F, typename Zip::value>;
+    using shape = typename Kind::template starred<F, typename Zip::value>;
     if constexpr (std::is_void_v<typename shape::result>) {
-      map_session session{pool.core(),
-                          encode_callable_for<shape>(pool.core(), function),
-                          {how, pool.options(), true, true, false, until}};
-      input_walk<shape, Zip> pull{zip};
-      while (const map_session::item* item = session.next(pull)) {
-        if (item->failed != nullptr) {
-          rethrow(*item->failed);
-        }
-      }
+      pool.template run_map<shape>(std::move(function), zip, how, until);
     } else {
-      return begun<Zip>(
-          std::make_shared<map_results<Zip, shape>>(
-              pool.core(), encode_callable_for<shape>(pool.core(), function), std::move(zip),
-              map_session::settings{how, pool.options(), true, false, true, until,
-                                    runs_whole<Zip>(how)}),
-          how, until, open);
-    }
-  }
-
-  template <class Self, class F, class Zip>
-  static auto map(local_submissions<Self>& pool, F function, Zip zip, const map_options& how,
-                  const deadline& until, open_maps& open) {
-    using shape = local_starred<F, typename Zip::value>;
-    if constexpr (std::is_void_v<typename shape::result>) {
-      thread_map session{pool.core(), {how, pool.options(), true, true, false, until}};
-      local_input<shape, F, Zip> input{zip, std::move(function)};
-      while (session.next(input) != nullptr) {
-      }
-    } else {
-      return begun<Zip>(std::make_shared<local_map_results<Zip, shape, F>>(
+      return begun<Zip>(std::make_shared<map_results<Kind, shape, F, Zip>>(
                             pool.core(), std::move(function), std::move(zip),
-                            thread_map::settings{how, pool.options(), true, false, true, until,
-                                                 runs_whole<Zip>(how)}),
+                            map_settings{.map = how,
+                                         .task = pool.options(),
+                                         .ordered = true,
+                                         .all_or_nothing = false,
+                                         .streamed = true,
+                                         .until = until,
+                                         .run_unread = runs_whole<Zip>(how)}),
                         how, until, open);
     }
   }
@@ -113,7 +91,7 @@ struct executor_access {
     } else {
       results->prefetch();
     }
-    results->session().throw_if_refused();
+    results->throw_if_refused();
     if (!Zip::all_sized && runs_whole<Zip>(how)) {
       open.add(results);
     }

@@ -24,11 +24,9 @@
 namespace troupe {
 namespace detail {
 
-struct executor_access;
-
 /// The ways to submit, shared by a pool and by what `with` returns.
 template <class Self>
-class submissions {
+class submissions : public map_calls<Self, process_maps> {
  public:
   /// Runs `function(args...)` in a worker and waits for its result.
   ///
@@ -91,77 +89,11 @@ class submissions {
         });
   }
 
-  /// Applies `function` to every item on the workers.
-  ///
-  /// @follows Python's Pool.map, except that the input is pulled lazily through a bounded window
-  ///   and that a failure cancels what comes after it and has not begun.
-  /// @returns n items give n results in input order; a void function gives void.
-  /// @blocks until every result is in.
-  /// @worker_dies only the item it was running fails (or is retried); the others of its chunk do
-  ///   not.
-  /// @throws the failure of the first failed item in input order; what the range throws, as it is;
-  ///   timeout_error once `.timeout` has passed: what has not begun is cancelled then, what runs
-  ///   goes on.
-  template <class F, std::ranges::input_range Range>
-  auto map(F function, Range&& range, map_options how = {}) {
-    return run_map<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
-  }
-
-  /// As map, with each item's elements as separate arguments: `starmap(add, {{1, 2}, {3, 4}})`.
-  template <class F, std::ranges::input_range Range>
-  auto starmap(F function, Range&& range, map_options how = {}) {
-    return run_map<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
-  }
-
-  /// As map, without waiting for results: the whole input is pulled and encoded now, in the calling
-  /// thread.
-  ///
-  /// @follows Python's Pool.map_async.
-  /// @returns one future for all results: a vector, or nothing for a void function.
-  /// @blocks only if `max_queued` tasks are waiting.
-  /// @worker_dies as map.
-  /// @throws as apply_async; what the range throws; std::invalid_argument for a `.timeout`: wait
-  ///   for the future with a limit instead.
-  template <class F, std::ranges::input_range Range>
-  auto map_async(F function, Range&& range, map_options how = {}) {
-    return run_map_async<plain<F, std::ranges::range_value_t<Range>>>(function, range, how);
-  }
-  /// As map_async, with each item's elements as separate arguments.
-  template <class F, std::ranges::input_range Range>
-  auto starmap_async(F function, Range&& range, map_options how = {}) {
-    return run_map_async<starred<F, std::ranges::range_value_t<Range>>>(function, range, how);
-  }
-
-  /// A range of results in input order, computed ahead of the iteration within a bounded window:
-  /// begin() starts it, and what is not read is not computed.
-  ///
-  /// The range is single pass: each begin() goes on where the last ended. An lvalue input must
-  /// outlive it, as with views. An item's exception is thrown by `*` at its position, and ++ goes
-  /// on. What pulling or submitting throws comes from begin() or ++ behind the results of all items
-  /// before it; `*` then throws the same again, and ++ goes on, here to the end. Iterators that
-  /// outlive the range are at the end. If it is destroyed early, what has not begun is cancelled.
-  ///
-  /// @follows Python's Pool.imap with buffersize.
-  /// @blocks on begin and ++ until the next result is in.
-  /// @threads one at a time for the range.
-  /// @worker_dies only the item it was running fails, or is retried.
-  /// @throws as apply_async, on begin and on ++, too; what the input throws; timeout_error instead
-  ///   of each result that is not there once `.timeout` has passed; error{no_state} from `*` at the
-  ///   end.
-  template <class F, std::ranges::viewable_range Range>
-  auto imap(F function, Range&& range, map_options how = {}) {
-    return run_imap(function, std::forward<Range>(range), how, true);
-  }
-  /// As imap, in the order in which results come.
-  template <class F, std::ranges::viewable_range Range>
-  auto imap_unordered(F function, Range&& range, map_options how = {}) {
-    return run_imap(function, std::forward<Range>(range), how, false);
-  }
-
  private:
   friend struct executor_access;
-  const engine_ptr& core() const { return static_cast<const Self*>(this)->core_; }
-  const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
+  using maps = map_calls<Self, process_maps>;
+  using maps::core;
+  using maps::options;
 
   template <class F, class... Args>
   submission_builder encode_call(const F& function, const Args&... args) {
@@ -173,54 +105,6 @@ class submissions {
     }
     return submission;
   }
-
-  template <class Shape, class F, class Range>
-  auto run_map(const F& function, Range& range, const map_options& how) {
-    using result = typename Shape::result;
-    map_session session{core(),
-                        encode_callable_for<Shape>(core(), function),
-                        {how, options(), true, true, false, end_of(how)}};
-    input_walk<Shape, Range> pull{range};
-    if constexpr (std::is_void_v<result>) {
-      while (const map_session::item* item = session.next(pull)) {
-        if (item->failed != nullptr) {
-          rethrow(*item->failed);
-        }
-      }
-    } else {
-      std::vector<result> results;
-      if constexpr (std::ranges::sized_range<Range>) {
-        results.reserve(static_cast<std::size_t>(std::ranges::size(range)));
-      }
-      while (const map_session::item* item = session.next(pull)) {
-        results.push_back(take_item<result>(*item));
-      }
-      return results;
-    }
-  }
-
-  template <class Shape, class F, class Range>
-  auto run_map_async(const F& function, Range& range, const map_options& how) {
-    using result = typename Shape::result;
-    map_session session{core(), encode_callable_for<Shape>(core(), function), {how, options()}};
-    input_walk<Shape, Range> pull{range};
-    auto state = session.run_async(pull);
-    if constexpr (std::is_void_v<result>) {
-      return encoded_future<void>(std::move(state));
-    } else {
-      return encoded_futures<std::vector<result>>(std::move(state));
-    }
-  }
-
-  template <class F, class Range>
-  auto run_imap(const F& function, Range&& range, const map_options& how, bool ordered) {
-    using view = std::views::all_t<Range>;
-    using shape = plain<F, std::ranges::range_value_t<view>>;
-    return map_range<view, shape>{std::make_shared<map_results<view, shape>>(
-        core(), encode_callable_for<shape>(core(), function),
-        std::views::all(std::forward<Range>(range)),
-        map_session::settings{how, options(), ordered, false, true, end_of(how), false})};
-  }
 };
 
 }  // namespace detail
@@ -231,6 +115,7 @@ class pool_with : public detail::submissions<pool_with> {
  private:
   friend class pool;
   friend class detail::submissions<pool_with>;
+  friend class detail::map_calls<pool_with, detail::process_maps>;
   pool_with(detail::engine_ptr core, const task_options& options)
       : core_{std::move(core)}, options_{detail::share_options(options)} {}
   [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
@@ -299,6 +184,7 @@ class pool : public detail::submissions<pool> {
 
  private:
   friend class detail::submissions<pool>;
+  friend class detail::map_calls<pool, detail::process_maps>;
   [[nodiscard]] const detail::options_ptr& current_options() const {
     return detail::defaults_of(core_);
   }

@@ -52,11 +52,9 @@ struct thread_pool_options {
 
 namespace detail {
 
-struct executor_access;
-
 /// The ways to submit, shared by a thread pool and by what `with` returns.
 template <class Self>
-class local_submissions {
+class local_submissions : public map_calls<Self, thread_maps> {
  public:
   /// Runs `function(args...)` in a worker thread and waits for its result.
   ///
@@ -115,81 +113,11 @@ class local_submissions {
         });
   }
 
-  /// Applies `function` to every item in the worker threads. It is shared by all of them: called as
-  /// const, or each time as a fresh copy if it cannot be.
-  ///
-  /// @follows pool::map in everything but that nothing is encoded: items and results are moved.
-  /// @returns n items give n results in input order; a void function gives void.
-  /// @blocks until every result is in; before it throws, until nothing of the map runs any more, so
-  ///   `function` may refer to the caller's frame. Then what has not begun is cancelled, and what
-  ///   runs is asked to stop (this_task::stop_token): by a failure all that comes behind it in the
-  ///   input. An item that does not listen is waited for.
-  /// @throws the exception of the first failed item in input order; what the range throws;
-  ///   timeout_error once `.timeout` has passed.
-  template <class F, std::ranges::input_range Range>
-  auto map(F function, Range&& range, map_options how = {}) {
-    return run_map<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
-                                                                      how);
-  }
-  /// As map, with each item's elements as separate arguments: `starmap(add, {{1, 2}, {3, 4}})`.
-  template <class F, std::ranges::input_range Range>
-  auto starmap(F function, Range&& range, map_options how = {}) {
-    return run_map<local_starred<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
-                                                                        how);
-  }
-
-  /// As map, without waiting for results: the whole input is pulled now, in the calling thread.
-  ///
-  /// Nothing waits for the items but the future: what `function` refers to must outlive them. They
-  /// may run on after the future was dropped, and after it has ended by `.timeout` or
-  /// `cancel(force)`; pass what they need by value or by std::shared_ptr. A failure stops nothing
-  /// that runs.
-  ///
-  /// @returns one future for all results: a vector, or nothing for a void function.
-  /// @blocks only if `max_queued` tasks are waiting; before it throws, until nothing of it runs any
-  ///   more.
-  /// @throws as apply_async; what the range throws; std::invalid_argument for a `.timeout`: wait
-  ///   for the future with a limit instead.
-  template <class F, std::ranges::input_range Range>
-  auto map_async(F function, Range&& range, map_options how = {}) {
-    return run_map_async<local_plain<F, std::ranges::range_value_t<Range>>>(std::move(function),
-                                                                            range, how);
-  }
-  /// As map_async, with each item's elements as separate arguments.
-  template <class F, std::ranges::input_range Range>
-  auto starmap_async(F function, Range&& range, map_options how = {}) {
-    return run_map_async<local_starred<F, std::ranges::range_value_t<Range>>>(std::move(function),
-                                                                              range, how);
-  }
-
-  /// A range of results in input order, computed ahead of the iteration within a bounded window:
-  /// begin() starts it, and what is not read is not computed. `*` moves the result out.
-  ///
-  /// If it is destroyed early, what has not begun is cancelled, and what runs is asked to stop and
-  /// waited for, so `function` may refer to the frame that the range is in. In a task of this pool
-  /// other tasks run meanwhile. Items on the destroying thread's own stack are not waited for.
-  ///
-  /// @follows pool::imap, also in what becomes of failures and of iterators.
-  /// @blocks on begin and ++ until the next result is in; the destructor until nothing of it runs
-  ///   any more.
-  /// @threads one at a time for the range.
-  /// @throws as apply_async, on begin and on ++, too; what the input throws; timeout_error instead
-  ///   of each result that is not there once `.timeout` has passed; error{no_state} from `*` at the
-  ///   end.
-  template <class F, std::ranges::viewable_range Range>
-  auto imap(F function, Range&& range, map_options how = {}) {
-    return run_imap(std::move(function), std::forward<Range>(range), how, true);
-  }
-  /// As imap, in the order in which results come.
-  template <class F, std::ranges::viewable_range Range>
-  auto imap_unordered(F function, Range&& range, map_options how = {}) {
-    return run_imap(std::move(function), std::forward<Range>(range), how, false);
-  }
-
  private:
   friend struct executor_access;
-  const engine_ptr& core() const { return static_cast<const Self*>(this)->core_; }
-  const options_ptr& options() const { return static_cast<const Self*>(this)->current_options(); }
+  using maps = map_calls<Self, thread_maps>;
+  using maps::core;
+  using maps::options;
 
   template <class F, class... Args>
   auto run_one(bool may_block, F&& function, Args&&... args) {
@@ -204,50 +132,6 @@ class local_submissions {
     }
     return answer;
   }
-
-  template <class Shape, class F, class Range>
-  auto run_map(F function, Range& range, const map_options& how) {
-    using result = typename Shape::result;
-    thread_map session{core(), {how, options(), true, true, false, end_of(how)}};
-    local_input<Shape, F, Range> input{range, std::move(function)};
-    if constexpr (std::is_void_v<result>) {
-      while (session.next(input) != nullptr) {
-      }
-    } else {
-      std::vector<result> results;
-      if constexpr (std::ranges::sized_range<Range>) {
-        results.reserve(static_cast<std::size_t>(std::ranges::size(range)));
-      }
-      while (const thread_map::place* place = session.next(input)) {
-        results.push_back(input.take(*place));
-      }
-      return results;
-    }
-  }
-
-  template <class Shape, class F, class Range>
-  auto run_map_async(F function, Range& range, const map_options& how) {
-    using result = typename Shape::result;
-    using input_type = local_input<Shape, F, Range>;
-    thread_map session{core(), {how, options()}};
-    input_type input{range, std::move(function)};
-    auto state = session.run_async(input);
-    if constexpr (std::is_void_v<result>) {
-      return future_access::local<void>(std::move(state), &take_nothing);
-    } else {
-      return future_access::local<std::vector<result>>(
-          std::move(state), &input_type::template take_all<std::vector<result>>);
-    }
-  }
-
-  template <class F, class Range>
-  auto run_imap(F function, Range&& range, const map_options& how, bool ordered) {
-    using view = std::views::all_t<Range>;
-    using shape = local_plain<F, std::ranges::range_value_t<view>>;
-    return local_map_range<view, shape, F>{std::make_shared<local_map_results<view, shape, F>>(
-        core(), std::move(function), std::views::all(std::forward<Range>(range)),
-        thread_map::settings{how, options(), ordered, false, true, end_of(how), false})};
-  }
 };
 
 }  // namespace detail
@@ -258,6 +142,7 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
  private:
   friend class thread_pool;
   friend class detail::local_submissions<thread_pool_with>;
+  friend class detail::map_calls<thread_pool_with, detail::thread_maps>;
   thread_pool_with(detail::engine_ptr core, const task_options& options)
       : core_{std::move(core)}, options_{detail::share_options(options)} {}
   [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
@@ -346,6 +231,7 @@ class thread_pool : public detail::local_submissions<thread_pool> {
 
  private:
   friend class detail::local_submissions<thread_pool>;
+  friend class detail::map_calls<thread_pool, detail::thread_maps>;
   friend struct detail::executor_access;
   [[nodiscard]] const detail::options_ptr& current_options() const {
     return detail::defaults_of(core_);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/open_map.hpp"
-#include "troupe/detail/pull_iterator.hpp"
+#include "troupe/detail/map_calls.hpp"
 #include "troupe/detail/thread_map.hpp"
 #include "troupe/detail/thread_task.hpp"
+#include "troupe/future.hpp"
 
 #include <cstddef>
 #include <exception>
@@ -15,6 +15,7 @@
 #include <ranges>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 // How the items of a map on threads are kept, and its results given out.
 namespace troupe::detail {
@@ -82,48 +83,51 @@ class local_input final : public thread_input {
 
 inline void take_nothing(const future_state&) {}
 
-/// What a range of results and its iterators share: results as they are asked for, from an input
-/// pulled through a bounded window or all at once.
-template <class View, class Shape, class F>
-class local_map_results final : public open_map {
+/// A map on threads with its input.
+template <class Shape, class F, class View>
+class local_map_run {
   using input = local_input<Shape, F, View>;
+  using result = typename Shape::result;
 
  public:
-  using result = typename Shape::result;
-  static_assert(!std::is_void_v<result>,
-                "troupe: imap of a function that returns void yields nothing to iterate: use map");
+  using place = thread_map::place;
+  local_map_run(const engine_ptr& pool, F function, View& view, const map_settings& how)
+      : input_{view, std::move(function)}, session_{pool, how} {}
 
-  local_map_results(const engine_ptr& pool, F function, View view, thread_map::settings how)
-      : view_{std::move(view)}, input_{view_, std::move(function)}, session_{pool, how} {}
-
-  void advance() {
-    cursor_.advance([this] { return session_.next(input_); });
-  }
-  /// The result itself, moved out: once for each position. Or throws the item's exception.
-  result take() { return input::take(cursor_.here()); }
-  [[nodiscard]] bool at_end() const noexcept { return cursor_.at_end(); }
-
-  thread_map& session() noexcept { return session_; }
+  const place* next() { return session_.next(input_); }
+  /// The result itself, moved out, or throws the item's exception.
+  static result take(const place& from) { return input::take(from); }
   void prefetch() { session_.prefetch(input_); }
-  void pull_rest(const deadline& until, bool patient) noexcept override {
+  void pull_rest(const deadline& until, bool patient) noexcept {
     session_.pull_rest(input_, until, patient);
   }
-  /// The range goes.
-  void finish() noexcept {
-    session_.finish(input_);
-    cursor_.end();
+  void throw_if_refused() const { session_.throw_if_refused(); }
+  void finish() noexcept { session_.finish(input_); }
+  /// One future of all results.
+  auto all() {
+    auto state = session_.run_async(input_);
+    if constexpr (std::is_void_v<result>) {
+      return future_access::local<void>(std::move(state), &take_nothing);
+    } else {
+      using results = std::vector<result>;
+      return future_access::local<results>(std::move(state), &input::template take_all<results>);
+    }
   }
 
  private:
-  View view_;
   input input_;
   thread_map session_;
-  result_cursor<thread_map::place> cursor_;
 };
 
-/// What imap returns.
-template <class View, class Shape, class F>
-using local_map_range = lazy_range<local_map_results<View, Shape, F>, typename Shape::result>;
+/// Maps on threads, for map_calls.
+struct thread_maps {
+  template <class F, class Item>
+  using plain = local_plain<F, Item>;
+  template <class F, class Item>
+  using starred = local_starred<F, Item>;
+  template <class Shape, class F, class View>
+  using run = local_map_run<Shape, F, View>;
+};
 
 /// The task that a call becomes.
 template <class F, class... Args>

@@ -3,9 +3,9 @@
 
 #include "troupe/callable.hpp"
 #include "troupe/codec.hpp"
-#include "troupe/detail/open_map.hpp"
+#include "troupe/detail/encoded_future.hpp"
+#include "troupe/detail/map_calls.hpp"
 #include "troupe/detail/pool_core.hpp"
-#include "troupe/detail/pull_iterator.hpp"
 #include "troupe/future.hpp"
 
 #include <cstddef>
@@ -94,50 +94,54 @@ R take_item(const map_session::item& item) {
   if (item.failed != nullptr) {
     rethrow(*item.failed);
   }
-  const attachment_source scope{*item.attachments};
-  return decode_result<R>(item.value);
+  if constexpr (!std::is_void_v<R>) {
+    const attachment_source scope{*item.attachments};
+    return decode_result<R>(item.value);
+  }
 }
 
-/// What a range of results and its iterators share: results as they are asked for, from an input
-/// pulled through a bounded window or all at once.
-template <class View, class Shape>
-class map_results final : public open_map {
- public:
+/// A map on processes with its input.
+template <class Shape, class F, class View>
+class encoded_map_run {
   using result = typename Shape::result;
-  static_assert(!std::is_void_v<result>,
-                "troupe: imap of a function that returns void yields nothing to iterate: use map");
 
-  map_results(const engine_ptr& pool, submission_builder callable, View view,
-              map_session::settings how)
-      : view_{std::move(view)}, input_{view_}, session_{pool, std::move(callable), how} {}
+ public:
+  using place = map_session::item;
+  encoded_map_run(const engine_ptr& pool, const F& function, View& view, const map_settings& how)
+      : input_{view}, session_{pool, encode_callable_for<Shape>(pool, function), how} {}
 
-  void advance() {
-    cursor_.advance([this] { return session_.next(input_); });
-  }
+  const place* next() { return session_.next(input_); }
   /// Decodes the result, or throws the item's exception.
-  [[nodiscard]] result take() const { return take_item<result>(cursor_.here()); }
-  [[nodiscard]] bool at_end() const noexcept { return cursor_.at_end(); }
-
-  map_session& session() noexcept { return session_; }
+  static result take(const place& from) { return take_item<result>(from); }
   void prefetch() { session_.prefetch(input_); }
-  void pull_rest(const deadline& until, bool patient) noexcept override {
+  void pull_rest(const deadline& until, bool patient) noexcept {
     session_.pull_rest(input_, until, patient);
   }
-  /// The range goes.
-  void finish() noexcept {
-    session_.finish(input_);
-    cursor_.end();
+  void throw_if_refused() const { session_.throw_if_refused(); }
+  void finish() noexcept { session_.finish(input_); }
+  /// One future of all results.
+  auto all() {
+    auto state = session_.run_async(input_);
+    if constexpr (std::is_void_v<result>) {
+      return encoded_future<void>(std::move(state));
+    } else {
+      return encoded_futures<std::vector<result>>(std::move(state));
+    }
   }
 
  private:
-  View view_;
   input_walk<Shape, View> input_;
   map_session session_;
-  result_cursor<map_session::item> cursor_;
 };
 
-/// What imap returns.
-template <class View, class Shape>
-using map_range = lazy_range<map_results<View, Shape>, typename Shape::result>;
+/// Maps on processes, for map_calls.
+struct process_maps {
+  template <class F, class Item>
+  using plain = detail::plain<F, Item>;
+  template <class F, class Item>
+  using starred = detail::starred<F, Item>;
+  template <class Shape, class F, class View>
+  using run = encoded_map_run<Shape, F, View>;
+};
 
 }  // namespace troupe::detail

@@ -3,12 +3,28 @@
 
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/thread_safety.hpp"
+#include "troupe/task_options.hpp"
 
 #include <cstddef>
 #include <memory>
 #include <vector>
 
 namespace troupe::detail {
+
+/// How a map is to go.
+struct map_settings {
+  map_options map{};
+  options_ptr task{};
+  bool ordered = true;
+  /// The first failure cancels what has not begun.
+  bool all_or_nothing = true;
+  /// Results are wanted one by one as they come, so chunks stay short.
+  bool streamed = false;
+  /// The time by which results must be there; then timeout_error.
+  deadline until{};
+  /// All items run, even if no result is ever read.
+  bool run_unread = false;
+};
 
 /// A map that pulls its input through a window, and the rest of it before its executor ends.
 class open_map {

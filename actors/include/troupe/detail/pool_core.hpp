@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/open_map.hpp"
 #include "troupe/detail/attachment.hpp"
 #include "troupe/detail/byte_sink.hpp"
 #include "troupe/detail/engine.hpp"
@@ -104,21 +105,7 @@ class puller {
 /// @threads one at a time.
 class map_session {
  public:
-  struct settings {
-    map_options map;
-    options_ptr task;
-    bool ordered = true;
-    /// The first failure cancels what has not begun.
-    bool all_or_nothing = true;
-    /// Results are wanted one by one as they come, so chunks stay short.
-    bool streamed = false;
-    /// The time by which results must be there; then timeout_error.
-    deadline until{};
-    /// All items run, even if no result is ever read.
-    bool run_unread = false;
-  };
-
-  map_session(engine_ptr pool, submission_builder callable, settings how);
+  map_session(engine_ptr pool, submission_builder callable, const map_settings& how);
   /// As abandon.
   ~map_session();
   map_session(const map_session&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/open_map.hpp"
 #include "troupe/detail/thread_submission.hpp"
 
 #include <cstddef>
@@ -32,21 +33,7 @@ class thread_input {
 /// @threads one at a time.
 class thread_map {
  public:
-  struct settings {
-    map_options map;
-    options_ptr task;
-    bool ordered = true;
-    /// The first failure cancels what has not begun.
-    bool all_or_nothing = true;
-    /// Results are wanted one by one as they come, so submissions stay short.
-    bool streamed = false;
-    /// The time by which results must be there; then timeout_error.
-    deadline until{};
-    /// All items run, even if no result is ever read.
-    bool run_unread = false;
-  };
-
-  thread_map(engine_ptr pool, const settings& how);
+  thread_map(engine_ptr pool, const map_settings& how);
   /// As abandon.
   ~thread_map();
   thread_map(const thread_map&) = delete;

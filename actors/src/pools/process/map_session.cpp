@@ -231,7 +231,7 @@ struct map_session::state : session_flow {
   item handed_out;
 };
 
-map_session::map_session(engine_ptr pool, submission_builder callable, settings how) {
+map_session::map_session(engine_ptr pool, submission_builder callable, const map_settings& how) {
   auto group = std::make_shared<session_group>();
   group->all_or_nothing = how.all_or_nothing;
   group->in_order = how.ordered;

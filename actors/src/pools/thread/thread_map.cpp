@@ -191,7 +191,7 @@ struct thread_map::state : flow {
   place handed_out;
 };
 
-thread_map::thread_map(engine_ptr pool, const settings& how) {
+thread_map::thread_map(engine_ptr pool, const map_settings& how) {
   const auto group = std::make_shared<session_group>(how.ordered);
   group->all_or_nothing = how.all_or_nothing;
   group->stops_what_it_cuts = true;
