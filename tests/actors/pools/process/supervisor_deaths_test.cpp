@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -394,6 +396,27 @@ TEST_F(SupervisorDeaths, VeryManyDeadlinesMayPassAtOnce) {
   host_->advance(50ms);
   EXPECT_EQ(pool_->stats().failed, tasks.size());
   EXPECT_EQ(pool_->stats().queued, 0U);
+}
+
+// All of them were kept until the task in front of them had found a worker.
+TEST_F(SupervisorDeaths, WhatEndedBehindATaskThatWaitsIsNotKept) {
+  make({.workers = 1});
+  submit("running");
+  claims(worker(0));
+  const auto waits = submit("waits");
+  std::vector<std::weak_ptr<detail::process_submission>> ended;
+  for (int i = 0; i < 10'000; ++i) {
+    const auto task = submit("a");
+    ended.push_back(task);
+    task->cancel(false);
+    ended.push_back(submit("a", {.deadline = 50ms}));
+  }
+  host_->advance(50ms);
+  EXPECT_LT(std::count_if(ended.begin(), ended.end(), [](const auto& one) { return !one.expired(); }),
+            2'000);
+  gives(worker(0));
+  works(worker(0));
+  EXPECT_EQ(value(waits), "waits");
 }
 
 TEST_F(SupervisorDeaths, ADeadlineEndsTheItemsThatWaitAndThoseThatRun) {
