@@ -213,6 +213,7 @@ struct flow {
   bool blocked = false;        ///< no room in its ring or its socket
   bool unblock_timer = false;  ///< looks again
   bool bell_due = false;       ///< frames were published
+  bool stop_due = false;       ///< it is to leave, and was not told yet
 };
 
 /// What is known of a worker's end before it ends.

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -242,6 +244,32 @@ TEST_F(SupervisorSizing, WhatIsSubmittedBeforeTheWorkersAreThereWaitsForThem) {
   const auto task = submit("a");
   let_all_work();
   EXPECT_EQ(value(task), "a");
+}
+
+// It was killed although it had nothing left to do.
+TEST_F(SupervisorSizing, AWorkerWithAFullRingIsToldToLeaveWhenItHasRead) {
+  make({.workers = 1, .max_worker_age = 50ms});
+  submit("first");
+  claims(worker(0));
+  gives(worker(0), 10us);  // so short that many are sent ahead
+  constexpr std::size_t frame = 8192;
+  constexpr std::size_t beside_arguments = 41;  // headers, lengths and the callable
+  for (std::size_t i = 0; i < detail::ring_bytes / frame; ++i) {
+    submit(std::string(frame - beside_arguments, 'x'));
+  }
+  ASSERT_EQ(pool_->stats().queued, 0U) << "all are in the ring";
+  submit("does not fit");
+  ASSERT_EQ(pool_->stats().queued, 1U);
+  host_->advance(50ms);
+  host_->come_up();
+  fake_worker& old = worker(0);
+  EXPECT_FALSE(old.told_to_stop());
+  EXPECT_FALSE(old.got(SIGKILL));
+  old.read();
+  host_->advance(1ms);
+  old.read();
+  EXPECT_TRUE(old.told_to_stop());
+  EXPECT_FALSE(old.got(SIGKILL));
 }
 
 }  // namespace
