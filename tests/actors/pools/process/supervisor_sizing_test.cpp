@@ -272,5 +272,37 @@ TEST_F(SupervisorSizing, AWorkerWithAFullRingIsToldToLeaveWhenItHasRead) {
   EXPECT_FALSE(old.got(SIGKILL));
 }
 
+// ---- questions to a supervisor that has ended ----------------------------------------------------
+
+using SupervisorQuestions = FakePool;
+
+/// Answers nothing, but lets a test do something in its turn.
+struct replaced_supervisor {
+  std::function<void()> turn;
+  void handle(detail::supervisor_message&) const { turn(); }
+};
+using replaced_mailbox = detail::mailbox<detail::supervisor_message, replaced_supervisor>;
+
+// The asker waited for ever.
+TEST_F(SupervisorQuestions, ThatComeTooLateEnd) {
+  replaced_mailbox box{host_->actors(), std::make_unique<replaced_supervisor>()};
+  box.close();
+  detail::question asked{[](detail::supervisor&) {}};
+  box.send(detail::ask_supervisor{asked});
+  EXPECT_EQ(asked.answered, detail::question::never);
+}
+
+TEST_F(SupervisorQuestions, ThatComeWhileItEndsEnd) {
+  detail::question asked{[](detail::supervisor&) {}};
+  replaced_mailbox* itself = nullptr;
+  replaced_mailbox box{host_->actors(), std::make_unique<replaced_supervisor>([&] {
+                         itself->close();
+                         itself->send(detail::ask_supervisor{asked});
+                       })};
+  itself = &box;
+  box.send(detail::look_for_results{});
+  EXPECT_EQ(asked.answered, detail::question::never);
+}
+
 }  // namespace
 }  // namespace troupe::test
