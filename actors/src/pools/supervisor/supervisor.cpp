@@ -10,8 +10,8 @@ namespace troupe::detail {
 void ask_supervisor::end(bool is_answered) noexcept {
   // The asker may be gone right after the store; only the address is used then.
   auto& answered = std::exchange(what_, nullptr)->answered;
-  if (answered.exchange(is_answered ? question::yes : question::never,
-                        std::memory_order_acq_rel) == question::waited_for) {
+  if (answered.exchange(is_answered ? question::yes : question::never, std::memory_order_acq_rel) ==
+      question::waited_for) {
     futex_wake_all(answered);
   }
 }

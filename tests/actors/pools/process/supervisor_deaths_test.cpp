@@ -412,8 +412,9 @@ TEST_F(SupervisorDeaths, WhatEndedBehindATaskThatWaitsIsNotKept) {
     ended.push_back(submit("a", {.deadline = 50ms}));
   }
   host_->advance(50ms);
-  EXPECT_LT(std::count_if(ended.begin(), ended.end(), [](const auto& one) { return !one.expired(); }),
-            2'000);
+  EXPECT_LT(
+      std::count_if(ended.begin(), ended.end(), [](const auto& one) { return !one.expired(); }),
+      2'000);
   gives(worker(0));
   works(worker(0));
   EXPECT_EQ(value(waits), "waits");
