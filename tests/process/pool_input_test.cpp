@@ -120,6 +120,39 @@ TEST_P(PoolInput, AnInputWithoutEndIsFineWithoutAWindowToo) {
   EXPECT_EQ(p.apply(square, 3), 9);
 }
 
+/// Says how many calls this copy has had: each message has one.
+struct calls_of_a_message {
+  mutable int calls = 0;
+  int operator()(int) const { return ++calls; }
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(calls);
+  }
+};
+
+// One of which an element took 50 microseconds went in messages of four.
+TEST_P(PoolInput, AMessageHasTheItemsOfItsChunkHoweverSlowTheInputIs) {
+  pool_options one = options();
+  one.workers = 1;  // another one would take what waits behind a slow item
+  pool p{one};
+  const auto slowly = std::views::iota(0, 20) | std::views::transform([](int i) {
+                        const auto end = std::chrono::steady_clock::now() + 300us;
+                        while (std::chrono::steady_clock::now() < end) {
+                        }
+                        return i;
+                      });
+  std::vector<int> expected;
+  for (int i = 0; i < 20; ++i) {
+    expected.push_back(i % 5 + 1);
+  }
+  EXPECT_EQ(p.map(calls_of_a_message{}, slowly, {.chunk = 5}), expected);
+  std::vector<int> lazily;
+  for (const int calls : p.imap(calls_of_a_message{}, slowly, {.chunk = 5})) {
+    lazily.push_back(calls);
+  }
+  EXPECT_EQ(lazily, expected);
+}
+
 TEST_P(PoolInput, MapPullsItsInputThroughAWindow) {
   pool p{options(1)};
   // Each task tells how many items had been pulled when it was encoded, which is what it got.

@@ -76,6 +76,12 @@ class FakePool : public testing::Test {
     by.give(first.number, first.arguments, took);
     host_->run();
   }
+  /// The same, but the supervisor has not read it when something else happens.
+  void gives_unheard(fake_worker& by) {
+    ASSERT_FALSE(by.claimed().empty());
+    const auto first = by.claimed().front();
+    by.give_unheard(first.number, first.arguments);
+  }
   /// Claims and gives everything it gets, until there is no more.
   void works(fake_worker& by) {
     while (!claims(by).empty()) {

@@ -165,6 +165,7 @@ std::optional<fake_worker::task> fake_worker::claim() {
       return next;
     }
   }
+  channel_->ring_bell();  // as a worker does before it sleeps
   return std::nullopt;
 }
 
@@ -177,9 +178,16 @@ void fake_worker::drop_claimed(std::uint64_t number) {
 
 void fake_worker::give(std::uint64_t number, const std::string& value,
                        std::chrono::nanoseconds took) {
+  give_unheard(number, value, took);
+  channel_->ring_bell();
+}
+
+void fake_worker::give_unheard(std::uint64_t number, const std::string& value,
+                               std::chrono::nanoseconds took) {
   drop_claimed(number);
   const result_timing timing{static_cast<std::uint64_t>(took.count()), 1};
-  push(frame_kind::result, result_timed, number, to_bytes(timing) + value);
+  const std::string payload = to_bytes(timing) + value;
+  channel_->push(frame_kind::result, result_timed, number, {}, std::as_bytes(std::span{payload}));
 }
 
 void fake_worker::give_failure(std::uint64_t number, errc code, const std::string& text) {

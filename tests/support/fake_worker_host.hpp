@@ -87,6 +87,10 @@ class fake_worker {
   /// The value of a claimed task. `took`: what it says that it ran.
   void give(std::uint64_t number, const std::string& value,
             std::chrono::nanoseconds took = std::chrono::milliseconds{5});
+  /// The same, and the supervisor hears of it only with what comes next, or when nothing is left to
+  /// claim.
+  void give_unheard(std::uint64_t number, const std::string& value,
+                    std::chrono::nanoseconds took = std::chrono::milliseconds{5});
   void give_failure(std::uint64_t number, errc code, const std::string& text);
   /// Claims all that waits, one after the other, and gives the arguments back as values.
   void echo_all(std::chrono::nanoseconds took = std::chrono::milliseconds{5});

@@ -206,9 +206,8 @@ class map_flow {
           break;
         }
         const std::size_t items = kind.items(pulled);
-        more =
-            items < most && kind.fits(pulled) &&
-            (!map_window::looks_at_the_clock(items) || map_window::goes_on(items, most, taken()));
+        more = items < most && kind.fits(pulled) &&
+               (!map_window::looks_at_the_clock(items) || window_.goes_on(items, most, taken()));
       }
     } catch (...) {
       // What came before is computed and handed out; then this comes.

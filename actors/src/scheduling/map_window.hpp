@@ -58,10 +58,11 @@ class map_window {
   }
 
   /// For the code that pulls a submission: it has `items` of `most` and took `taken` for them, is
-  /// one more to be pulled? The workers do not wait for a slow input.
-  [[nodiscard]] static bool goes_on(std::size_t items, std::size_t most,
-                                    std::chrono::nanoseconds taken) {
-    return items < most && taken <= max_pull_time;
+  /// one more to be pulled? The workers do not wait for a slow input, but for whole chunks.
+  [[nodiscard]] bool goes_on(std::size_t items, std::size_t most,
+                             std::chrono::nanoseconds taken) const {
+    const std::size_t chunk = std::max<std::size_t>(how_.chunk, 1);
+    return items < most && (taken <= max_pull_time || items % chunk != 0);
   }
   /// Is it time to look at the clock for that? Not after each of very many items.
   [[nodiscard]] static bool looks_at_the_clock(std::size_t items) {

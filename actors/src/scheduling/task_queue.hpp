@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -18,7 +19,8 @@ namespace troupe::detail {
 /// affinity key waits for the worker that its key is bound to, while there is one.
 ///
 /// A `Range` has `priority()`, `affinity()` (empty: none), and `is_over()`: it was decided while it
-/// waited, and is dropped when its turn comes. So what is cancelled need not be looked for.
+/// waited, and is dropped when its turn comes, or when most are. So what is cancelled need not be
+/// looked for.
 template <class Range>
 class task_queue {
  public:
@@ -32,6 +34,16 @@ class task_queue {
   void push_front(Range what) { any_[what.priority()].push_front(std::move(what)); }
   /// Did anything of a lower priority ever wait here?
   [[nodiscard]] bool may_overtake(int priority) const noexcept { return priority > lowest_; }
+
+  /// One more that waits here is over. They leave when they are most of what waits.
+  void note_over() {
+    constexpr std::size_t least_worth_sweeping = 1024;
+    if (++over_ < least_worth_sweeping || over_ < size() / 2) {
+      return;
+    }
+    over_ = 0;
+    sweep([](const Range& what) { return !what.is_over(); });
+  }
 
   /// What any worker may take next; null: nothing. What waits for a certain one is put aside.
   Range* next() {
@@ -126,6 +138,16 @@ class task_queue {
   }
 
  private:
+  [[nodiscard]] std::size_t size() const {
+    std::size_t ranges = 0;
+    for (const auto& [priority, waiting] : any_) {
+      ranges += waiting.size();
+    }
+    for (const auto& [worker, waiting] : lines_) {
+      ranges += waiting.size();
+    }
+    return ranges;
+  }
   std::deque<Range>* line_for(const Range& what) {
     if (bound_.empty() || what.affinity().empty()) {
       return nullptr;
@@ -144,6 +166,7 @@ class task_queue {
   std::map<std::uint64_t, std::deque<Range>> lines_;         // by the worker they wait for
   std::map<std::string, std::uint64_t, std::less<>> bound_;  // affinity keys to workers
   int lowest_ = INT_MAX;                                     // of all that came
+  std::size_t over_ = 0;  // at most so many are over, and were not swept out
 };
 
 }  // namespace troupe::detail

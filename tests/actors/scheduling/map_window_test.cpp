@@ -57,9 +57,17 @@ TEST(MapWindow, ASlowInputMakesSubmissionsSmallerDownToOneItem) {
 }
 
 TEST(MapWindow, PullingASubmissionStopsWhenItIsFullOrTheInputIsSlow) {
-  EXPECT_TRUE(map_window::goes_on(1, 8, quickly));
-  EXPECT_FALSE(map_window::goes_on(8, 8, quickly));
-  EXPECT_FALSE(map_window::goes_on(1, 8, slowly));
+  const map_window window{{}};
+  EXPECT_TRUE(window.goes_on(1, 8, quickly));
+  EXPECT_FALSE(window.goes_on(8, 8, quickly));
+  EXPECT_FALSE(window.goes_on(1, 8, slowly));
+}
+
+TEST(MapWindow, ASlowInputDoesNotCutAChunk) {
+  const map_window window{{.chunk = 4}};
+  EXPECT_TRUE(window.goes_on(1, 16, slowly));
+  EXPECT_TRUE(window.goes_on(7, 16, slowly));
+  EXPECT_FALSE(window.goes_on(8, 16, slowly));
 }
 
 TEST(MapWindow, StreamedSubmissionsFollowTheMeasuredTime) {

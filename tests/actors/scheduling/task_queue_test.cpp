@@ -55,6 +55,24 @@ TEST_F(TaskQueue, HandsOutByPriorityAndThenByAge) {
   EXPECT_EQ(rest(), std::vector{6});
 }
 
+TEST_F(TaskQueue, WhatIsOverLeavesWhenItIsMostOfWhatWaits) {
+  queue_.push({-1});
+  std::vector<std::weak_ptr<bool>> kept;
+  for (int i = 0; i < 10'000; ++i) {
+    range one{i};
+    kept.push_back(one.over);
+    *one.over = true;
+    queue_.push(std::move(one));
+    queue_.note_over();
+  }
+  std::size_t left = 0;
+  for (const auto& one : kept) {
+    left += one.expired() ? 0 : 1;
+  }
+  EXPECT_LT(left, 2'000U);
+  EXPECT_EQ(rest(), std::vector{-1});
+}
+
 TEST_F(TaskQueue, WhatComesBackIsInFrontOfItsPriorityOnly) {
   queue_.push({1, 0});
   queue_.push({2, 5});

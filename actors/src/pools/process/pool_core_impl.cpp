@@ -43,16 +43,17 @@ bool pool_core::ask(std::function<void(supervisor&)> answer) {
   // Shared with the message's handler only while this waits; the handler touches it last in
   // `answered`.
   question asked{std::move(answer)};
-  tell(ask_supervisor{&asked});
+  tell(ask_supervisor{asked});
   // Mostly this thread itself has run the supervisor and has the answer.
   std::uint32_t now = question::no;
   if (asked.answered.compare_exchange_strong(now, question::waited_for,
                                              std::memory_order_acq_rel)) {
-    while (asked.answered.load(std::memory_order_acquire) != question::yes) {
+    do {
       futex_wait(asked.answered, question::waited_for, std::nullopt);
-    }
+      now = asked.answered.load(std::memory_order_acquire);
+    } while (now == question::waited_for);
   }
-  return true;
+  return now == question::yes;
 }
 
 void pool_core::begin() {

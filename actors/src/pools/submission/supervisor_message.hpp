@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <variant>
 
 namespace troupe::detail {
@@ -29,9 +30,24 @@ enum class timer : std::uint8_t {
 struct run_task {
   std::shared_ptr<process_submission> work;
 };
-/// The asker waits, so the question is there until it is answered.
-struct ask_supervisor {
-  question* what = nullptr;
+/// The asker waits, so the question is there until it is answered, or the message is dropped: the
+/// supervisor was gone when it came.
+class ask_supervisor {
+ public:
+  explicit ask_supervisor(question& what) noexcept : what_{&what} {}
+  ask_supervisor(ask_supervisor&& other) noexcept : what_{std::exchange(other.what_, nullptr)} {}
+  ask_supervisor& operator=(ask_supervisor&&) = delete;
+  ~ask_supervisor() {
+    if (what_ != nullptr) {
+      end(false);
+    }
+  }
+  [[nodiscard]] question& what() const noexcept { return *what_; }
+  /// Once; the asker may be gone when it returns.
+  void end(bool is_answered) noexcept;
+
+ private:
+  question* what_;
 };
 struct channel_ready {
   std::uint64_t worker = 0;  ///< its rings or its socket have something

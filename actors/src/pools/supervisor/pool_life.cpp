@@ -42,8 +42,9 @@ void pool_life::terminate() {
   for (worker_record* worker : state_.workers) {
     for (const sent_range& sent : worker->sent.all()) {
       if (sent.what.work) {
-        worker->stops.reasons[sent.next_number()] = stop_reason::cancelled;
-        control_.request_stop(*worker, sent.next_number());
+        const std::uint64_t number = sent.last_begun(worker->channel->undecided());
+        worker->stops.reasons[number] = stop_reason::cancelled;
+        control_.request_stop(*worker, number);
       }
     }
     worker->phase = worker_phase::stopping;
@@ -100,8 +101,11 @@ void pool_life::cancel_waiting() {
 
 void pool_life::ask_all_to_stop() {
   for (worker_record* worker : state_.workers) {
-    if (!worker->sent.empty()) {
-      worker->channel->request_stop(worker->sent.all().front().next_number());
+    const std::uint64_t undecided = worker->channel->undecided();
+    for (const sent_range& sent : worker->sent.all()) {
+      if (sent.what.work && sent.next_number() < undecided) {
+        control_.request_stop(*worker, sent.last_begun(undecided));
+      }
     }
   }
 }

@@ -7,6 +7,15 @@
 
 namespace troupe::detail {
 
+void ask_supervisor::end(bool is_answered) noexcept {
+  // The asker may be gone right after the store; only the address is used then.
+  auto& answered = std::exchange(what_, nullptr)->answered;
+  if (answered.exchange(is_answered ? question::yes : question::never, std::memory_order_acq_rel) ==
+      question::waited_for) {
+    futex_wake_all(answered);
+  }
+}
+
 supervisor::supervisor(pool_face& pool)
     : state_{pool},
       ledger_{state_},
@@ -30,18 +39,14 @@ void supervisor::handle(supervisor_message& what) {
   std::visit([this](auto& message) { on(message); }, what);
   if (auto* const asked = std::get_if<ask_supervisor>(&what)) {
     finish_turn();
-    // The asker may be gone right after the store; only the address is used then.
-    auto& answered = asked->what->answered;
-    if (answered.exchange(question::yes, std::memory_order_acq_rel) == question::waited_for) {
-      futex_wake_all(answered);
-    }
+    asked->end(true);
     return;
   }
   finish_turn();
 }
 
 void supervisor::on(ask_supervisor& message) {
-  message.what->answer(*this);
+  message.what().answer(*this);
 }
 
 void supervisor::on(const channel_ready& message) {

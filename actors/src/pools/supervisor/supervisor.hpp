@@ -26,6 +26,7 @@ struct question {
   static constexpr std::uint32_t no = 0;
   static constexpr std::uint32_t waited_for = 1;  ///< no, and the asker sleeps on the word
   static constexpr std::uint32_t yes = 2;
+  static constexpr std::uint32_t never = 3;  ///< the supervisor is gone
 
   std::function<void(supervisor&)> answer;
   std::atomic<std::uint32_t> answered{no};

@@ -36,10 +36,11 @@ bool task_stopper::cancel(process_submission& which, bool force) {
       if (sent.what.work.get() != &which) {
         continue;
       }
+      const std::uint64_t number = sent.last_begun(worker->channel->undecided());
       if (force) {
-        stop(*worker, sent.next_number(), stop_reason::cancelled, state_.grace_of(which));
+        stop(*worker, number, stop_reason::cancelled, state_.grace_of(which));
       } else {
-        control_.request_stop(*worker, sent.next_number());
+        control_.request_stop(*worker, number);
       }
     }
   }
@@ -197,17 +198,21 @@ void task_stopper::expire(const std::shared_ptr<process_submission>& work) {
   if (state_.counts.pending_retries > 0) {
     ledger_.drop_retries(*work, why);
   }
-  std::set<std::uint32_t> begun;  // items
+  std::set<std::uint32_t> begun;  // items: one may run, and results of others are on their way
   for (worker_record* worker : state_.workers) {
     if (!worker->sent.has(*work)) {
       continue;
     }
     control_.take_back(*worker);
     for (const sent_range& sent : worker->sent.all()) {
-      if (sent.what.work == work) {
-        begun.insert(sent.what.first + sent.done);
-        stop(*worker, sent.next_number(), stop_reason::overdue, state_.grace_of(*work));
+      if (sent.what.work != work) {
+        continue;
       }
+      for (std::uint32_t done = sent.done; done < sent.what.count; ++done) {
+        begun.insert(sent.what.first + done);
+      }
+      stop(*worker, sent.last_begun(worker->channel->undecided()), stop_reason::overdue,
+           state_.grace_of(*work));
     }
   }
   ledger_.fail_all_but(*work, begun, why);

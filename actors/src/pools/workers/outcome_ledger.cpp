@@ -180,6 +180,7 @@ void outcome_ledger::fail_all_but(process_submission& work, const std::set<std::
       settle_failure(work, item, why);
     }
   }
+  state_.queue.note_over();
 }
 
 void outcome_ledger::fail_all_waiting(errc code, std::string text) {
@@ -201,6 +202,7 @@ void outcome_ledger::cancel_waiting(process_submission& work) {
   count_failure(errc::cancelled, waiting);
   work.end_cancelled();
   finish(work);
+  state_.queue.note_over();
   state_.dispatch_due = true;
 }
 

@@ -43,6 +43,16 @@ void worker_control::send_stops(worker_record& worker) {
     worker.channel->publish({0, frame_kind::stop_task, 0, unsent.front()});
     sent = true;
   }
+  if (worker.room.stop_due) {
+    // What was taken back from it fills its ring until it has read it.
+    if (worker.channel->begin_frame(0) == nullptr) {
+      unblock_later(worker);
+    } else {
+      worker.channel->publish({0, frame_kind::stop, 0, 0});
+      worker.room.stop_due = false;
+      sent = true;
+    }
+  }
   if (sent) {
     worker.channel->ring_bell();
   }
@@ -58,14 +68,9 @@ void worker_control::unblock_later(worker_record& worker) {
 void worker_control::stop(worker_record& worker) {
   worker.phase = worker_phase::stopping;
   unbind(worker);
-  // Nothing is outstanding, so the ring has room.
-  if (worker.channel->begin_frame(0) != nullptr) {
-    worker.channel->publish({0, frame_kind::stop, 0, 0});
-    worker.channel->ring_bell();
-    state_.set_timer(later(state_.now(), state_.options.grace), timer::worker_grace, worker.id);
-  } else {
-    kill(worker, "it could not be told to stop");
-  }
+  worker.room.stop_due = true;
+  send_stops(worker);
+  state_.set_timer(later(state_.now(), state_.options.grace), timer::worker_grace, worker.id);
 }
 
 void worker_control::abandon(worker_record& worker) {

@@ -20,7 +20,7 @@ class worker_control {
   void unbind(worker_record& worker);
   /// Asks one of its begun tasks to stop.
   void request_stop(worker_record& worker, std::uint64_t number);
-  /// Sends the requests that found no room yet.
+  /// Sends what found no room yet: requests, and that it is to leave.
   void send_stops(worker_record& worker);
   /// Tells it to leave. Nothing is with it.
   void stop(worker_record& worker);

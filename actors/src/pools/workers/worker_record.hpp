@@ -38,6 +38,12 @@ struct sent_range {
   std::uint32_t done = 0;  ///< items with an outcome, from the front
 
   [[nodiscard]] std::uint64_t next_number() const noexcept { return number + done; }
+  /// Of those that a worker has begun the only one that may run still, unless they are coroutines,
+  /// which have a range each: the results of those before it are in the ring, and not read yet.
+  /// `undecided`: of the worker's channel.
+  [[nodiscard]] std::uint64_t last_begun(std::uint64_t undecided) const noexcept {
+    return std::max(next_number(), std::min(number + what.count, undecided) - 1);
+  }
   [[nodiscard]] std::uint32_t left() const noexcept { return what.count - done; }
 };
 
@@ -207,6 +213,7 @@ struct flow {
   bool blocked = false;        ///< no room in its ring or its socket
   bool unblock_timer = false;  ///< looks again
   bool bell_due = false;       ///< frames were published
+  bool stop_due = false;       ///< it is to leave, and was not told yet
 };
 
 /// What is known of a worker's end before it ends.

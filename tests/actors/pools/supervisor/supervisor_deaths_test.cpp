@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -396,6 +398,28 @@ TEST_F(SupervisorDeaths, VeryManyDeadlinesMayPassAtOnce) {
   EXPECT_EQ(pool_->stats().queued, 0U);
 }
 
+// All of them were kept until the task in front of them had found a worker.
+TEST_F(SupervisorDeaths, WhatEndedBehindATaskThatWaitsIsNotKept) {
+  make({.workers = 1});
+  submit("running");
+  claims(worker(0));
+  const auto waits = submit("waits");
+  std::vector<std::weak_ptr<detail::process_submission>> ended;
+  for (int i = 0; i < 10'000; ++i) {
+    const auto task = submit("a");
+    ended.push_back(task);
+    task->cancel(false);
+    ended.push_back(submit("a", {.deadline = 50ms}));
+  }
+  host_->advance(50ms);
+  EXPECT_LT(
+      std::count_if(ended.begin(), ended.end(), [](const auto& one) { return !one.expired(); }),
+      2'000);
+  gives(worker(0));
+  works(worker(0));
+  EXPECT_EQ(value(waits), "waits");
+}
+
 TEST_F(SupervisorDeaths, ADeadlineEndsTheItemsThatWaitAndThoseThatRun) {
   make({.workers = 1, .grace = 30ms});
   const auto map = submit({"a", "b", "c"}, {.deadline = 50ms});
@@ -407,6 +431,118 @@ TEST_F(SupervisorDeaths, ADeadlineEndsTheItemsThatWaitAndThoseThatRun) {
   EXPECT_EQ(value(map, 0), "a");
   EXPECT_EQ(code(map, 1), errc::timeout);
   EXPECT_EQ(code(map, 2), errc::timeout);
+}
+
+// ---- results that are in the ring and were not read yet -----------------------------------------
+
+/// A map of which two items have ended without the supervisor's having read it, and the third runs.
+class SupervisorBehind : public FakePool {
+ protected:
+  submitted begin_map(const task_options& how) {
+    make({.workers = 1, .grace = 30ms});
+    submit("first");
+    claims(worker(0));
+    gives(worker(0), 10us);  // so short that many are sent ahead
+    auto map = submit({"a", "b", "c", "d"}, how);
+    EXPECT_EQ(claims(worker(0)), "a");
+    gives_unheard(worker(0));
+    EXPECT_EQ(claims(worker(0)), "b");
+    gives_unheard(worker(0));
+    EXPECT_EQ(claims(worker(0)), "c");
+    runs_ = worker(0).claimed().front().number;
+    return map;
+  }
+  /// What is asked to stop is the item that runs.
+  void expect_asked() {
+    worker(0).read();
+    EXPECT_EQ(worker(0).asked_to_stop(), std::vector<std::uint64_t>{runs_});
+  }
+  void expect_one_outcome_each(const submitted& map) {
+    EXPECT_EQ(value(map, 0), "a");
+    EXPECT_EQ(value(map, 1), "b");
+    const pool_stats stats = pool_->stats();
+    EXPECT_EQ(stats.succeeded, 3U);
+    EXPECT_EQ(stats.failed + stats.cancelled, 2U);
+    EXPECT_EQ(stats.queued, 0U);
+    EXPECT_EQ(stats.running, 0U);
+  }
+
+  std::uint64_t runs_ = 0;
+};
+
+// They failed, and then had their values, too: the map was done before its last item was.
+TEST_F(SupervisorBehind, ADeadlineFailsWhatHasNotBegunAndWhatRunsOnly) {
+  const auto map = begin_map({.deadline = 50ms});
+  host_->advance(50ms);
+  expect_asked();
+  EXPECT_FALSE(map->done());
+  gives(worker(0));
+  expect_one_outcome_each(map);
+  EXPECT_EQ(code(map, 2), errc::timeout);
+  EXPECT_EQ(code(map, 3), errc::timeout);
+}
+
+TEST_F(SupervisorBehind, AfterADeadlineWhatRunsIsKilled) {
+  const auto map = begin_map({.deadline = 50ms});
+  host_->advance(80ms);
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  expect_one_outcome_each(map);
+  EXPECT_EQ(code(map, 2), errc::timeout);
+}
+
+// The first item that had ended was asked, and its end was the end of the request.
+TEST_F(SupervisorBehind, CancelByForceEndsWhatRuns) {
+  const auto map = begin_map({});
+  EXPECT_FALSE(map->cancel(true));
+  expect_asked();
+  host_->advance(30ms);
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  host_->come_up();
+  works(worker(0));
+  EXPECT_EQ(value(map, 0), "a");
+  EXPECT_EQ(value(map, 1), "b");
+  EXPECT_EQ(code(map, 2), errc::cancelled);
+}
+
+TEST_F(SupervisorBehind, CancelAsksWhatRunsToStop) {
+  const auto map = begin_map({});
+  EXPECT_FALSE(map->cancel(false));
+  expect_asked();
+}
+
+TEST_F(SupervisorBehind, TerminateCancelsWhatRuns) {
+  const auto map = begin_map({});
+  pool_->terminate();
+  expect_asked();
+  let_killed_die();
+  expect_one_outcome_each(map);
+  EXPECT_EQ(code(map, 2), errc::cancelled);
+  EXPECT_EQ(code(map, 3), errc::cancelled);
+}
+
+TEST_F(SupervisorBehind, AnExecutorThatEndsAsksWhatRunsToStop) {
+  const auto map = begin_map({});
+  pool_->cancel_waiting();
+  pool_->ask_all_to_stop();
+  expect_asked();
+  gives(worker(0));
+  EXPECT_EQ(value(map, 2), "c");
+  EXPECT_EQ(code(map, 3), errc::cancelled);
+}
+
+// Only the one that was begun first was, and by the word that only plain tasks see.
+TEST_F(SupervisorDeaths, AnExecutorThatEndsAsksAllCoroutinesToStop) {
+  make({.workers = 1, .concurrency = 3});
+  const std::vector<submitted> tasks{submit("a"), submit("b"), submit("waits")};
+  EXPECT_EQ(claims(worker(0)), "a");
+  EXPECT_EQ(claims(worker(0)), "b");
+  pool_->cancel_waiting();
+  pool_->ask_all_to_stop();
+  worker(0).read();
+  EXPECT_EQ(worker(0).asked_to_stop().size(), 2U);
+  EXPECT_EQ(code(tasks[2]), errc::cancelled);
 }
 
 }  // namespace

@@ -163,6 +163,8 @@ class SupervisorSchedules : public FakePool {
     const auto which = one.claimed()[one_of(one.claimed().size())];
     if (chance(8)) {
       one.give_failure(which.number, errc::task_failed, "thrown");
+    } else if (chance(4)) {
+      one.give_unheard(which.number, which.arguments, 2us);
     } else {
       one.give(which.number, which.arguments,
                std::chrono::nanoseconds{chance(2) ? 2'000 : 2'000'000});

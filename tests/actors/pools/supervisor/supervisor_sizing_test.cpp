@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -242,6 +244,64 @@ TEST_F(SupervisorSizing, WhatIsSubmittedBeforeTheWorkersAreThereWaitsForThem) {
   const auto task = submit("a");
   let_all_work();
   EXPECT_EQ(value(task), "a");
+}
+
+// It was killed although it had nothing left to do.
+TEST_F(SupervisorSizing, AWorkerWithAFullRingIsToldToLeaveWhenItHasRead) {
+  make({.workers = 1, .max_worker_age = 50ms});
+  submit("first");
+  claims(worker(0));
+  gives(worker(0), 10us);  // so short that many are sent ahead
+  constexpr std::size_t frame = 8192;
+  constexpr std::size_t beside_arguments = 41;  // headers, lengths and the callable
+  for (std::size_t i = 0; i < detail::ring_bytes / frame; ++i) {
+    submit(std::string(frame - beside_arguments, 'x'));
+  }
+  ASSERT_EQ(pool_->stats().queued, 0U) << "all are in the ring";
+  submit("does not fit");
+  ASSERT_EQ(pool_->stats().queued, 1U);
+  host_->advance(50ms);
+  host_->come_up();
+  fake_worker& old = worker(0);
+  EXPECT_FALSE(old.told_to_stop());
+  EXPECT_FALSE(old.got(SIGKILL));
+  old.read();
+  host_->advance(1ms);
+  old.read();
+  EXPECT_TRUE(old.told_to_stop());
+  EXPECT_FALSE(old.got(SIGKILL));
+}
+
+// ---- questions to a supervisor that has ended ----------------------------------------------------
+
+using SupervisorQuestions = FakePool;
+
+/// Answers nothing, but lets a test do something in its turn.
+struct replaced_supervisor {
+  std::function<void()> turn;
+  void handle(detail::supervisor_message&) const { turn(); }
+};
+using replaced_mailbox = detail::mailbox<detail::supervisor_message, replaced_supervisor>;
+
+// The asker waited for ever.
+TEST_F(SupervisorQuestions, ThatComeTooLateEnd) {
+  replaced_mailbox box{host_->actors(), std::make_unique<replaced_supervisor>()};
+  box.close();
+  detail::question asked{[](detail::supervisor&) {}};
+  box.send(detail::ask_supervisor{asked});
+  EXPECT_EQ(asked.answered, detail::question::never);
+}
+
+TEST_F(SupervisorQuestions, ThatComeWhileItEndsEnd) {
+  detail::question asked{[](detail::supervisor&) {}};
+  replaced_mailbox* itself = nullptr;
+  replaced_mailbox box{host_->actors(), std::make_unique<replaced_supervisor>([&] {
+                         itself->close();
+                         itself->send(detail::ask_supervisor{asked});
+                       })};
+  itself = &box;
+  box.send(detail::look_for_results{});
+  EXPECT_EQ(asked.answered, detail::question::never);
 }
 
 }  // namespace
