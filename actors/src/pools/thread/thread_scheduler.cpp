@@ -282,8 +282,7 @@ void thread_scheduler::pass_on() {
 // ---- what a worker does ------------------------------------------------------------------------
 
 thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_worker& how,
-                                              claimed_items& work) {
-  released_submissions released;
+                                              claimed_items& work, released_submissions& released) {
   bells to_wake;
   bell also;
   bool watch_idle = false;
@@ -311,6 +310,8 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
         also = call_next();
       }
       what = step::run;
+    } else if (how.holds || !released.empty()) {
+      what = step::let_go;
     } else if (how.looping) {
       if (may_take) {
         resting_.add_lender(self);
@@ -343,14 +344,14 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
 }
 
 bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
-                             claimed_items& work) {
-  released_submissions released;
+                             claimed_items& work, released_submissions& released) {
   bell also;
   {
     const mutex_guard lock{mutex_};
     if (!(wanted && claim_from(self, wanted, work)) && !claim_next(self, work, released)) {
       return false;
     }
+    self.free.store(false);  // it may be outside of its tasks, where it would take another
     self.running.push_back(work.submission.get());
     if (!lanes_.empty()) {
       also = call_next();
