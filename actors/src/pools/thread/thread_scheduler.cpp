@@ -391,10 +391,15 @@ void thread_scheduler::stop_lending(worker_seat& self) {
 }
 
 bool thread_scheduler::is_needed(const worker_seat& self) const {
-  // For an attempt that follows, also of what one that leaves already still runs.
-  const auto stays = [&self](const worker_seat& each) { return &each != &self && !each.leaving; };
-  const auto runs = [](const worker_seat& each) { return each.leaving && !each.running.empty(); };
-  return !retrying_.empty() || (!workers_.any_of(stays) && workers_.any_of(runs));
+  // For an attempt that follows, also of what one that leaves already still runs; and for what is
+  // bound to one that is starting and may fail to.
+  const auto stays = [&self](const worker_seat& each) {
+    return &each != &self && !each.leaving && each.present;
+  };
+  const auto may_leave_work = [](const worker_seat& each) {
+    return each.leaving ? !each.running.empty() : !each.present;
+  };
+  return !retrying_.empty() || (!workers_.any_of(stays) && workers_.any_of(may_leave_work));
 }
 
 void thread_scheduler::withdraw(worker_seat& self, bells& to_wake) {
@@ -468,6 +473,10 @@ void thread_scheduler::initialized(worker_seat& self, const std::exception_ptr& 
     } else {
       self.present = true;
       ++crew_.ready;
+    }
+    if (phase_ != phase::open) {
+      const bells others = begin_closing();  // one may have stayed until this is known
+      to_wake.insert(to_wake.end(), others.begin(), others.end());
     }
     crew_changed_.notify_all();
   }
