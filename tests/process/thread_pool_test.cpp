@@ -512,5 +512,19 @@ TEST_F(ThreadPool, ADeadlineAsksWhatRunsToStopAndGivesItUpAfterTheGraceTime) {
   gate.count_down();
 }
 
+TEST_F(ThreadPool, ATaskMayEndJustWhenItIsOverdueOrCancelled) {
+  thread_pool p{{.workers = 2}};
+  for (int i = 0; i < 1000; ++i) {
+    thread_gate gate;  // ThreadSanitizer reports what the request and the outcome do not agree upon
+    auto f = p.with({.deadline = 1ms}).apply_async([&] { gate.wait(); });
+    gate.open();
+    if (i % 2 == 0) {
+      f.cancel();
+    }
+    f.wait();
+    EXPECT_EQ(f.successful(), f.exception() == nullptr);
+  }
+}
+
 }  // namespace
 }  // namespace troupe::test

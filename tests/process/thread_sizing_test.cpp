@@ -91,6 +91,35 @@ TEST_F(ThreadSizing, ResizeEndsElasticity) {
   EXPECT_EQ(p.workers().size(), 3U);
 }
 
+TEST_F(ThreadSizing, WhatIsBoundToAWorkerThatCannotBeginRunsInAPoolThatIsClosedMeanwhile) {
+  std::atomic<int> begun{0};
+  thread_gate starting;
+  thread_pool p{{.initializer =
+                     [&] {
+                       if (++begun > 1) {
+                         starting.wait();
+                         throw std::domain_error{"only one"};
+                       }
+                     },
+                 .min_workers = 1,
+                 .max_workers = 2}};
+  thread_gate gate;
+  const auto held = p.apply_async([&] { gate.wait(); });
+  gate.wait_for_waiters(1);
+  const auto queued = p.apply_async(square, 2);
+  starting.wait_for_waiters(1);
+  const auto bound = p.with({.affinity = "k"}).apply_async(square, 3);
+  p.close();
+  gate.open();
+  EXPECT_EQ(queued.get(), 4);
+  for (int i = 0; i < 200 && !p.workers().empty(); ++i) {
+    std::this_thread::yield();  // the one that could begin may leave, unless it is needed
+  }
+  starting.open();
+  EXPECT_EQ(bound.get(), 9);
+  p.join();
+}
+
 TEST_F(ThreadSizing, AnElasticPoolWhoseFurtherWorkersCannotBeginGoesOnWithWhatItHas) {
   std::atomic<int> begun{0};
   thread_pool p{{.initializer =

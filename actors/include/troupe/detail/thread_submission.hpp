@@ -122,9 +122,10 @@ class thread_submission : public future_state {
   [[nodiscard]] bool is_cut(std::uint32_t item) const noexcept {
     return group && group->stops_what_it_cuts && group->cut.cuts(first_item + item);
   }
-  /// What most submissions never have; see `attempt_book`, whose mutex guards it until the
-  /// submission is done.
-  [[nodiscard]] const std::unique_ptr<item_records>& records() const noexcept { return records_; }
+  /// What most submissions never have, or null; see `attempt_book`, whose mutex guards it until the
+  /// submission is done. A request that comes just when it is done may still make it: what is read
+  /// of it then, `ends`, is empty.
+  [[nodiscard]] item_records* records() const noexcept { return records_.load(); }
   item_records& make_records();
 
   std::uint64_t number = 0;          ///< set when it is submitted
@@ -148,7 +149,7 @@ class thread_submission : public future_state {
   std::atomic<std::uint32_t> left_{1};
   std::atomic<bool> decided_one_{false};
   std::unique_ptr<std::atomic<bool>[]> decided_many_;
-  std::unique_ptr<item_records> records_;
+  std::atomic<item_records*> records_{nullptr};  ///< owned
 };
 
 engine_ptr make_thread_pool(const thread_pool_options& options);

@@ -282,8 +282,7 @@ void thread_scheduler::pass_on() {
 // ---- what a worker does ------------------------------------------------------------------------
 
 thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_worker& how,
-                                              claimed_items& work) {
-  released_submissions released;
+                                              claimed_items& work, released_submissions& released) {
   bells to_wake;
   bell also;
   bool watch_idle = false;
@@ -311,6 +310,8 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
         also = call_next();
       }
       what = step::run;
+    } else if (how.holds || !released.empty()) {
+      what = step::let_go;
     } else if (how.looping) {
       if (may_take) {
         resting_.add_lender(self);
@@ -343,14 +344,14 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
 }
 
 bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
-                             claimed_items& work) {
-  released_submissions released;
+                             claimed_items& work, released_submissions& released) {
   bell also;
   {
     const mutex_guard lock{mutex_};
     if (!(wanted && claim_from(self, wanted, work)) && !claim_next(self, work, released)) {
       return false;
     }
+    self.free.store(false);  // it may be outside of its tasks, where it would take another
     self.running.push_back(work.submission.get());
     if (!lanes_.empty()) {
       also = call_next();
@@ -390,10 +391,15 @@ void thread_scheduler::stop_lending(worker_seat& self) {
 }
 
 bool thread_scheduler::is_needed(const worker_seat& self) const {
-  // For an attempt that follows, also of what one that leaves already still runs.
-  const auto stays = [&self](const worker_seat& each) { return &each != &self && !each.leaving; };
-  const auto runs = [](const worker_seat& each) { return each.leaving && !each.running.empty(); };
-  return !retrying_.empty() || (!workers_.any_of(stays) && workers_.any_of(runs));
+  // For an attempt that follows, also of what one that leaves already still runs; and for what is
+  // bound to one that is starting and may fail to.
+  const auto stays = [&self](const worker_seat& each) {
+    return &each != &self && !each.leaving && each.present;
+  };
+  const auto may_leave_work = [](const worker_seat& each) {
+    return each.leaving ? !each.running.empty() : !each.present;
+  };
+  return !retrying_.empty() || (!workers_.any_of(stays) && workers_.any_of(may_leave_work));
 }
 
 void thread_scheduler::withdraw(worker_seat& self, bells& to_wake) {
@@ -467,6 +473,10 @@ void thread_scheduler::initialized(worker_seat& self, const std::exception_ptr& 
     } else {
       self.present = true;
       ++crew_.ready;
+    }
+    if (phase_ != phase::open) {
+      const bells others = begin_closing();  // one may have stayed until this is known
+      to_wake.insert(to_wake.end(), others.begin(), others.end());
     }
     crew_changed_.notify_all();
   }

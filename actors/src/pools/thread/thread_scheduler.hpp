@@ -84,20 +84,27 @@ class thread_scheduler {
   }
 
   // What a worker does.
-  enum class step : std::uint8_t { run, look_again, loop, sleep, leave };
+  enum class step : std::uint8_t { run, let_go, look_again, loop, sleep, leave };
   struct state_of_worker {
     const thread_submission* finished = nullptr;  ///< it has run items of this
+    bool holds = false;                           ///< perhaps the last pointer to what it has run
     bool may_begin = false;                       ///< has room for one more task
     bool looping = false;                         ///< it has coroutines
     bool leftovers = false;                       ///< it has what tasks left to run after them
     bool patient = false;                         ///< looks again before it sleeps
   };
   /// What a worker between two tasks does next; with `run`, what it has claimed is in `work`.
-  step next(worker_seat& self, const state_of_worker& how, claimed_items& work);
-  /// For a worker that waits in a task: runs one claim if there is any, of `wanted` rather than of
-  /// another. False: nothing.
+  ///
+  /// With `let_go`, the worker destroys what it has run and what is in `released`, and asks again.
+  /// Destructors of the user may wait for tasks: for those that other workers are to be woken for,
+  /// so this one does not count as resting then, and for the task that this one has claimed, so
+  /// `released` is kept until that has run.
+  step next(worker_seat& self, const state_of_worker& how, claimed_items& work,
+            released_submissions& released);
+  /// For a worker that waits in a task: claims what it runs meanwhile, of `wanted` rather than of
+  /// another. False: nothing. `released` as in `next`.
   bool claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
-             claimed_items& work);
+             claimed_items& work, released_submissions& released);
   /// `frees`: from now on it would take another task at once, unless it leaves.
   void stopped_running(worker_seat& self, const thread_submission& submission, bool frees = false);
   /// It waits in a task, and is woken for others. False: there is one.

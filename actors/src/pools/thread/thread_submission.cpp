@@ -20,7 +20,9 @@ thread_submission::thread_submission(engine_ptr owner, const options_ptr& how)
     : owner_{std::static_pointer_cast<thread_core>(std::move(owner))},
       options_{how.get()},
       kept_options_{how == owner_->task_defaults() ? nullptr : how} {}
-thread_submission::~thread_submission() = default;
+thread_submission::~thread_submission() {
+  delete records_.load();
+}
 
 void thread_submission::each_value(const std::function<void(std::span<const std::byte>)>&) const {}
 
@@ -42,7 +44,8 @@ future_state::executor thread_submission::callbacks() const {
 
 std::exception_ptr thread_submission::original() const {
   // Sorted when the last item ended: the first failure in input order.
-  return records_ && !records_->ends.empty() ? records_->ends.front().thrown : nullptr;
+  const item_records* const noted = records();
+  return noted != nullptr && !noted->ends.empty() ? noted->ends.front().thrown : nullptr;
 }
 
 void thread_submission::set_count(std::uint32_t count) {
@@ -64,17 +67,17 @@ bool thread_submission::decided(std::uint32_t item) const noexcept {
 }
 
 item_records& thread_submission::make_records() {
-  if (!records_) {
-    records_ = std::make_unique<item_records>();
+  if (records() == nullptr) {
+    records_ = std::make_unique<item_records>().release();
   }
-  return *records_;
+  return *records();
 }
 
 namespace {
 
 /// Null: the item has a value. Ends are sorted when the last one is there.
-const item_end* find_end(const std::unique_ptr<item_records>& records, std::uint32_t item) {
-  if (!records) {
+const item_end* find_end(const item_records* records, std::uint32_t item) {
+  if (records == nullptr) {
     return nullptr;
   }
   const auto& ends = records->ends;
@@ -87,12 +90,12 @@ const item_end* find_end(const std::unique_ptr<item_records>& records, std::uint
 }  // namespace
 
 const failure* thread_submission::item_failure(std::uint32_t item) const {
-  const item_end* const found = find_end(records_, item);
+  const item_end* const found = find_end(records(), item);
   return found != nullptr ? found->what.get() : nullptr;
 }
 
 std::exception_ptr thread_submission::item_exception(std::uint32_t item) const {
-  const item_end* const found = find_end(records_, item);
+  const item_end* const found = find_end(records(), item);
   if (found == nullptr) {
     return nullptr;
   }

@@ -79,7 +79,9 @@ void thread_worker::take_turns() {
   using step = thread_scheduler::step;
   claimed_items work;
   for (int patience = 0;;) {
-    const claimed_items finished = std::move(work);  // destroyed without the lock
+    // Both are destroyed at the end of the turn: without the lock, and not while it rests.
+    const claimed_items finished = std::move(work);
+    released_submissions released;
     work = {};
     const thread_submission* ended = finished.submission.get();
     if (loop_) {
@@ -92,8 +94,16 @@ void thread_worker::take_turns() {
     const bool looping = loop_ && loop_->active() > 0;
     const bool leftovers = !looping && loop_ && loop_->has_work();
     const std::uint32_t seen = seat_.bell->look();
-    switch (core_.scheduler().next(
-        seat_, {ended, may_begin_more(), looping, leftovers, patience > 0}, work)) {
+    switch (core_.scheduler().next(seat_,
+                                   {.finished = ended,
+                                    .holds = finished.submission != nullptr,
+                                    .may_begin = may_begin_more(),
+                                    .looping = looping,
+                                    .leftovers = leftovers,
+                                    .patient = patience > 0},
+                                   work, released)) {
+      case step::let_go:
+        break;
       case step::look_again:
         while (patience > 0) {
           --patience;
@@ -251,8 +261,9 @@ void thread_worker::begin_coroutine(const std::shared_ptr<thread_submission>& su
 
 bool thread_worker::lend_a_hand(const std::shared_ptr<thread_submission>& wanted,
                                 const future_state* awaited) {
+  released_submissions released;
   claimed_items work;
-  if (!core_.scheduler().claim(seat_, wanted, work)) {
+  if (!core_.scheduler().claim(seat_, wanted, work, released)) {
     return false;
   }
   if (work.submission->is_coroutine()) {

@@ -139,7 +139,7 @@ attempt_book::verdict attempt_book::verdict_on(const thread_submission& submissi
   verdict found;
   if (submission.limited.load()) {
     const mutex_guard lock{mutex_};
-    if (const auto& records = submission.records()) {
+    if (const item_records* const records = submission.records()) {
       found.overdue = records->overdue;
       found.cancelled = records->stop_all && !found.overdue;
       const auto stop = entry_of(records->stops, item);
