@@ -72,7 +72,7 @@ item_records& thread_submission::make_records() {
 
 namespace {
 
-/// Null: the item has a value. Ends are sorted when the last one is there.
+/// How an item failed; null: it has a value. The ends are sorted once all items have ended.
 const item_end* find_end(const std::unique_ptr<item_records>& records, std::uint32_t item) {
   if (!records) {
     return nullptr;

@@ -24,8 +24,8 @@ void worker_control::unbind(worker_record& worker) {
 }
 
 void worker_control::request_stop(worker_record& worker, std::uint64_t number) {
-  // Whether it is a coroutine, only its worker knows: that finds one by its frame, the others by
-  // the word.
+  // Only the worker knows whether the task is a coroutine: a coroutine is stopped by the frame, any
+  // other task by the word.
   worker.channel->request_stop(number);
   if (worker.stops.asked.insert(number).second) {
     worker.stops.unsent.push_back(number);
@@ -58,7 +58,7 @@ void worker_control::unblock_later(worker_record& worker) {
 void worker_control::stop(worker_record& worker) {
   worker.phase = worker_phase::stopping;
   unbind(worker);
-  // Nothing is outstanding, so the ring has room.
+  // The worker has no tasks, so the ring has room.
   if (worker.channel->begin_frame(0) != nullptr) {
     worker.channel->publish({0, frame_kind::stop, 0, 0});
     worker.channel->ring_bell();
