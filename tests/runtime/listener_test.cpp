@@ -8,6 +8,7 @@
 #include "support/fails_with.hpp"
 #include "support/forked.hpp"
 #include "support/no_leaks.hpp"
+#include "support/sleeper.hpp"
 #include "support/temp_dir.hpp"
 
 #include <gtest/gtest.h>
@@ -426,12 +427,13 @@ TEST_F(Listener, AcceptForGivesUpInTime) {
 
 TEST_F(Listener, AfterCloseNoClientIsAccepted) {
   listener at{path_};
-  std::jthread closer;
+  test::sleeper accepting;
+  std::jthread closer{[&] {
+    EXPECT_TRUE(accepting.sleeps());
+    at.close();
+  }};
   EXPECT_TRUE(fails_with(errc::closed, [&] {
-    closer = std::jthread{[&] {
-      std::this_thread::sleep_for(5ms);
-      at.close();
-    }};
+    accepting.is_this_thread();
     return at.accept();
   }));
   EXPECT_FALSE(at.is_open());
