@@ -19,7 +19,12 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
+#include <latch>
 #include <mutex>
 #include <ranges>
 #include <string>
@@ -135,6 +140,58 @@ std::string the_system_lists_shared_objects(const arguments& main) {
   return listed(id) ? "it is in the list without a handle" : "";
 }
 
+/// Of a thread of this process: bit n - 1 stands for signal n.
+std::uint64_t blocked_signals_of(const std::filesystem::path& thread) {
+  std::ifstream status{thread / "status"};
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("SigBlk:")) {
+      return std::stoull(line.substr(7), nullptr, 16);
+    }
+  }
+  return ~std::uint64_t{0};  // it has ended
+}
+
+std::string the_threads_of_the_library_block_all_signals(const arguments& main) {
+  const troupe::system system{main.count, main.values};
+  troupe::pool workers{{.workers = 1}};
+  troupe::thread_pool threads{{.workers = 2}};
+  // Both kinds of pools have a thread of callbacks then, and the threads a timekeeper.
+  std::latch called{2};
+  const auto count = [&called](int) { called.count_down(); };
+  workers.apply_async(square, 2).on_result(count);
+  threads.with({.timeout = 1h}).apply_async(square, 2).on_result(count);
+  called.wait();
+  std::uint64_t all = 0;
+  for (int signal = 1; signal < SIGSYS; ++signal) {
+    if (signal != SIGKILL && signal != SIGSTOP) {
+      all |= std::uint64_t{1} << (signal - 1);
+    }
+  }
+  std::size_t others = 0;
+  for (const auto& thread : std::filesystem::directory_iterator{"/proc/self/task"}) {
+    if (thread.path().filename() == std::to_string(::getpid())) {
+      continue;
+    }
+    ++others;
+    if ((blocked_signals_of(thread.path()) & all) != all) {
+      std::ifstream name{thread.path() / "comm"};
+      return "not in " + std::string{std::istreambuf_iterator<char>{name}, {}};
+    }
+  }
+  return others >= 6 ? "" : "there are fewer threads than this means to look at";
+}
+
+std::string the_system_tells_no_signal_before_one_came(const arguments& main) {
+  troupe::system system{main.count, main.values};
+  if (system.stop_signal() != 0 || system.stop_token().stop_requested()) {
+    return "it tells one that never came";
+  }
+  system.stop_on_signals();
+  return system.stop_signal() == 0 && !system.stop_token().stop_requested()
+             ? ""
+             : "stop_on_signals counts as one";
+}
+
 struct sentence {
   std::string_view name;
   std::string (*check)(const arguments&);
@@ -146,7 +203,10 @@ constexpr std::array sentences{
              &processes_that_are_left_end_after_the_join_timeout},
     sentence{"WithFewDescriptorsALogLineTellsThatStderrIsNotCaptured",
              &with_few_descriptors_a_log_line_tells},
-    sentence{"TheSystemListsSharedObjects", &the_system_lists_shared_objects}};
+    sentence{"TheSystemListsSharedObjects", &the_system_lists_shared_objects},
+    sentence{"TheSystemTellsNoSignalBeforeOneCame", &the_system_tells_no_signal_before_one_came},
+    sentence{"TheThreadsOfTheLibraryBlockAllSignals",
+             &the_threads_of_the_library_block_all_signals}};
 
 }  // namespace
 

@@ -182,6 +182,19 @@ TEST_P(ProcessPromises, ItsConstructorThrowsWhatEncodingThrows) {
   EXPECT_TRUE(active_children().empty());
 }
 
+TEST_P(ProcessPromises, WaitsForTheEndOfItsParentByTimeOrByADescriptor) {
+  EXPECT_EQ(end_of([] {
+              const auto parent = this_process::parent();
+              const bool runs = parent && parent->is_alive() && !parent->join_for(0s) &&
+                                !parent->join_for(-1h) && parent->sentinel() >= 0 &&
+                                wait_readable({waitable{parent->sentinel()}}, 0s).empty();
+              ::_exit(runs ? 5 : 6);
+            }),
+            exit_status{exited{5}});
+  EXPECT_EQ(parent_process{}.sentinel(), -1);
+  EXPECT_EQ(parent_process{}.pid(), 0);
+}
+
 TEST_P(ProcessPromises, OnlyWorkersHaveTheIdAndTheNameOfAWorker) {
   EXPECT_EQ(this_process::worker_id(), 0U);
   EXPECT_FALSE(this_process::is_worker());
