@@ -230,7 +230,7 @@ TROUPE_CONFORMANCE(Limits, EachItemOfAMapHasTheWholeTimeout) {
   const auto second_waits = [](int i) {
     const auto token = this_task::stop_token();
     if (i == 1 && !eventually([&] { return token.stop_requested(); })) {
-      throw std::runtime_error{"nobody asked it to stop"};
+      throw std::runtime_error{"the item was not asked to stop"};
     }
     return i;
   };

@@ -135,9 +135,14 @@ TROUPE_CONFORMANCE(Conformance, ExceptionsArriveAsThemselves) {
   EXPECT_FALSE(f.successful());
   EXPECT_FALSE(f.cancelled());
   std::string text;
-  f.on_error([&](const error& e) { text = e.what(); });
+  bool remote = false;
+  f.on_error([&](const error& e) {
+    text = e.what();
+    remote = dynamic_cast<const remote_error*>(&e) != nullptr;
+  });
   Words::end(p);
   EXPECT_NE(text.find("it failed"), std::string::npos) << text;
+  EXPECT_TRUE(remote) << "callbacks get a remote_error for what a task threw";
 }
 
 TROUPE_CONFORMANCE(Conformance, IterationGoesOnAfterAnException) {

@@ -98,6 +98,37 @@ TEST_P(Nested, ADeathOutsideFreesWhatWaits) {
   EXPECT_EQ(p.apply(square, 4), 16);
 }
 
+/// Its first attempt submits three tasks, of which one worker can begin one, and dies.
+int submit_and_die_once(const std::string& begun, const std::string& ran, const std::string& gate) {
+  const auto pool = this_task::pool();
+  if (this_task::attempt() > 1) {
+    mark(gate);
+    return pool.apply(square, 5);
+  }
+  std::vector<future<void>> behind;
+  auto inner = pool.apply_async(wait_at, begun, gate);
+  if (eventually([&] { return marks(begun) > 0; })) {
+    for (int i = 0; i < 2; ++i) {
+      behind.push_back(pool.apply_async(mark, ran));
+    }
+    // Submissions go the way of this frame, so they are there before the death.
+    this_task::progress(1, 1);
+    ::kill(::getpid(), SIGKILL);
+  }
+  return inner.get();
+}
+
+TEST_P(Nested, ARetryOfATaskSubmitsAgainAndWhatHadNotBegunIsCancelled) {
+  pool p{options(1)};
+  auto outer = p.with({.retries = 1})
+                   .apply_async(submit_and_die_once, file("begun"), file("ran"), file("gate"));
+  EXPECT_EQ(outer.get(), 25);
+  p.close();
+  p.join();
+  EXPECT_EQ(marks(file("begun")), 1U);
+  EXPECT_EQ(marks(file("ran")), 0U) << "they had not begun when the task that submitted them died";
+}
+
 TEST_P(Nested, LargeArgumentsAndResultsCross) {
   pool p{options(1)};
   const std::string big(3'000'000, 'x');

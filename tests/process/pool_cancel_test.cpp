@@ -221,6 +221,34 @@ TEST_P(PoolCancel, ByForceKillsAfterTheGraceTimeAndReplacesThatWorkerOnly) {
   EXPECT_EQ(bystander.get(), 1);
 }
 
+TEST_P(PoolCancel, WithoutAGraceTimeOfItsOwnATaskHasThatOfItsPool) {
+  {
+    pool_options patient = options(1);
+    patient.grace = 1h;
+    pool p{patient};
+    const auto before = pids_of(p);
+    auto f = p.with({.timeout = 1ms})
+                 .apply_async(
+                     [](const std::string& running, const std::string& stopped,
+                        const std::string& gate) {
+                       until_stopped(running, stopped);
+                       return wait_at(running, gate);
+                     },
+                     file("running"), file("stopped"), file("gate"));
+    ASSERT_TRUE(eventually([&] { return marks(file("stopped")) > 0; }));
+    mark(file("gate"));
+    EXPECT_THROW(f.get(), timeout_error);
+    EXPECT_EQ(pids_of(p), before) << "its worker was killed before the pool's grace time was over";
+  }
+  pool_options impatient = options(1);
+  impatient.grace = 20ms;
+  pool p{impatient};
+  const auto before = pids_of(p);
+  auto f = p.with({.timeout = 1ms}).apply_async(stubborn, file("stubborn"));
+  EXPECT_THROW(f.get(), timeout_error);
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == 1 && pids_of(p) != before; }));
+}
+
 TEST_P(PoolCancel, OfAMapDropsWhatHasNotBegun) {
   pool p{options(1)};
   const std::string gate = file("gate");

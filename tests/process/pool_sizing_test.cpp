@@ -112,6 +112,28 @@ TEST_P(PoolSizing, AWorkerThatIsOldIsRecycledAndItsReplacementComesFirst) {
   EXPECT_EQ(p.stats().failed, 0U);
 }
 
+void wait_unless_first(const std::string& begun, const std::string& gate) {
+  mark(begun);
+  if (marks(begun) > 1 && !eventually([&] { return marks(gate) > 0; })) {
+    throw std::runtime_error{"the test did not open the gate"};
+  }
+}
+
+TEST_P(PoolSizing, AWorkerThatIsRecycledStaysUntilItsReplacementIsReady) {
+  pool_options recycling = options(1);
+  recycling.max_tasks_per_worker = 1;
+  recycling.initializer = call(wait_unless_first, file("begun"), file("gate"));
+  pool p{recycling};
+  const auto first = static_cast<pid_t>(p.apply(pid_here));
+  ASSERT_TRUE(eventually([&] { return marks(file("begun")) == 2; }));
+  EXPECT_EQ(::kill(first, 0), 0) << "it left before its replacement was ready";
+  EXPECT_EQ(p.stats().recycled, 0U);
+  mark(file("gate"));
+  EXPECT_NE(p.apply(pid_here), first);
+  EXPECT_TRUE(eventually([&] { return p.stats().recycled >= 1; }));
+  EXPECT_TRUE(eventually([&] { return ::kill(first, 0) != 0; }));
+}
+
 TEST_P(PoolSizing, AgeDoesNotEndARunningTask) {
   pool_options aging = options(1);
   aging.max_worker_age = 1ms;

@@ -6,10 +6,12 @@
 #include "troupe/mutex.hpp"
 #include "troupe/process.hpp"
 #include "troupe/queue.hpp"
+#include "troupe/this_process.hpp"
 #include "troupe/value.hpp"
 #include "troupe/wait_readable.hpp"
 
 #include "fault_fixture.hpp"
+#include "support/no_descriptors.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,10 +19,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -121,6 +126,84 @@ TEST_P(ProcessPromises, LetsGoOfSharedObjectsWhenItWasStarted) {
   p.join();
   EXPECT_THROW(static_cast<void>(here.recv<int>()), end_of_stream)
       << "the handle of the process still holds the other end";
+}
+
+// ---- starts that fail --------------------------------------------------------------------------
+
+#if defined(TROUPE_FAILPOINTS) && TROUPE_FAILPOINTS
+
+TEST_P(ProcessPromises, AfterAStartThatFailsItMayBeStartedAgain) {
+  process p = make([] {});
+  failpoint::arm("server.fork", failpoint::action::give_errno, 1, 1, EAGAIN);
+  EXPECT_TRUE(fails_with(errc::spawn_failed, [&] { return p.start(), 0; }));
+  failpoint::reset();
+  EXPECT_EQ(p.pid(), 0);
+  EXPECT_FALSE(p.is_alive());
+  EXPECT_TRUE(active_children().empty());
+  p.start();
+  p.join();
+  EXPECT_EQ(p.exit_status(), exit_status{exited{0}});
+}
+
+#endif
+
+TEST_P(ProcessPromises, WithoutDescriptorsTheStartFailsAndMayBeTriedAgain) {
+  process p = make([] {});
+  std::exception_ptr thrown;  // looked at later: UBSan needs descriptors to check a vptr
+  {
+    const no_descriptors while_it_starts;
+    try {
+      p.start();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }
+  ASSERT_TRUE(thrown);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] {
+    std::rethrow_exception(thrown);
+    return 0;
+  }));
+  p.start();
+  p.join();
+  EXPECT_EQ(p.exit_status(), exit_status{exited{0}});
+}
+
+struct not_today {
+  template <class Archive>
+  void save(Archive& /*ar*/) const {
+    throw std::domain_error{"not today"};
+  }
+  template <class Archive>
+  void load(Archive& /*ar*/) {}
+};
+
+TEST_P(ProcessPromises, ItsConstructorThrowsWhatEncodingThrows) {
+  EXPECT_THROW(make([](const not_today& /*given*/) {}, not_today{}), std::domain_error);
+  EXPECT_TRUE(active_children().empty());
+}
+
+TEST_P(ProcessPromises, WaitsForTheEndOfItsParentByTimeOrByADescriptor) {
+  EXPECT_EQ(end_of([] {
+              const auto parent = this_process::parent();
+              const bool runs = parent && parent->is_alive() && !parent->join_for(0s) &&
+                                !parent->join_for(-1h) && parent->sentinel() >= 0 &&
+                                wait_readable({waitable{parent->sentinel()}}, 0s).empty();
+              ::_exit(runs ? 5 : 6);
+            }),
+            exit_status{exited{5}});
+  EXPECT_EQ(parent_process{}.sentinel(), -1);
+  EXPECT_EQ(parent_process{}.pid(), 0);
+}
+
+TEST_P(ProcessPromises, OnlyWorkersHaveTheIdAndTheNameOfAWorker) {
+  EXPECT_EQ(this_process::worker_id(), 0U);
+  EXPECT_FALSE(this_process::is_worker());
+  pool workers{options(1)};
+  const std::uint64_t id = workers.workers().at(0).id;
+  EXPECT_EQ(workers.apply([] { return this_process::worker_id(); }), id);
+  EXPECT_EQ(workers.apply([] { return this_process::name(); }), "troupe-w" + std::to_string(id));
+  EXPECT_TRUE(workers.apply([] { return this_process::is_worker(); }));
+  EXPECT_EQ(end_of([] { ::_exit(this_process::is_worker() ? 1 : 5); }), exit_status{exited{5}});
 }
 
 // ---- how it ends -------------------------------------------------------------------------------

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Reports of tasks on their way, and counters that can be read at any time.
+#include "troupe/executor.hpp"
+#include "troupe/progress_bar.hpp"
 #include "troupe/this_task.hpp"
+#include "troupe/thread_pool.hpp"
 
 #include "pool_fixture.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -36,6 +44,37 @@ TEST_P(Progress, IsSeenWhileTheTaskRuns) {
   mark(file("gate"));
   EXPECT_EQ(f.get(), 1);
   EXPECT_EQ(f.progress()->done, 3U);
+}
+
+/// What a bar over `target` writes to a file, while a map of twenty items runs.
+template <class Target, class Map>
+std::string bar_over(Target& target, const std::string& path, const Map& map) {
+  const int to = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  {
+    const progress_bar bar{target, {.interval = 1h, .descriptor = to}};
+    map();
+  }
+  ::close(to);
+  std::ifstream file{path};
+  return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+TEST_P(Progress, ABarShowsAPoolAThreadPoolOrAnExecutor) {
+  const auto numbers = std::views::iota(0, 20);
+  pool processes{options(1)};
+  EXPECT_NE(bar_over(processes, file("bar"), [&] { processes.map(square, numbers); }).find("20/20"),
+            std::string::npos);
+  thread_pool threads{{.workers = 1}};
+  EXPECT_NE(bar_over(threads, file("bar"), [&] { threads.map(square, numbers); }).find("20/20"),
+            std::string::npos);
+  thread_pool_executor executor{{.workers = 1}};
+  EXPECT_NE(bar_over(executor, file("bar"),
+                     [&] {
+                       for ([[maybe_unused]] const int y : executor.map(square, numbers)) {
+                       }
+                     })
+                .find("20/20"),
+            std::string::npos);
 }
 
 TEST_P(Progress, IsNothingBeforeTheFirstReport) {

@@ -25,7 +25,7 @@ struct ThreadJoin : pool_test {
  protected:
   using argument = std::shared_ptr<void>;
 
-  /// An argument whose destructor is a place to stop whoever cancels its task: between the moment
+  /// An argument whose destructor holds up the thread that cancels its task: between the moment
   /// when no worker can have the task any more and its outcome.
   argument destroyed_slowly() {
     return {nullptr, [this](void*) {

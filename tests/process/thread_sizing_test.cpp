@@ -2,10 +2,13 @@
 // How many workers a thread pool has, and which of them runs what: elastic ones, resize, affinity.
 #include "troupe/thread_pool.hpp"
 
+#include "os/failpoint.hpp"
 #include "pool_fixture.hpp"
 #include "thread_fixture.hpp"
 
 #include <atomic>
+#include <cerrno>
+#include <cstdint>
 #include <latch>
 #include <stdexcept>
 #include <string>
@@ -138,6 +141,53 @@ TEST_F(ThreadSizing, AnElasticPoolWhoseFurtherWorkersCannotBeginGoesOnWithWhatIt
   }
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
 }
+
+TEST_F(ThreadSizing, ANewWorkerOfAResizeWhoseInitializerThrowsEndsAgain) {
+  std::atomic<int> begun{0};
+  thread_pool p{{.workers = 1, .initializer = [&] {
+                   if (++begun > 1) {
+                     throw std::domain_error{"only one"};
+                   }
+                 }}};
+  p.resize(3);
+  EXPECT_TRUE(eventually([&] { return begun >= 3; }));
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == 1; }));
+  EXPECT_EQ(p.map(square, std::views::iota(0, 100)).at(9), 81);
+}
+
+#if defined(TROUPE_FAILPOINTS) && TROUPE_FAILPOINTS
+
+struct ThreadShortage : pool_test {
+ protected:
+  ThreadShortage() {
+    detail::failpoint::reset();  // the table stays for good, once it is there
+    take_baseline();
+  }
+  ~ThreadShortage() override { detail::failpoint::reset(); }
+  static void refuse_thread(std::uint32_t nth) {
+    detail::failpoint::arm("thread.start", detail::failpoint::action::give_errno, nth, 1, EAGAIN);
+  }
+};
+
+TEST_F(ThreadShortage, WithoutThreadsTheConstructorFailsAndLeavesNone) {
+  refuse_thread(3);
+  EXPECT_TRUE(
+      fails_with(errc::resource_exhausted, [] { return thread_pool{{.workers = 4}}.workers(); }));
+  thread_pool p{{.workers = 4}};
+  EXPECT_EQ(p.apply(square, 3), 9);
+}
+
+TEST_F(ThreadShortage, WithoutThreadsAResizeFailsAndThePoolGoesOn) {
+  thread_pool p{{.workers = 2}};
+  refuse_thread(2);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] { return p.resize(5), 0; }));
+  EXPECT_EQ(p.map(square, std::views::iota(0, 100)).at(9), 81);
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == 3; })) << "one thread could be started";
+  p.resize(4);
+  EXPECT_TRUE(eventually([&] { return p.workers().size() == 4; }));
+}
+
+#endif
 
 struct ThreadAffinity : pool_test {};
 

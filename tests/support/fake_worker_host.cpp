@@ -46,12 +46,21 @@ void fake_worker::refuse_to_start(int code) {
 }
 
 void fake_worker::say_hello() {
+  send_hello(0);
+}
+
+void fake_worker::say_hello_of_another_build() {
+  send_hello(1);
+}
+
+void fake_worker::send_hello(std::uint8_t other_build) {
   hello said;
   said.worker = id_;
   said.pid = pid();
   const auto build = program_build_id();
   said.build_id_bytes = static_cast<std::uint8_t>(std::min(build.size(), sizeof said.build_id));
   std::memcpy(said.build_id, build.data(), said.build_id_bytes);
+  said.build_id[0] = static_cast<std::uint8_t>(said.build_id[0] ^ other_build);
   channel_->send_hello(to_bytes(said));
   greeted_ = true;
 }

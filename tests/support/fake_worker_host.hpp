@@ -50,6 +50,8 @@ class fake_worker {
   /// There is no process: `code` is an errno.
   void refuse_to_start(int code);
   void say_hello();
+  /// The same by another program than the one that started it.
+  void say_hello_of_another_build();
   void say_ready();
   void fail_initializer(const std::string& text);
   /// start, say_hello, say_ready.
@@ -108,6 +110,7 @@ class fake_worker {
   friend class fake_worker_host;
   enum class state : std::uint8_t { launched, running, ended };
 
+  void send_hello(std::uint8_t other_build);
   void push(detail::frame_kind kind, std::uint16_t flags, std::uint64_t number,
             const std::string& payload);
   void end(std::uint8_t kind, int value);

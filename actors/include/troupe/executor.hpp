@@ -203,6 +203,10 @@ class basic_executor;
 
 /// An executor with options for what is submitted through it. May be used longer than the executor
 /// exists: submissions throw pool_closed then.
+///
+/// @threads any, all members.
+/// @crosses no.
+/// @worker_dies as each member says.
 template <class Pool>
 class executor_with : public detail::executor_calls<executor_with<Pool>> {
  private:

@@ -111,6 +111,10 @@ class submissions : public map_calls<Self, process_maps> {
 
 /// A pool with options for what is submitted through it: `pool.with({.retries = 1})`. May be used
 /// longer than the pool exists: submissions throw pool_closed then.
+///
+/// @threads any, all members.
+/// @crosses no.
+/// @worker_dies as each member says.
 class pool_with : public detail::submissions<pool_with> {
  private:
   friend class pool;

@@ -66,6 +66,7 @@ void start_process(const process_ptr& process);
 /// `join`.
 ///
 /// @follows multiprocessing.Process.
+/// @blocks no member but `start`, `join`, `join_for` and `join_until`.
 /// @threads any.
 /// @crosses no; in a forked child of the process that made it, members that start, wait or signal
 ///   throw error{wrong_state}.

@@ -40,8 +40,10 @@ namespace detail {
 ///
 /// The pool must outlive the bar.
 ///
+/// @blocks no member but the destructor.
 /// @threads one.
 /// @crosses no.
+/// @worker_dies the bar counts it, and the failure that comes of it.
 class progress_bar {
  public:
   /// Draws the progress of `pool`: a pool, a thread pool, or an executor.

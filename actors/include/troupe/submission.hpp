@@ -34,6 +34,8 @@ void leave_turn(room_turn& turn) noexcept;
 /// @blocks no.
 /// @threads one at a time.
 /// @crosses no.
+/// @worker_dies nothing of it is with a worker yet; afterwards as future.
+/// @throws when it is awaited pool_closed; pool_broken.
 template <class R>
 class [[nodiscard]] submission {
  public:

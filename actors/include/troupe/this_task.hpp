@@ -30,6 +30,7 @@ std::shared_ptr<future_state> submit_nested(submission_builder&& submission);
 /// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
 /// submission from a worker that has none yet fails with error{would_deadlock}.
 ///
+/// @blocks no member but `apply` and `map`.
 /// @threads only the task's own may submit; the futures are as any other.
 /// @crosses no.
 /// @worker_dies what its task had submitted is cancelled if it has not begun; a retry submits

@@ -138,6 +138,10 @@ class local_submissions : public map_calls<Self, thread_maps> {
 
 /// A thread pool with options for what is submitted through it. May be used longer than the pool
 /// exists: submissions throw pool_closed then.
+///
+/// @threads any, all members.
+/// @crosses no.
+/// @worker_dies as with thread_pool.
 class thread_pool_with : public detail::local_submissions<thread_pool_with> {
  private:
   friend class thread_pool;

@@ -1,6 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+/// @mainpage troupe
+///
+/// C++ functions in worker processes, each task with a certain outcome. Start at troupe::system,
+/// troupe::pool and troupe::future.
+///
+/// How to read a description: what a class says holds for all of its members, what a member says
+/// goes before it. Where neither says anything, this holds:
+///
+/// - *Blocks*: no. A member waits for nothing but locks that the library holds for a moment.
+/// - *Threads*: as in the standard library. Several threads may call const members of one object at
+///   once; other members only one thread at a time. Free functions: any.
+/// - *Crosses*: a class with `save`/`load` or `serialize` crosses by value, and these are called by
+///   the codec alone; they throw what troupe::encode and troupe::decode throw. No other class
+///   crosses: options, handles of pools and of futures belong to their process.
+/// - *When a worker dies*: nothing changes. The object belongs to the process it is in.
+/// - *Throws*: nothing but std::bad_alloc, and what copying the caller's own objects throws.
+
 // Every public header.
 #include "troupe/array.hpp"          // IWYU pragma: export
 #include "troupe/await.hpp"          // IWYU pragma: export

@@ -10,16 +10,18 @@
 // Actors of this process that run on the thread that sends to them, and what is sent to them.
 namespace troupe::detail {
 
-/// Sends to an actor that runs on the thread that sends to it, and lets it run here.
+/// Sends to an actor that runs on the threads that send to it, and runs it on the calling one.
 void send_here(caf::actor_system& system, const caf::actor& to, compat::parcel message);
-/// In a process that was forked: what threads of the other one had begun does not go on here.
+/// Called in a forked process: drops the sends that threads of the parent had begun.
 void forget_sends_of_parent() noexcept;
 
 /// Runs `open` for each parcel until it returns false.
 caf::actor spawn_mailbox(caf::actor_system& system, std::function<bool(compat::parcel&)> open);
 
-/// The one entrance of a `Receiver`: it takes values of one type, one at a time and in the order in
-/// which they came, on a thread that sends. `Receiver::handle` may send here, too.
+/// Owns a `Receiver` and gives it values of one type, one at a time and in the order in which they
+/// were sent, on one of the threads that send. `Receiver::handle` may send here, too.
+///
+/// @threads any, all members.
 template <class Message, class Receiver>
 class mailbox {
  public:
@@ -41,13 +43,14 @@ class mailbox {
   void send(Message what) {
     send_here(system_, actor_, compat::parcel::of<Message>(std::move(what)));
   }
-  /// The same with a loop of the caller's own: the receiver may send to actors of other systems.
+  /// The same with a loop of the caller's own, for a receiver that sends to actors of other
+  /// systems.
   void send(Message what, compat::run_loop& loop) {
     compat::deliver(actor_, compat::make_message(compat::parcel::of<Message>(std::move(what))),
                     loop);
     loop.run();
   }
-  /// Destroys the receiver behind what was sent so far. What is sent later is dropped.
+  /// Destroys the receiver after what was sent so far. What is sent later is dropped.
   void close() { send_here(system_, actor_, {}); }
 
  private:

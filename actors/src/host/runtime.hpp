@@ -27,7 +27,8 @@ namespace troupe::detail {
 
 class engine;
 
-/// What all pools of a process stand on: the launcher, the reactor, the actor system.
+/// Owns what all pools of a process need: the launcher, the reactor, the actor system. Ends all
+/// engines and processes that it knows when it shuts down.
 ///
 ///   system ──▶ runtime ──▶ launcher (fork server), reactor (one thread), caf::actor_system
 ///                  ▲

@@ -18,9 +18,9 @@
 
 namespace troupe::detail {
 
-/// A map on its way, for every kind of pool: pulls the input through a window, submits what was
-/// pulled, and hands the submissions out to the reader of the results, in input order or as they
-/// end. The window says how much; the pool's kind says how:
+/// One running map, for every kind of pool: pulls the input through a window, submits what was
+/// pulled, and gives the submissions to the reader of the results, in input order or as they end.
+/// `map_window` decides how much is pulled; `Kind` knows how a kind of pool does it:
 ///
 ///   struct Kind {
 ///     using submission = ...;  using input = ...;
@@ -29,21 +29,24 @@ namespace troupe::detail {
 ///     bool pull(input&, batch&);               // false: the input is used up
 ///     bool fits(const batch&) const;           // one more item may go into it
 ///     std::size_t items(const batch&) const;   // in it
-///     void seal(input&, batch&, std::uint64_t first);  // no more items; the first one's position
+///     void seal(input&, batch&, std::uint64_t first);  // it is full; `first`: position in the map
 ///     std::shared_ptr<submission> submit(batch&, const deadline&);  // null: there was no room
 ///     std::chrono::nanoseconds mean_item_time();                    // 0: not measured
 ///     std::size_t tasks_at_once();  std::size_t max_queued();
 ///     std::size_t count(const submission&) const;
 ///     bool was_cut();                // nothing more of the map is to begin
-///     // The next submission that has ended, if they are read as they end; null: the time was over
-///     // first. `all` gives those that are not handed out.
+///     // For results as they end: the next submission that has; null: the deadline passed first.
+///     // `all` returns those that were not handed out.
 ///     const submission* wait_any(all, const deadline&);
-///     bool is_over(bool read_to_end);              // nothing of it runs any more
-///     void give_up(const submissions&);   // of all that is not over; may come twice
-///     void cancel_rest(const submissions&);  // behind that, what was submitted meanwhile
+///     bool is_over(bool read_to_end);              // no item of the map runs any more
+///     void give_up(const submissions&);   // ends what is not over; may be called twice
+///     void cancel_rest(const submissions&);  // after give_up: what was submitted during it
 ///   };
 ///
-/// @threads `next` and what it returns one at a time, the reader's; pulling as `pull_turn` says.
+/// Owns the submissions that were not handed out.
+///
+/// @threads `next` and what it returns: the reader's, one at a time. Pulling: one thread at a time,
+/// by `pull_turn`.
 template <class Kind>
 class map_flow {
  public:

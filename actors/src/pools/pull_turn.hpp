@@ -25,7 +25,7 @@ inline deadline end_of_turn(const deadline& until) {
 /// Lets one thread at a time pull the input of a map: the one that reads the results, or the one
 /// that ends the executor. Pulling runs code of the user, which may come back on the same thread.
 ///
-/// Whoever unlocks it keeps it alive until `unlock` has returned.
+/// The thread that unlocks the turn keeps it alive until `unlock` has returned.
 class pull_turn {
  public:
   void lock() {
@@ -57,7 +57,7 @@ class pull_turn {
       each->happened();
     }
   }
-  /// Between two turns of a thread that takes many: those that wait for one come first.
+  /// Called between two turns by a thread that takes many: returns when no thread waits for one.
   void let_others() const {
     while (waiting_.load() > 0) {
       std::this_thread::yield();

@@ -14,12 +14,12 @@
 
 namespace troupe::detail {
 
-/// Which attempt at an item one is, and how many of those before it cost no retry.
+/// The number of an attempt at an item, and how many of the attempts before it cost no retry.
 struct attempt_count {
   std::uint32_t number = 1;    ///< 1: the first one
-  std::uint32_t forgiven = 0;  ///< ended by what a neighbour did
+  std::uint32_t forgiven = 0;  ///< those ended by another task of the same worker
 
-  /// It ended, but by no fault of its own.
+  /// The attempt was ended by another task of the same worker, and costs no retry.
   void forgive() noexcept { ++forgiven; }
   [[nodiscard]] attempt_count next() const noexcept { return {number + 1, forgiven}; }
   /// Attempts that count against the retries, this one included.
@@ -34,19 +34,21 @@ struct attempt_count {
   }
 };
 
-/// Items between two attempts: it is being asked whether there is a next one, or the next one is
-/// not due yet. Found by number, by task and by time, log n each.
+/// Owns the items between two attempts: those whose predicate has not answered, and those whose
+/// next attempt is not due. Finds them by number, by task and by time in log n steps.
+///
+/// @threads one at a time; the caller guards it.
 template <class Task, class Waiting>
 class attempts {
  public:
-  /// The number by which it is found; nothing is due before `schedule`.
+  /// Adds an item and returns its number. Its attempt is not due before `schedule` says when.
   std::uint64_t add(const Task& task, Waiting what) {
     const std::uint64_t number = ++last_;
     entries_.emplace(number, entry{&task, steady_time::max(), std::move(what)});
     of_task_.emplace(&task, number);
     return number;
   }
-  /// The next attempt begins then. Nothing, if that number is not waiting any more.
+  /// Sets when the next attempt begins. Does nothing if that number does not wait any more.
   void schedule(std::uint64_t number, steady_time when) {
     if (const auto found = entries_.find(number); found != entries_.end()) {
       by_time_.erase({found->second.when, number});
@@ -58,7 +60,7 @@ class attempts {
     const auto found = entries_.find(number);
     return found == entries_.end() ? nullptr : &found->second.what;
   }
-  /// It waits no more; nothing: it did not any more.
+  /// Removes and returns it; none: that number does not wait.
   std::optional<Waiting> take(std::uint64_t number) {
     auto found = entries_.extract(number);
     if (found.empty()) {
@@ -71,14 +73,14 @@ class attempts {
   [[nodiscard]] std::optional<steady_time> next() const {
     return by_time_.empty() ? std::nullopt : std::optional{by_time_.begin()->first};
   }
-  /// The earliest whose attempt is due by now.
+  /// Removes and returns the earliest whose attempt is due; none: no attempt is.
   std::optional<Waiting> take_due(steady_time now) {
     if (by_time_.empty() || by_time_.begin()->first > now) {
       return std::nullopt;
     }
     return take(by_time_.begin()->second);
   }
-  /// All of one task.
+  /// Removes and returns all of one task.
   std::vector<Waiting> take_of(const Task& task) {
     std::vector<Waiting> taken;
     for (auto it = of_task_.lower_bound({&task, 0}); it != of_task_.end() && it->first == &task;
@@ -107,7 +109,7 @@ class attempts {
  private:
   struct entry {
     const Task* task;
-    steady_time when;  ///< max: not decided
+    steady_time when;  ///< max: not scheduled
     Waiting what;
   };
   std::map<std::uint64_t, entry> entries_;

@@ -13,7 +13,7 @@
 
 namespace troupe::detail {
 
-/// The times by which something of a task has to happen, and what is to be done when it has not.
+/// Owns the time limits of tasks, and says what is to be done when one is reached.
 ///
 ///   attempt   begins ──timeout──▶ ask_to_stop ──grace──▶ time_out
 ///   deadline  submitted ──deadline──▶ overdue ──grace──▶ give_up
@@ -21,8 +21,10 @@ namespace troupe::detail {
 ///   retry     failed ──backoff──▶ try_again
 ///   idle      ──idle timeout──▶ let_idle_go
 ///
-/// Each is found by its time and by its task: with n of them, setting, removing and reaching one
-/// takes log n. Nothing is copied or destroyed of a `Task` but a pointer to it.
+/// Finds a limit by its time and by its task: with n of them, setting, removing and reaching one
+/// takes log n steps. Of a `Task` it copies and destroys only pointers to it.
+///
+/// @threads one at a time; the caller guards it.
 template <class Task>
 class limits {
  public:
@@ -42,7 +44,7 @@ class limits {
     std::uint32_t attempt = 0;     ///< of `ask_to_stop` and `time_out`
   };
 
-  /// An attempt at an item begins. One that is limited to more than ten years is not limited.
+  /// Limits an attempt that begins now. A timeout of more than ten years is no limit.
   void begin_attempt(std::shared_ptr<Task> task, std::uint32_t item, std::uint32_t attempt,
                      steady_time now, std::chrono::milliseconds timeout,
                      std::chrono::milliseconds grace) {
@@ -50,8 +52,8 @@ class limits {
     set(which, later(now, timeout),
         {{step::ask_to_stop, std::move(task), item, attempt}, grace, {}});
   }
-  /// An attempt is over; another one of the item keeps its limit. The pointer that was kept, for
-  /// the caller to let go of without a lock; null: it had no limit any more.
+  /// Removes the limit of an attempt that is over, not that of another attempt at the item. Returns
+  /// the pointer, which the caller destroys without its lock; null: there was no limit.
   std::shared_ptr<Task> end_attempt(const Task& task, std::uint32_t item, std::uint32_t attempt) {
     const auto found = entries_.find({&task, item, kind::attempt});
     if (found == entries_.end() || found->second.what.attempt != attempt) {
@@ -63,12 +65,12 @@ class limits {
     const key which{task.get(), 0, kind::overdue};
     set(which, when, {{step::overdue, std::move(task)}, grace, {}});
   }
-  /// The task is done: it has neither a deadline nor what follows it. As `end_attempt`.
+  /// Removes the task's deadline and the step that follows it. Returns as `end_attempt`.
   std::shared_ptr<Task> end_deadline(const Task& task) {
     const auto found = entries_.find({&task, 0, kind::overdue});
     return found == entries_.end() ? nullptr : remove(found);
   }
-  /// The task was cancelled by force, and has until then to stop; the earliest time counts.
+  /// The task was cancelled by force and is given up then; of several times the earliest counts.
   void give_up_at(std::shared_ptr<Task> task, steady_time when) {
     const key which{task.get(), 0, kind::cancel};
     const auto found = entries_.find(which);
@@ -84,7 +86,7 @@ class limits {
     set({nullptr, 0, kind::idle}, when, {{step::let_idle_go}, {}, {}});
   }
 
-  /// Nothing of the task is limited any more.
+  /// Removes all limits of the task.
   void forget(const Task& task) {
     for (auto it = entries_.lower_bound({&task, 0, kind::attempt});
          it != entries_.end() && it->first.task == &task;) {
@@ -92,12 +94,12 @@ class limits {
     }
   }
 
-  /// When the next one is due; none: nothing is limited.
+  /// When the next limit is due; none: there is none.
   [[nodiscard]] std::optional<steady_time> next() const {
     return order_.empty() ? std::nullopt : std::optional{order_.begin()->first.when};
   }
-  /// The earliest that is due by now. What follows it is set already, so that the end of the task
-  /// or the attempt finds it.
+  /// The earliest limit that is due; none: no limit is. The step that follows it is set before this
+  /// returns, so that the end of the task or of the attempt removes that, too.
   std::optional<due> take(steady_time now) {
     if (order_.empty() || order_.begin()->first.when > now) {
       return std::nullopt;
@@ -126,7 +128,7 @@ class limits {
   };
   struct place {
     steady_time when;
-    std::uint64_t sequence;  ///< of two with the same time the one that was set first
+    std::uint64_t sequence;  ///< orders those with the same time by when they were set
     auto operator<=>(const place&) const = default;
   };
   struct entry {

@@ -11,8 +11,10 @@
 
 namespace troupe::detail {
 
-/// How much of a map's input is pulled ahead of its results, and how many items go into one
+/// Decides how much of a map's input is pulled ahead of its results, and how many items go into one
 /// submission.
+///
+/// @threads one at a time; the caller guards it.
 ///
 /// Counts items: *in flight* are those that were submitted and whose submission was not handed out
 /// to the reader of the results.
@@ -26,26 +28,26 @@ class map_window {
   explicit map_window(const rules& how)
       : how_{how}, submission_items_{std::max<std::size_t>(how.chunk, 1)} {}
 
-  /// For how many items a submission is to be made now; 0: enough is pulled.
+  /// How many items the next submission is to have; 0: nothing more is to be pulled now.
   [[nodiscard]] std::size_t wanted(std::size_t tasks_at_once) const {
     const std::size_t limit = limit_for(tasks_at_once);
     if (in_flight_ >= limit) {
       return 0;
     }
     const std::size_t room = limit - in_flight_;
-    // Without a bound that was asked for, half-empty is early enough, and makes fewer, larger
-    // submissions.
+    // Where the user set no window, nothing is pulled before it is half empty: that makes fewer,
+    // larger submissions.
     if (how_.window == 0 && in_flight_ > limit / 2 && room < submission_items_) {
       return 0;
     }
     return std::min(submission_items_, room);
   }
-  /// The same where all that is left is pulled, into a queue of at most `max_queued` items (0: no
-  /// bound).
+  /// The same for a thread that pulls all that is left, into a queue of at most `max_queued` items
+  /// (0: no bound).
   [[nodiscard]] std::size_t wanted_of_rest(std::size_t max_queued) const {
-    // How long the items take is hardly known when most are pulled. The first results are wanted
-    // early, and a million must not be a million submissions: a submission is small next to what is
-    // before it.
+    // Most items are pulled before it is known how long one runs. The first results are wanted
+    // early, and a million items must not be a million submissions: so a submission has at most
+    // 1/64 of what was pulled before it.
     std::size_t most = submission_items_;
     if (!slow_input_) {
       most = std::max(most, static_cast<std::size_t>(
@@ -64,16 +66,16 @@ class map_window {
     const std::size_t chunk = std::max<std::size_t>(how_.chunk, 1);
     return items < most && (taken <= max_pull_time || items % chunk != 0);
   }
-  /// Is it time to look at the clock for that? Not after each of very many items.
+  /// Whether to read the clock for `goes_on` after so many items: not after each of very many.
   [[nodiscard]] static bool looks_at_the_clock(std::size_t items) {
     return items < 16 || items % 16 == 0;
   }
-  /// A submission was pulled in that time. `mean`: how long an item runs; 0: not known yet.
+  /// Notes that a submission was pulled in that time. `mean`: how long an item runs; 0: unknown.
   void pulled(std::size_t items, std::chrono::nanoseconds taken, std::chrono::nanoseconds mean) {
     pulled_ += items;
     slow_input_ = taken > max_pull_time;
     if (how_.streamed && how_.chunk > 0) {
-      return;  // results are there when all of their submission are: never more than was asked for
+      return;  // results come by whole submissions, so none has more items than the user asked for
     }
     if (slow_input_) {
       submission_items_ /= 2;
@@ -86,7 +88,7 @@ class map_window {
   }
   void submitted(std::size_t items) { in_flight_ += items; }
   void handed_out(std::size_t items) { in_flight_ -= items; }
-  /// Results are not wanted before all are there.
+  /// The caller reads no result before all are there.
   void read_at_the_end() { how_.streamed = false; }
 
   [[nodiscard]] std::size_t submission_items() const noexcept { return submission_items_; }
@@ -112,11 +114,11 @@ class map_window {
   bool slow_input_ = false;
 };
 
-/// Finds the failure that a map as a whole ends with: the first one in input order, but not one
-/// that was cancelled because of another.
+/// Finds the failure that a map as a whole ends with: the first in input order that is not a
+/// cancel, as items are cancelled because of other failures; a cancel if there is nothing else.
 class first_failure {
  public:
-  /// Failures come in input order. True: so far it is this one.
+  /// Called for each failure in input order. True: of those so far it is this one.
   bool is(errc code) noexcept {
     if (found_ && (code == errc::cancelled || is_certain())) {
       return false;
@@ -125,7 +127,7 @@ class first_failure {
     code_ = code;
     return true;
   }
-  /// None that comes later takes its place.
+  /// No later failure can take its place.
   [[nodiscard]] bool is_certain() const noexcept { return found_ && code_ != errc::cancelled; }
 
  private:

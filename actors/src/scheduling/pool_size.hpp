@@ -10,14 +10,16 @@
 
 namespace troupe::detail {
 
-/// Workers that one pool starts beyond its size for those whose tasks wait for tasks.
+/// How many extra workers a pool may have, for workers whose tasks wait for tasks of their own.
 inline constexpr int max_extra_workers = 64;
 
-/// How many workers there are to be.
+/// Decides how many workers a pool is to have.
 ///
-/// An elastic pool wants more while tasks wait, and fewer when some have nothing to do. Beside
-/// that, a worker whose task waits for tasks of its own (a *parent*) does not count while those wait
-/// for a worker: as many extra ones may be started.
+/// An elastic pool wants more while tasks wait, and fewer when workers are idle. A worker whose
+/// task waits for tasks of its own (a *parent*) does not count while tasks wait for a worker: one
+/// extra worker may be started for each.
+///
+/// @threads one at a time; the caller guards it.
 class pool_size {
  public:
   pool_size(int least, int most) : least_{least}, most_{most}, target_{least} {}
@@ -34,32 +36,32 @@ class pool_size {
   [[nodiscard]] int parents() const noexcept { return parents_; }
 
   void set(int workers) noexcept { least_ = most_ = target_ = workers; }
-  /// No more than that can be started; those that are there stay.
+  /// No more than that can be started. Workers that exist stay.
   void limit(int most) noexcept {
     least_ = std::min(least_, most);
     most_ = most;
   }
-  /// So many tasks wait, and no worker is starting. Doubles at most, so that a burst of short tasks
-  /// does not start everything there is.
+  /// Raises the target for so many waiting tasks, when no worker is starting. It doubles at most,
+  /// so that a burst of short tasks does not start all workers that the pool may have.
   void grow(std::uint64_t waiting) noexcept {
     const auto more =
         std::min<std::uint64_t>(waiting, static_cast<std::uint64_t>(std::max(target_, 1)));
     target_ = std::min(most_, target_ + std::max(static_cast<int>(more), 1));
   }
-  /// One was idle for too long.
+  /// Lowers the target by one worker, which was idle for too long.
   void shrink() noexcept { --target_; }
-  /// Workers to let go when so many stay.
+  /// How many of `staying` workers are too many.
   [[nodiscard]] int surplus(int staying) const noexcept { return std::max(staying - wanted(), 0); }
 
   void add_parent() noexcept { ++parents_; }
   void remove_parent() noexcept { --parents_; }
-  /// So deeply do tasks wait for tasks that no further worker is started for them.
+  /// There are so many parents that no further extra worker is started.
   [[nodiscard]] bool too_many_parents() const noexcept {
     return parents_ >= most_ + max_extra_workers;
   }
   enum class change : std::uint8_t { none, more, fewer };
-  /// What extra workers follow. `waiting`: a task waits for any worker; `room`: one can take it, or
-  /// will soon.
+  /// Adjusts the number of extra workers, and returns how it changed. `waiting`: a task waits for
+  /// any worker; `room`: a worker can take it, or will soon.
   change compensate(bool waiting, bool room) noexcept {
     const int extra = waiting ? std::min(parents_, max_extra_workers) : std::min(extra_, parents_);
     if (extra > extra_ && room) {
@@ -75,12 +77,12 @@ class pool_size {
  private:
   int least_;        // workers kept when there is nothing to do
   int most_;         // workers while there is much to do
-  int target_;       // workers wanted now
+  int target_;       // workers wanted now, without extra ones
   int parents_ = 0;  // workers whose tasks have tasks of their own
-  int extra_ = 0;    // workers wanted beyond target_ meanwhile
+  int extra_ = 0;    // workers wanted beyond target_
 };
 
-/// Why a worker that did nothing wrong goes.
+/// Why a worker is told to leave, other than a failure.
 enum class retirement : std::uint8_t { none, tasks, age, memory, surplus };
 
 /// When a worker is replaced by a fresh one.
@@ -91,7 +93,8 @@ struct recycling_rules {
   [[nodiscard]] std::uint64_t task_limit() const noexcept {
     return max_tasks ? static_cast<std::uint64_t>(*max_tasks) : UINT64_MAX;
   }
-  /// Memory is looked at after a task, but not more often than this while a worker is busy.
+  /// Whether to read a worker's memory after a task: always if it is idle, otherwise at most once
+  /// in an interval.
   [[nodiscard]] bool looks_at_memory(bool busy, steady_time now, steady_time last) const {
     constexpr std::chrono::milliseconds interval{20};
     return max_resident_bytes && (!busy || now - last >= interval);
@@ -101,15 +104,15 @@ struct recycling_rules {
   }
 };
 
-/// A worker that is to go and has nothing left: may it leave now? Its replacement is there before
-/// it goes, but nothing replaces what is too much.
+/// Whether a worker that is to leave and has no tasks may leave now: a surplus one at once, any
+/// other when its replacement is ready.
 [[nodiscard]] constexpr bool may_leave(retirement why, int ready, int target,
                                        bool some_start) noexcept {
   return why == retirement::surplus || ready >= target || !some_start;
 }
 
-/// Of workers that are too many, which one goes first: the one with the least to do; of equals the
-/// youngest, whose caches are the coldest.
+/// Whether one of two surplus workers leaves before the other: the one with fewer tasks; of equals
+/// the younger one, whose caches are colder.
 [[nodiscard]] constexpr bool goes_before(std::uint32_t tasks, std::uint64_t id,
                                          std::uint32_t other_tasks,
                                          std::uint64_t other_id) noexcept {

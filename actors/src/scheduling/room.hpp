@@ -7,21 +7,24 @@
 
 namespace troupe::detail {
 
-/// May `items` more go into a queue of `queued` items that is to have at most `max_queued` (0: no
-/// bound)? A submission that is larger than the bound may when the queue is empty.
+/// Whether a submission of `items` may enter a queue of `queued` items that is to have at most
+/// `max_queued` (0: no bound). One that is larger than the bound may enter an empty queue.
 [[nodiscard]] constexpr bool has_room(std::uint64_t queued, std::uint64_t items,
                                       std::uint64_t max_queued) {
   return max_queued == 0 || queued == 0 || queued + items <= max_queued;
 }
 
-/// Who submits next to a full queue: first come, first served. The one that was called and found no
-/// room after all stands in front of the others.
+/// Decides which of the submitters that wait at a full queue tries next: the first that came. One
+/// that was called and found no room stands in front of the others. Places belong to their
+/// submitters.
+///
+/// @threads one at a time; the caller guards it.
 ///
 ///   out ──stand──▶ in line ──call──▶ called ──leave──▶ out
 ///                     └───────leave────────────────────▶
 class room_line {
  public:
-  /// A place in the line; it stays where it is while it is in the line.
+  /// The place of one submitter; its address does not change while it is in the line.
   class place {
    public:
     [[nodiscard]] bool is_called() const noexcept { return at_ == state::called; }
@@ -30,7 +33,7 @@ class room_line {
     friend class room_line;
     enum class state : std::uint8_t { out, in_line, called };
     state at_ = state::out;
-    bool called_before_ = false;  ///< in vain
+    bool called_before_ = false;  ///< it was called and found no room
   };
 
   void stand(place& one) {
@@ -41,7 +44,8 @@ class room_line {
       line_.push_back(&one);
     }
   }
-  /// `got_in`: it used the room that it was called for. True: the next one is to be called instead.
+  /// `got_in`: it used the room that it was called for. True: the caller calls the next one for
+  /// that room.
   [[nodiscard]] bool leave(place& one, bool got_in) noexcept {
     const auto before = one.at_;
     one.at_ = place::state::out;
@@ -50,7 +54,7 @@ class room_line {
     }
     return before == place::state::called && !got_in;
   }
-  /// The next one, which may try now; null: the line is empty.
+  /// Removes and returns the first, which may try now; null: the line is empty.
   place* call() noexcept {
     if (line_.empty()) {
       return nullptr;

@@ -15,8 +15,8 @@
 
 namespace troupe::detail {
 
-/// What waits for a worker: a higher priority first, of equals what came first. What has an
-/// affinity key waits for the worker that its key is bound to, while there is one.
+/// Owns the ranges that wait for a worker: a higher priority first, of equals what came first. A
+/// range with an affinity key waits for the worker to which the key is bound, while there is one.
 ///
 /// A `Range` has `priority()`, `affinity()` (empty: none), and `is_over()`: it was decided while it
 /// waited, and is dropped when its turn comes, or when most are. So what is cancelled need not be
@@ -24,15 +24,15 @@ namespace troupe::detail {
 template <class Range>
 class task_queue {
  public:
-  /// Behind those of its priority.
+  /// Adds a range behind all others of its priority.
   void push(Range what) {
     const int priority = what.priority();
     lowest_ = std::min(lowest_, priority);
     any_[priority].push_back(std::move(what));
   }
-  /// In front of those of its priority: it was there before them.
+  /// Adds a range in front of all others of its priority, before which it was here.
   void push_front(Range what) { any_[what.priority()].push_front(std::move(what)); }
-  /// Did anything of a lower priority ever wait here?
+  /// True: something of a lower priority has ever waited here.
   [[nodiscard]] bool may_overtake(int priority) const noexcept { return priority > lowest_; }
 
   /// One more that waits here is over. They leave when they are most of what waits.
@@ -61,16 +61,17 @@ class task_queue {
         waiting.pop_front();
       }
       if (any_.size() == 1) {
-        return nullptr;  // kept: the next one most likely has this priority, too
+        return nullptr;  // the level is kept: the next range most likely has this priority, too
       }
       any_.erase(any_.begin());
     }
     return nullptr;
   }
-  /// What `next` returned is with a worker.
+  /// Removes what `next` returned.
   void pop() { any_.begin()->second.pop_front(); }
 
-  /// What waits for that worker and goes before all that any worker may take; null: nothing.
+  /// The first range in that worker's line, if no other range that the worker may take has a higher
+  /// priority; null otherwise.
   Range* next_of(std::uint64_t worker) {
     const auto line = lines_.find(worker);
     if (line == lines_.end()) {
@@ -89,13 +90,14 @@ class task_queue {
     return rival != any_.end() && rival->first > front.priority() ? nullptr : &front;
   }
   void pop_of(std::uint64_t worker) { lines_.find(worker)->second.pop_front(); }
-  /// Does anything wait for that worker?
+  /// True: there is something in that worker's line.
   [[nodiscard]] bool waits_for(std::uint64_t worker) const { return lines_.contains(worker); }
 
-  /// What has this key waits for that worker from now on.
+  /// Ranges with this key wait for that worker from now on.
   void bind(const std::string& key, std::uint64_t worker) { bound_[key] = worker; }
   [[nodiscard]] bool has_bindings() const noexcept { return !bound_.empty(); }
-  /// That worker takes nothing more: its keys are free. True: something waited for it.
+  /// Frees the keys of a worker that takes nothing more, and gives its line back to all workers.
+  /// True: there was something in it.
   bool unbind(std::uint64_t worker) {
     if (bound_.empty()) {
       return false;
@@ -111,8 +113,8 @@ class task_queue {
     return true;
   }
 
-  /// Visits everything in the order in which it waits; what `keep` says no to is taken out. It may
-  /// change a range, but not the queue.
+  /// Calls `keep` for every range in the order in which they wait, and removes those for which it
+  /// returns false. It may change a range, but not the queue.
   template <class Keep>
   void sweep(const Keep& keep) {
     const auto sweep_one = [&](std::deque<Range>& line) {
@@ -126,7 +128,7 @@ class task_queue {
     }
     std::erase_if(lines_, [](const auto& line) { return line.second.empty(); });
   }
-  /// Everything, and leaves nothing.
+  /// Removes and returns everything.
   std::vector<Range> take_all() {
     std::vector<Range> all;
     sweep([&](Range& what) {

@@ -115,6 +115,7 @@ class array_handle : public object_handle {
 /// @crosses the same array at both ends.
 /// @worker_dies with the lock: the next guard gets it, and its `inherited()` is true until
 ///   `recovered()` is called.
+/// @throws what every handle throws, see object_kind.
 template <class T>
 class array : public detail::array_handle<array<T>, T> {
   using base = detail::array_handle<array<T>, T>;
@@ -123,8 +124,11 @@ class array : public detail::array_handle<array<T>, T> {
   /// True: an array has a lock, unlike raw_array.
   static constexpr bool has_lock = true;
 
-  /// The lock, and through it the elements: a contiguous range. The lock is released when the guard
-  /// is destroyed, which is the business of the thread that made it.
+  /// The lock, and through it the elements: a contiguous range. The thread that made the guard
+  /// destroys it, which releases the lock.
+  ///
+  /// @threads the one that made it.
+  /// @crosses no.
   class [[nodiscard]] guard : public detail::data_lock {
    public:
     /// The type of an element.
@@ -250,10 +254,11 @@ explicit array(Range&&) -> array<std::ranges::range_value_t<Range>>;
 /// Copies of it are the same array; what holds for every handle is told at object_kind.
 ///
 /// @follows Python's RawArray.
+/// @threads any; the program orders accesses to the elements.
 /// @crosses the same array at both ends; not to another machine.
 /// @worker_dies what it has written stays, whole or in part.
 /// @throws error{not_on_this_machine} from every member that reaches elements, for an array of
-///   another machine.
+///   another machine; what every handle throws, see object_kind.
 template <class T>
 class raw_array : public detail::array_handle<raw_array<T>, T> {
   using base = detail::array_handle<raw_array<T>, T>;

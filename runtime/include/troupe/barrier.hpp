@@ -21,6 +21,7 @@ namespace troupe {
 /// @crosses the same barrier at both ends, with its action.
 /// @worker_dies while it waits: its arrival is withdrawn, and the others wait for another party
 ///   instead. In the action: the barrier is broken, because it is not known what the action did.
+/// @throws what every handle throws, see object_kind.
 class barrier : public detail::object_handle {
  public:
   /// A barrier for one party: something to assign to, or to decode into.

@@ -27,7 +27,8 @@ namespace troupe {
 ///   thread. While it notifies: it has notified as many as it said, or none.
 /// @throws from waits std::system_error{operation_not_permitted} if the caller has not locked the
 ///   mutex; error{resource_exhausted} if 1000 threads wait already; error{not_on_this_machine} if
-///   condition and mutex are of different machines.
+///   condition and mutex are of different machines; from all members what every handle throws, see
+///   object_kind.
 class condition : public detail::object_handle {
  public:
   /// A new condition, for which no thread waits.

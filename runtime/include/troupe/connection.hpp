@@ -63,6 +63,7 @@ class buffer_too_short : public error {
 ///
 /// @follows Python's Connection; an end of the stream and a broken pipe have types of their own,
 ///   and a size limit is always in force.
+/// @blocks no member but those that send, receive, or poll for a time.
 /// @threads any; one may send while another receives, and those that do the same take turns.
 ///   Different processes must not use the same end for the same direction at once: their messages
 ///   would mix, as nothing locks between processes. A process that only polls takes nothing away.

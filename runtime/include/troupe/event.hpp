@@ -16,6 +16,7 @@ namespace troupe {
 /// @crosses the same flag at both ends.
 /// @worker_dies the flag stays as it is. If it dies in `set()`, threads that wait notice within a
 ///   fraction of a second.
+/// @throws what every handle throws, see object_kind.
 class event : public detail::object_handle {
  public:
   /// A flag that is not set.

@@ -43,6 +43,7 @@ struct connect_options {
 ///
 /// @follows Python's Listener, except that both sides always prove their key, that other clients
 ///   need not wait for a silent one, and that the socket file of a listener that died is replaced.
+/// @blocks no member but `accept` and `accept_for`.
 /// @threads any.
 /// @crosses no; send the address.
 /// @worker_dies its socket file stays, until the next listener of that path replaces it.
@@ -85,11 +86,13 @@ class listener {
   [[nodiscard]] const std::string& address() const noexcept;
   /// The number of a descriptor that is readable when `accept` has something to do, which may also
   /// be a client that is not done with its proof. It stays this listener's.
+  ///
+  /// @throws error{closed} if it is closed or was moved from.
   [[nodiscard]] int native_handle() const;
   /// It was neither closed nor moved from.
   [[nodiscard]] bool is_open() const noexcept;
   /// Lets no client in any more, and removes its socket file. Connections that were accepted stay;
-  /// threads in `accept` get error{closed}. May be called again.
+  /// threads in `accept` get error{closed}. May be called again. Does not wait.
   void close() noexcept;
 
  private:

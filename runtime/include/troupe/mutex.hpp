@@ -53,6 +53,7 @@ class lock_handle : public object_handle {
 /// @worker_dies with the lock (or a thread of it ends): the next thread gets the lock, nothing is
 ///   thrown, and `inherited()` is true until `recovered()` is called. A process that is only
 ///   stopped keeps the lock.
+/// @throws what every handle throws, see object_kind.
 class mutex : public detail::lock_handle {
  public:
   /// A new lock that is free.
@@ -113,6 +114,7 @@ class mutex : public detail::lock_handle {
 /// @crosses the same lock at both ends.
 /// @worker_dies with the lock: all its levels are gone, and the next thread gets the lock at level
 ///   one, with `inherited()` true.
+/// @throws what every handle throws, see object_kind.
 class recursive_mutex : public detail::lock_handle {
  public:
   /// A new lock that is free.

@@ -16,6 +16,13 @@ namespace troupe {
 /// - A handle that was moved from throws error{no_state}. An object whose memory another process
 ///   has damaged throws error{protocol_error}. At most 240 processes have an object: in one more,
 ///   operations that note down what a process holds or waits for throw error{resource_exhausted}.
+///   An operation that is begun within another one of the same object, on the same thread, throws
+///   error{would_deadlock}. Members throw nothing beyond this and what they say.
+/// - Members that do not say that they block take the object's own lock for a moment, if any. A
+///   process that is stopped in the middle of a change holds up the others; a killed one does not.
+/// - `save` throws error{argument_encode_failed} where no attachments can travel, as in plain
+///   bytes; `load` throws error{protocol_error} if the bytes are no handle of this kind and type,
+///   and error{resource_exhausted}.
 /// - What a process held that dies is given back by the program as soon as the death is reported,
 ///   and otherwise by a thread that waits, within a fraction of a second.
 ///

@@ -339,6 +339,7 @@ bool item_is_before(std::span<const std::byte> a, std::span<const std::byte> b) 
 /// @crosses as itself: as an argument or result, in another queue, through a pipe.
 /// @worker_dies before `put` returned: its item is in the queue or not, never half. What it took
 ///   and did not finish is lost, and `join` does not wait for it. All else stays.
+/// @throws what every handle throws, see object_kind.
 template <class T>
 class queue : public detail::basic_queue<T, object_kind::queue, nullptr> {
  public:
@@ -346,6 +347,11 @@ class queue : public detail::basic_queue<T, object_kind::queue, nullptr> {
 };
 
 /// A queue of which the item that was put last comes out first; all else is as with `queue`.
+///
+/// @threads any.
+/// @crosses as itself.
+/// @worker_dies as with queue.
+/// @throws what every handle throws, see object_kind.
 template <class T>
 class lifo_queue : public detail::basic_queue<T, object_kind::lifo_queue, nullptr> {
  public:
@@ -358,6 +364,11 @@ class lifo_queue : public detail::basic_queue<T, object_kind::lifo_queue, nullpt
 /// Items are decoded to be compared, about log4 of the size times for a put and four times that for
 /// a get, under the queue's lock: this is for small items. Handles of shared objects cannot be in
 /// them.
+///
+/// @threads any.
+/// @crosses as itself.
+/// @worker_dies as with queue.
+/// @throws what every handle throws, see object_kind; what `Compare` throws.
 template <class T, class Compare = std::less<T>>
 class priority_queue : public detail::basic_queue<T, object_kind::priority_queue,
                                                   &detail::item_is_before<T, Compare>> {

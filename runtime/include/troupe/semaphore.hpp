@@ -78,6 +78,7 @@ class semaphore_handle : public object_handle {
 /// @worker_dies the permits that it took and that were not released are given back. For permits
 ///   that are signals, taken by one process and never released, that is one signal too many: use an
 ///   event or a queue there.
+/// @throws what every handle throws, see object_kind.
 class semaphore : public detail::semaphore_handle {
  public:
   /// A semaphore with one permit.
@@ -103,6 +104,10 @@ class semaphore : public detail::semaphore_handle {
 /// All else is as with `semaphore`.
 ///
 /// @follows Python's BoundedSemaphore.
+/// @threads any; permits belong to processes, not to threads.
+/// @crosses the same semaphore at both ends.
+/// @worker_dies as with semaphore.
+/// @throws what every handle throws, see object_kind.
 class bounded_semaphore : public detail::semaphore_handle {
  public:
   /// A semaphore with one permit.

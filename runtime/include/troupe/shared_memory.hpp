@@ -31,6 +31,7 @@ class shared_memory_view;
 /// @crosses the same memory at both ends; not to another machine.
 /// @worker_dies what it has written stays, whole or in part. If all owners of a name are killed, a
 ///   guardian removes it.
+/// @throws what every handle throws, see object_kind.
 class shared_memory : public detail::object_handle {
  public:
   /// No bytes: something to assign to, or to decode into.
@@ -86,6 +87,7 @@ class shared_memory : public detail::object_handle {
 ///
 /// @threads any.
 /// @crosses the same memory at both ends, still for reading only; not to another machine.
+/// @worker_dies what it has written stays; the view is valid as before.
 class shared_memory_view {
  public:
   /// No bytes: something to assign to, or to decode into.

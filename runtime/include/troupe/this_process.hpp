@@ -27,6 +27,7 @@ class descriptor;
 /// It is known by a pidfd, so another process that gets the same pid later is not taken for it.
 ///
 /// @follows multiprocessing.parent_process.
+/// @blocks no member but `join_for`.
 /// @threads any.
 /// @crosses no.
 class parent_process {

@@ -78,7 +78,8 @@ template <class T>
 /// @crosses the same value at both ends.
 /// @worker_dies with the lock: the next guard gets it, and its `inherited()` is true until
 ///   `recovered()` is called. Atomic operations are done or not done.
-/// @throws from operations on the whole value, if T is not lock-free, as lock.
+/// @throws what every handle throws, see object_kind; from operations on the whole value, if T is
+///   not lock-free, as lock.
 template <class T>
 class value : public detail::object_handle {
   static_assert(detail::must_be_shareable<T>::value);
@@ -91,8 +92,11 @@ class value : public detail::object_handle {
   /// True: a value has a lock, unlike raw_value.
   static constexpr bool has_lock = true;
 
-  /// The lock, and through it the value. The lock is released when the guard is destroyed, which is
-  /// the business of the thread that made it.
+  /// The lock, and through it the value. The thread that made the guard destroys it, which releases
+  /// the lock.
+  ///
+  /// @threads the one that made it.
+  /// @crosses no.
   class [[nodiscard]] guard : public detail::data_lock {
    public:
     /// @{
@@ -291,8 +295,10 @@ class value : public detail::object_handle {
 /// Copies of it are the same value; what holds for every handle is told at object_kind.
 ///
 /// @follows Python's RawValue.
+/// @threads any; the program orders accesses to the value.
 /// @crosses the same value at both ends; not to another machine.
 /// @worker_dies what it has written stays, whole or in part.
+/// @throws what every handle throws, see object_kind.
 template <class T>
 class raw_value : public detail::object_handle {
   static_assert(detail::must_be_shareable<T>::value);

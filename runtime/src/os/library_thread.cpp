@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/library_thread.hpp"
 
+#include "os/failpoint.hpp"
 #include "os/sys.hpp"
 
 #include <pthread.h>
 
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -18,6 +20,9 @@ void name_this_thread(const std::string& name) noexcept {
 }
 
 void start_thread(std::string name, std::function<void()> run) {
+  if (const int code = TROUPE_FAILPOINT_ERRNO("thread.start"); code != 0) {
+    throw std::system_error{code, std::generic_category(), "cannot start a thread"};
+  }
   const sys::blocked_signals while_it_starts;  // it inherits the mask
   std::thread{[name = std::move(name), run = std::move(run)] {
     name_this_thread(name);

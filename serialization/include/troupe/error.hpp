@@ -249,8 +249,11 @@ struct failure_access;
 /// Base of everything this library throws for a reason in the world: a lost worker, a time that
 /// passed, a resource that is missing.
 ///
+/// @blocks no; `report`, and names of a backtrace, read debug information: milliseconds.
 /// @threads any; copies share their text.
 /// @crosses as a `failure`, and arrives as the same class.
+/// @worker_dies nothing changes: all that is known is in the object.
+/// @throws no member throws anything but std::bad_alloc.
 class error : public std::runtime_error {
  public:
   /// `text` is what() and names what a person needs: the task, the worker, the limit that was hit.
@@ -287,6 +290,10 @@ class error : public std::runtime_error {
 ///
 /// `catch (const std::out_of_range& e)` works as if the task had run here; a `dynamic_cast` of `e`
 /// to this, or `catch (const troupe::remote_error_info&)`, tells the rest.
+///
+/// @threads any; copies share what they say.
+/// @crosses as a `failure`; the exception arrives as the same standard type.
+/// @throws no member throws anything but std::bad_alloc.
 // NOLINTNEXTLINE(cppcoreguidelines-special-member-functions): a moved-from one would dangle
 class remote_error_info {
  public:

@@ -7,6 +7,7 @@
 #include "support/fails_with.hpp"
 #include "support/forked.hpp"
 #include "support/no_leaks.hpp"
+#include "support/sleeper.hpp"
 
 #include <gtest/gtest.h>
 
@@ -549,18 +550,16 @@ TEST_F(Pipe, APeerThatIsKilledInTheMiddleOfAMessageIsNoticed) {
 }
 
 TEST_F(Pipe, ClosesWhileAnotherThreadReceives) {
-  std::atomic<bool> begun{false};
+  test::sleeper receiving;
   std::jthread receiver{[&] {
-    begun = true;
-    begun.notify_one();
+    receiving.is_this_thread();
     try {
       EXPECT_EQ(right_.recv<int>(), 5);
     } catch (const error& e) {
       EXPECT_EQ(e.code(), errc::closed) << "it had not begun to wait";
     }
   }};
-  begun.wait(false);
-  std::this_thread::sleep_for(1ms);
+  EXPECT_TRUE(receiving.sleeps());
   right_.close();
   EXPECT_FALSE(right_.is_open());
   try {

@@ -8,10 +8,12 @@
 #include "support/fails_with.hpp"
 #include "support/forked.hpp"
 #include "support/no_leaks.hpp"
+#include "support/sleeper.hpp"
 #include "support/temp_dir.hpp"
 
 #include <gtest/gtest.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -34,6 +36,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -259,6 +262,39 @@ TEST_F(Listener, AClientGivesUpOnASilentListener) {
   EXPECT_THROW(static_cast<void>(connect(path_, {.timeout = 30ms})), timeout_error);
 }
 
+/// Sends `text` byte by byte, with a pause behind each. False: the peer has left.
+bool dribble(const descriptor& to, std::string_view text) {
+  for (const char c : text) {
+    pollfd left{to.number(), POLLRDHUP, 0};
+    if (::send(to.number(), &c, 1, MSG_NOSIGNAL) != 1 || ::poll(&left, 1, 5) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+TEST_F(Listener, AClientsTimeIsForTheWholeHandshakeHoweverSlowlyItComes) {
+  const descriptor slow{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_un where{};
+  where.sun_family = AF_UNIX;
+  std::strncpy(where.sun_path, path_.c_str(), sizeof where.sun_path - 1);
+  ASSERT_EQ(::bind(slow.number(), reinterpret_cast<const sockaddr*>(&where), sizeof where), 0);
+  ASSERT_EQ(::listen(slow.number(), 1), 0);
+  auto client = std::async(std::launch::async, [&] { return connect(path_, {.timeout = 50ms}); });
+  const descriptor peer{::accept(slow.number(), nullptr, nullptr)};
+  // All of it takes 440 ms at least, and no two bytes of it the client's time.
+  std::string greeting = "troupeC1";
+  greeting.resize(48, '\0');
+  std::string verdict = "\1";
+  verdict.resize(40, '\0');
+  std::array<char, 80> answer{};
+  if (dribble(peer, greeting) &&
+      ::recv(peer.number(), answer.data(), answer.size(), MSG_WAITALL) == 80) {
+    static_cast<void>(dribble(peer, verdict));
+  }
+  EXPECT_THROW(static_cast<void>(client.get()), timeout_error);
+}
+
 TEST_F(Listener, AClientRefusesWhatIsNoListenerOfThisLibrary) {
   const descriptor other{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   sockaddr_un where{};
@@ -426,12 +462,13 @@ TEST_F(Listener, AcceptForGivesUpInTime) {
 
 TEST_F(Listener, AfterCloseNoClientIsAccepted) {
   listener at{path_};
-  std::jthread closer;
+  test::sleeper accepting;
+  std::jthread closer{[&] {
+    EXPECT_TRUE(accepting.sleeps());
+    at.close();
+  }};
   EXPECT_TRUE(fails_with(errc::closed, [&] {
-    closer = std::jthread{[&] {
-      std::this_thread::sleep_for(5ms);
-      at.close();
-    }};
+    accepting.is_this_thread();
     return at.accept();
   }));
   EXPECT_FALSE(at.is_open());

@@ -36,8 +36,8 @@ using test::fails_with;
 using test::forked;
 using test::signpost;
 
-constexpr uid_t nobody = 65534;
-/// For children: it could not become the user nobody.
+constexpr uid_t other_user = 65534;
+/// For children: it could not become the other user.
 constexpr int not_permitted = 77;
 
 class OtherUsers : public test::shared_objects {
@@ -55,7 +55,7 @@ class OtherUsers : public test::shared_objects {
   }
 
   static bool become_another_user() {
-    return ::setgroups(0, nullptr) == 0 && ::setgid(nobody) == 0 && ::setuid(nobody) == 0;
+    return ::setgroups(0, nullptr) == 0 && ::setgid(other_user) == 0 && ::setuid(other_user) == 0;
   }
   /// A child that is another user when it runs `body`.
   template <class Body>

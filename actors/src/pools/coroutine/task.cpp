@@ -17,7 +17,7 @@
 namespace troupe::detail {
 namespace {
 
-/// Resumes one waiting coroutine once, on its own executor, whoever is first to say so.
+/// Resumes one waiting coroutine on its own executor, once: the first call of `resume` counts.
 template <class Handler>
 class resumption final : public completion_listener,
                          public std::enable_shared_from_this<resumption<Handler>> {

@@ -14,35 +14,36 @@
 
 namespace troupe::detail {
 
-/// Which submissions get into a pool: none any more once it says why, and no more than its queue is
-/// to have.
+/// Decides which submissions enter a pool of processes: none once `refuse_because` was called, and
+/// not more items than the queue may have. Owns the line of submissions that wait for room.
 ///
-/// @threads any.
+/// @threads any, all members.
 class admission {
  public:
   /// `max_queued`: items; 0: no bound.
   explicit admission(std::size_t max_queued) : max_queued_{max_queued} {}
 
-  /// What a submission throws from now on.
+  /// From now on each submission throws this error. Wakes all that wait for room.
   void refuse_because(errc code, std::string text);
   [[nodiscard]] bool refuses() const noexcept { return refuses_; }
-  /// @throws pool_closed or pool_broken, if it was said.
+  /// @throws the error that `refuse_because` was given, if it was called.
   void check();
 
-  /// So many items go into the queue. False: it is full, and the caller may not block, or it was
-  /// full until then.
+  /// Enters so many items into the queue. False: it is full and the caller may not block, or it was
+  /// full until the deadline.
   ///
-  /// @blocks while it is full, if that is allowed.
+  /// @blocks while the queue is full, if `may_block`.
   /// @throws what `check` throws.
   bool enter(std::uint32_t items, bool may_block, const deadline& until);
-  /// Items have left the queue.
+  /// So many items have left the queue: wakes submissions that wait for room.
   void leave(std::uint64_t items);
-  /// They are back, or came in another way, however full it is.
+  /// Enters so many items without regard to the bound: those that come back from workers, and those
+  /// of nested tasks.
   void enter_anyway(std::uint64_t items);
 
-  /// Who waits for room without a thread.
+  /// The submissions that wait for room without a thread.
   [[nodiscard]] waiting_line& line() noexcept { return line_; }
-  /// It is worth trying.
+  /// True: an attempt to submit would not wait for room.
   [[nodiscard]] bool has_room() const noexcept { return queued_.load() < max_queued_ || refuses_; }
 
  private:
@@ -54,7 +55,7 @@ class admission {
   std::atomic<std::uint64_t> queued_{0};
   std::atomic<std::uint32_t> moved_{0};
   std::atomic<std::uint32_t> blocked_{0};
-  // One is called for each task that left the queue; one that does not use the call passes it on.
+  // One is called for each task that left the queue; if it does not submit, the next is called.
   waiting_line line_;
 };
 

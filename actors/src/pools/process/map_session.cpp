@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Maps on processes: what `map_flow` needs to know of this kind of pool.
+// Maps on processes: the `Kind` of `map_flow` for pools of processes.
 
 #include "base/thread_safety.hpp"
 #include "futures/made_here.hpp"
@@ -33,7 +33,7 @@ class session_group final : public submission_group {
             static_cast<double>(finished.run_nanoseconds) / static_cast<double>(finished.run_items);
       }
       if (in_order) {
-        return;  // the session waits for the submissions themselves
+        return;  // results in input order: the session waits for each submission in turn
       }
       done_.push_back(&finished);
     }
@@ -109,7 +109,7 @@ class group_future final : public future_state, public submission_group {
       return false;
     }
     pool_->cancel_group(std::static_pointer_cast<group_future>(shared_from_this()));
-    const bool certain = done();  // now, so nothing had begun that had no outcome
+    const bool certain = done();  // if true, nothing had begun that had no outcome
     for (const auto& part : submissions_) {
       part->cancel(force);  // what runs is asked to stop
     }
@@ -127,7 +127,7 @@ class group_future final : public future_state, public submission_group {
       found.cancelled = cancelled_items;
       found.retried = retried_items;
     };
-    // All at the same moment, if the supervisor is still there.
+    // All in one turn of the supervisor, if it still exists.
     if (done() || !pool_->ask([&](supervisor& s) {
           found.running = s.with_workers(*this);
           look();
@@ -264,7 +264,7 @@ void map_session::throw_if_refused() const {
 
 void map_session::abandon() noexcept {
   if (state_ && is_inherited(state_->kind.pool)) {
-    static_cast<void>(state_.release());  // its locks may be held by threads that are not here
+    static_cast<void>(state_.release());  // threads that do not exist here may hold its locks
   }
   if (state_) {
     state_->abandon();

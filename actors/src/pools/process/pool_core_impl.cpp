@@ -40,7 +40,7 @@ bool pool_core::ask(std::function<void(supervisor&)> answer) {
   if (retired_ || !maker_.is_here()) {
     return false;
   }
-  // Shared with the message's handler only while this waits; the handler touches it last in
+  // The message's handler uses the question only while this thread waits; its last access is to
   // `answered`.
   question asked{std::move(answer)};
   tell(ask_supervisor{asked});
@@ -91,7 +91,7 @@ void pool_core::note_finished() {
   }
   if (finished_.exchange(1) == 0) {
     futex_wake_all(finished_);
-    // The constructor may be waiting for a start that will not come.
+    // The constructor may be waiting for a start that does not happen any more.
     started_.fetch_add(1);
     futex_wake_all(started_);
   }
@@ -174,8 +174,8 @@ bool pool_core::join_until(const deadline& until) {
 
 void pool_core::end() noexcept {
   if (!host_->can_wait()) {
-    // A forked child runs its parent's destructors, or exit() runs on the reactor's thread: what
-    // there is stays as it is, until the process has ended.
+    // A forked child runs its parent's destructors, or exit() runs on the reactor's thread: nothing
+    // is destroyed until the process has ended.
     keep_for_ever(shared_from_this());
     return;
   }
@@ -263,7 +263,8 @@ void pool_core::fail_stranded(process_submission& submitted) noexcept {
   if (!submitted.take()) {
     return;
   }
-  // It raced with the end: its message goes nowhere, its future must not.
+  // The submission raced with the end of the pool: its message was dropped, but its future must
+  // have an outcome.
   const std::shared_ptr<const failure> why =
       plain_failure(errc::pool_closed, task_ran::no, title() + " has ended");
   for (std::uint32_t item = 0; item < submitted.count; ++item) {

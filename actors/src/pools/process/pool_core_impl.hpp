@@ -23,7 +23,11 @@
 
 namespace troupe::detail {
 
-/// A pool as its handles see it: how to reach its supervisor, and what must not wait for it.
+/// The engine of a pool of processes. Owns the mailbox of its supervisor, and what must not wait
+/// for the supervisor: admission, counts, the thread of callbacks. Handles and submissions keep it
+/// alive.
+///
+/// @threads any, all members.
 class pool_core final : public engine, public pool_face {
  public:
   pool_core(std::shared_ptr<pool_host> host, const pool_options& options);
@@ -35,8 +39,9 @@ class pool_core final : public engine, public pool_face {
   void begin();
   /// Starts the workers and waits for them; throws what a pool's constructor throws.
   void start();
-  /// Null: the queue is full, and it may not block, or was full until then. Throws pool_closed in a
-  /// process that was forked from the pool's, too: a thread that waited there would do so for ever.
+  /// Null: the queue is full and the caller may not block, or it was full until the deadline.
+  /// Throws pool_closed, also in a process that was forked from the pool's, where no result would
+  /// ever come.
   std::shared_ptr<process_submission> submit(submission_builder&& encoded, const options_ptr& how,
                                              std::shared_ptr<submission_group> group,
                                              std::uint32_t max_range, bool may_block,
@@ -74,7 +79,7 @@ class pool_core final : public engine, public pool_face {
     return host_->segments();
   }
   [[nodiscard]] const pool_options& options() const noexcept override { return options_; }
-  /// How many workers it may have at most just now.
+  /// How many workers the pool may have at present.
   [[nodiscard]] int most_workers() const noexcept {
     return most_workers_.load(std::memory_order_relaxed);
   }

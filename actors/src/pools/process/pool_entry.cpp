@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// What the templates of pool.hpp call, and what they may ask for.
+// The functions that the templates of pool.hpp call, and the checks of their arguments.
 
 #include "futures/made_here.hpp"
 #include "host/runtime.hpp"
@@ -15,7 +15,7 @@
 namespace troupe::detail {
 
 namespace {
-/// Pools that may be made in tasks of pools in tasks of pools, and so on.
+/// How deep pools may be made in tasks of other pools.
 constexpr std::uint64_t max_pool_depth = 10;
 }  // namespace
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// A submission being encoded, in the thread that submits it.
+// Encodes a submission, on the thread that submits it.
 
 #include "base/thread_owned.hpp"
 #include "channel/attachment_limit.hpp"
@@ -13,7 +13,7 @@
 namespace troupe::detail {
 
 namespace {
-/// Kept from one submission of this thread to the next, so that most allocate nothing to encode.
+/// A thread's buffer, kept from one submission to the next, so that most allocate nothing.
 struct spare_tag;
 using spare_sink = thread_owned<std::unique_ptr<submission_sink>, spare_tag>;
 

@@ -10,13 +10,13 @@
 
 namespace troupe::detail {
 
-/// The outcome of a task of a task, on its way to the worker that waits for it.
+/// The encoded outcome of a nested task, with its descriptors, for the worker that waits for it.
 struct outcome_message {
   std::string text;
   attachment_list descriptors;
 };
 outcome_message make_outcome(std::uint64_t ticket, const process_submission& finished);
-/// The same for a task that fails with `why`.
+/// The outcome message of a task that failed with `why`.
 outcome_message make_outcome(std::uint64_t ticket, const failure& why);
 
 }  // namespace troupe::detail

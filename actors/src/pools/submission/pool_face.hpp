@@ -20,12 +20,12 @@ class process_submission;
 class segment_pool;
 class supervisor;
 
-/// What pool_stats are copied from. Written by the pool's supervisor.
+/// The numbers behind `pool_stats`. Written on the supervisor's turn, read by any thread.
 struct pool_counts {
   counter submitted;
-  counter queued;  ///< items that wait for a worker
+  counter queued;  ///< items in the supervisor's queue
   counter pending_retries;
-  counter running;  ///< items with workers
+  counter running;  ///< items sent to workers and without an outcome
   counter succeeded;
   counter failed;
   counter cancelled;
@@ -36,40 +36,44 @@ struct pool_counts {
   counter retired;
 };
 
-/// A pool as its supervisor and its submissions see it.
+/// The interface of a pool for its supervisor and its submissions; `pool_core` implements it.
+///
+/// Its submissions keep it alive.
 class pool_face : public process_observer, public std::enable_shared_from_this<pool_face> {
  public:
-  /// What texts call it: "pool 'name'".
+  /// The pool's name in texts: "pool 'name'".
   [[nodiscard]] virtual std::string title() const = 0;
   [[nodiscard]] virtual const pool_options& options() const noexcept = 0;
   [[nodiscard]] virtual const options_ptr& task_defaults() const noexcept = 0;
   [[nodiscard]] virtual worker_host& host() const noexcept = 0;
   [[nodiscard]] virtual const std::shared_ptr<segment_pool>& segments() const noexcept = 0;
-  /// Where users' functions run.
+  /// Runs functions of users, on the pool's thread for callbacks.
   [[nodiscard]] virtual future_state::executor callback_executor() = 0;
   virtual pool_counts& counts() noexcept = 0;
 
-  // To the supervisor, by any thread.
-  /// The supervisor then runs on this thread, unless another is at it.
+  // To the supervisor, from any thread.
+  /// Sends a message. Runs the supervisor on the calling thread, unless another thread is running
+  /// it and so takes the message, too.
   virtual void tell(supervisor_message what) = 0;
-  /// Runs `answer` on the supervisor's turn and waits. False: the supervisor is gone, or is that of
-  /// the process which this one was forked from.
+  /// Runs `answer` on the supervisor's turn and blocks until then. False: the supervisor is gone,
+  /// or belongs to the process from which this one was forked.
   virtual bool ask(std::function<void(supervisor&)> answer) = 0;
   virtual bool cancel(process_submission& which, bool force) = 0;
   virtual bool is_running(const process_submission& which) = 0;
-  /// Spins for its result if tasks are so short that this beats sleeping. True: it is done.
+  /// Spins for a submission's result if tasks are so short that spinning is faster than sleeping.
+  /// True: it is done.
   virtual bool spin_for_outcome(const process_submission& which) = 0;
 
   // By the supervisor.
   virtual void note_started() = 0;
   virtual void note_finished() = 0;
-  /// Tasks went to workers or have an outcome: the queue has room for others.
+  /// So many tasks left the queue: submitters that wait for room may go on.
   virtual void note_dequeued(std::uint64_t tasks) = 0;
-  /// Tasks wait again that had been sent, or are between two attempts.
+  /// So many tasks that had left the queue are in it again.
   virtual void note_requeued(std::uint64_t tasks) = 0;
   virtual void note_task_time(double mean_ns) noexcept = 0;
   virtual void note_size(int most_workers) noexcept = 0;
-  /// What a submission throws from now on.
+  /// From now on each submission throws this error.
   virtual void refuse_because(errc code, std::string text) = 0;
 };
 

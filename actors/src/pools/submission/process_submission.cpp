@@ -12,8 +12,8 @@
 namespace troupe::detail {
 namespace {
 
-// Not inside of functions, where a process forked during the first use would wait for the end of
-// it.
+// At namespace scope: a process forked during the first use of a function's static object would
+// wait for the end of its initialization.
 constinit const never_destroyed<std::vector<std::shared_ptr<segment>>> no_segments;
 constinit const never_destroyed<attachment_list> no_attachments;
 
@@ -149,7 +149,7 @@ void process_submission::store_failure(std::uint32_t item, std::shared_ptr<const
     }
   }
   if (!attempts.empty()) {
-    auto whole = std::make_shared<failure>(*why);  // `why` may be shared with other items
+    auto whole = std::make_shared<failure>(*why);  // copied: other items may share `why`
     whole->attempts.insert(whole->attempts.begin(), attempts.begin(), attempts.end());
     why = std::move(whole);
   }
@@ -177,7 +177,7 @@ bool process_submission::finish_if_complete() {
   if (decided_ != count || done()) {
     return false;
   }
-  // What was sent is not needed any more, however long its future is kept.
+  // The arguments are not needed any more, however long the future is kept.
   bytes.reset();
   std::shared_ptr<const failure> first;
   if (rare_) {

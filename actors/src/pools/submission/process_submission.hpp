@@ -21,14 +21,14 @@ class process_submission;
 class pool_face;
 class submission_builder;
 
-/// Several submissions with a common fate: a map.
+/// The submissions of one map. A failure of one can cut off the others.
 class submission_group {
  public:
   virtual ~submission_group();
-  /// On the supervisor's turn, once for each submission, when all of its items have outcomes.
+  /// Called on the supervisor's turn, once for each submission, when all its items have outcomes.
   virtual void submission_done(process_submission& finished) = 0;
 
-  /// Something was cut off: no more submissions are worth adding.
+  /// Set when something was cut off: no further submission of the map is to be made.
   std::atomic<bool> cancelled{false};
   counter succeeded_items;
   counter failed_items;
@@ -38,8 +38,10 @@ class submission_group {
   /// first failure in that order is always found, whichever worker is faster.
   bool all_or_nothing = true;
 
-  // The supervisor's: everything behind this item of this submission is cut off.
+  // On the supervisor's turn.
+  /// True: the item lies behind the cut.
   [[nodiscard]] bool cuts(const process_submission& work, std::uint32_t item) const;
+  /// Cuts off everything behind this item in input order, unless there is an earlier cut.
   void cut_after(std::uint64_t submission_number, std::uint32_t item);
 
  private:
@@ -49,7 +51,8 @@ class submission_group {
 
 /// One submission: a callable and one or more items (a call has one), and their outcomes.
 ///
-/// Written by the supervisor on its turn until `future_state::finish`, read by everybody after it.
+/// It is the state behind a future. Written on the supervisor's turn until `future_state::finish`,
+/// and not at all after it; from then on any thread may read it.
 class process_submission final : public future_state {
  public:
   process_submission(std::shared_ptr<pool_face> owner, const options_ptr& options,
@@ -62,7 +65,7 @@ class process_submission final : public future_state {
   [[nodiscard]] executor callbacks() const override;
   [[nodiscard]] bool spin_for_outcome() const override;
 
-  /// Outcomes by item; only when done.
+  /// The outcomes by item; only when the submission is done.
   [[nodiscard]] std::span<const std::byte> value(std::uint32_t item) const;
   [[nodiscard]] const failure* item_failure(std::uint32_t item) const;
 
@@ -74,33 +77,33 @@ class process_submission final : public future_state {
   std::uint32_t max_range = 0;  ///< items per message; 0: as the window allows
   std::shared_ptr<submission_group> group;
   [[nodiscard]] const task_options& options() const noexcept { return *options_; }
-  /// "task #5 'label' of pool 'name'", for texts.
+  /// Its name in texts: "task #5 'label' of pool 'name'".
   [[nodiscard]] std::string name() const;
 
-  /// True once: the caller decides what becomes of it. That is its supervisor, or the thread that
-  /// submitted it to a pool that has ended.
+  /// True for the first caller, which decides the outcomes: the supervisor, or the submitting
+  /// thread if the pool has ended.
   [[nodiscard]] bool take() noexcept { return !taken_.exchange(true); }
 
-  // The supervisor's.
+  // On the supervisor's turn.
   std::uint64_t number = 0;
-  std::uint32_t with_workers = 0;  ///< items that workers have
+  std::uint32_t with_workers = 0;  ///< items sent to workers and without an outcome
   [[nodiscard]] bool decided(std::uint32_t item) const { return outcomes()[item].kind != pending; }
   void store_value(std::uint32_t item, std::span<const std::byte> value);
   void store_payload(std::uint32_t item, std::shared_ptr<const foreign_payload> value);
   void store_failure(std::uint32_t item, std::shared_ptr<const failure> why);
-  /// What has no outcome yet was cancelled before it began. Fulfils.
+  /// Cancels all items without an outcome, none of which has begun, and fulfils the future.
   void end_cancelled();
-  /// Fulfils once every item has an outcome; true if that was now.
+  /// Fulfils the future once every item has an outcome; true if this call did.
   bool finish_if_complete();
   /// Where item `index` begins in `bytes`.
   [[nodiscard]] std::uint32_t offset_of(std::uint32_t index);
-  /// An attempt that is followed by another; the item's failure, if it comes to one, lists it.
+  /// Notes how an attempt ended that is followed by another; the item's failure lists them.
   void note_lost_attempt(std::uint32_t item, attempt_end how);
-  /// What its parts refer to.
+  /// The segments and attachments that its parts refer to.
   [[nodiscard]] const std::vector<std::shared_ptr<segment>>& segments() const;
   [[nodiscard]] const attachment_list& attachments() const;
   void set_attachments(attachment_list what);
-  /// What its results refer to; stays as long as the submission does.
+  /// The attachments that its results refer to; kept as long as the submission.
   [[nodiscard]] const attachment_list& result_attachments() const;
   void add_result_attachments(attachment_list what);
 
@@ -129,7 +132,7 @@ class process_submission final : public future_state {
   outcome single_;
   std::unique_ptr<outcome[]> many_;
   std::string results_;
-  /// What most submissions never need: a million small ones may be on their way.
+  /// What most submissions never need, apart so that a small one stays small: a million may wait.
   struct rarities {
     std::vector<std::shared_ptr<segment>> segments;
     attachment_list attachments;

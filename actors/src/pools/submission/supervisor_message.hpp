@@ -13,20 +13,21 @@ namespace troupe::detail {
 class process_submission;
 struct question;
 
-/// What the supervisor looks after at some later time.
+/// What a timer of the supervisor is for.
 enum class timer : std::uint8_t {
-  start_limit,   ///< of a worker: it is ready by now
-  limits,        ///< a task's timeout, grace time or deadline
-  worker_grace,  ///< of a worker: it has left by now
+  start_limit,   ///< the time in which a worker has to be ready is over
+  limits,        ///< a task's timeout, grace time or deadline is over
+  worker_grace,  ///< the time in which a worker has to leave is over
   relaunch,      ///< the pause before another start is over
-  balance,       ///< tasks may wait behind a slow one
-  unblock,       ///< of a worker: what could not be sent may go now
-  idle,          ///< workers of an elastic pool had nothing to do
-  age,           ///< of a worker
-  retry          ///< an attempt is due
+  balance,       ///< look for tasks that wait behind a slow one
+  unblock,       ///< try again what a worker had no room for
+  idle,          ///< look for workers of an elastic pool that were idle too long
+  age,           ///< a worker has reached its age limit
+  retry          ///< the next attempt at an item is due
 };
 
-// To a pool's supervisor, from threads of the same process; docs/protocol.md lists them.
+// Messages to a pool's supervisor from threads of its process, sent by `mailbox`; docs/protocol.md
+// lists them.
 struct run_task {
   std::shared_ptr<process_submission> work;
 };
@@ -50,7 +51,7 @@ class ask_supervisor {
   question* what_;
 };
 struct channel_ready {
-  std::uint64_t worker = 0;  ///< its rings or its socket have something
+  std::uint64_t worker = 0;  ///< a frame of it has arrived in its ring or its socket
 };
 struct worker_started {
   std::uint64_t worker = 0;
@@ -66,14 +67,14 @@ struct worker_exited {
 };
 /// The user's predicate has said whether there is another attempt.
 struct retry_answered {
-  std::uint64_t number = 0;  ///< of an item between two attempts
+  std::uint64_t number = 0;  ///< that `attempts` gave the item
   bool again = false;
 };
-/// A thread waits for results and has a moment to look for them.
+/// A thread that waits for a result spins, and lets the supervisor read the channels meanwhile.
 struct look_for_results {};
 struct time_passed {
   timer what{};
-  std::uint64_t worker = 0;  ///< where it is a worker's
+  std::uint64_t worker = 0;  ///< 0: the timer is not for one worker
 };
 
 using supervisor_message =

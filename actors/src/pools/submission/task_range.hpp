@@ -10,7 +10,8 @@
 
 namespace troupe::detail {
 
-/// Consecutive items of a submission that wait together.
+/// Consecutive items of one submission that wait together, with the number of their attempt. Keeps
+/// the submission alive.
 struct task_range {
   std::shared_ptr<process_submission> work;
   std::uint32_t first = 0;
@@ -19,9 +20,9 @@ struct task_range {
 
   [[nodiscard]] int priority() const { return work->options().priority; }
   [[nodiscard]] const std::string& affinity() const { return work->options().affinity; }
-  /// It was decided while it waited: all of its items were, at once.
+  /// True: its items were decided while it waited, all of them at the same time.
   [[nodiscard]] bool is_over() const { return work->done() || work->decided(first); }
-  /// Its first `items`; they leave it.
+  /// Removes its first `items` and returns them as a range of their own.
   task_range split(std::uint32_t items) {
     task_range front{work, first, items, attempt};
     first += items;

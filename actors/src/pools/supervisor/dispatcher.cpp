@@ -13,11 +13,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A worker that has tasks waiting behind a running one for longer than this gives them up as soon
-/// as another worker has nothing to do.
+/// Tasks that wait behind a running one for longer than this are taken back as soon as another
+/// worker is idle.
 constexpr auto patience = 1ms;
 
-/// How long the first task that no descriptor can be sent for waits for others to receive theirs.
+/// How long tasks wait, when the kernel refuses to send descriptors, until receivers have taken
+/// those that are on their way.
 constexpr auto shortage_patience = 50ms;
 
 }  // namespace
@@ -28,12 +29,12 @@ bool dispatcher::has_room(const worker_record& worker) const {
     return false;
   }
   if (state_.concurrency() > 1 && !worker.stops.reasons.empty()) {
-    return false;  // what began there now could be lost with the one that has to end
+    return false;  // the worker may be killed to end one task, and others would be lost with it
   }
   if (worker.sent.outstanding() < state_.concurrency()) {
     return true;
   }
-  // Behind a task that takes long others would wait for nothing: they stay here until it ends.
+  // Nothing is sent ahead to a worker that runs a long task: it would wait there in vain.
   return turn_begun_ - worker.pace.last_progress < patience &&
          worker.sent.outstanding() < worker.pace.window();
 }
@@ -45,12 +46,12 @@ void dispatcher::unblock(worker_record& worker) {
 
 bool dispatcher::may_go_later(int code) {
   if (code == EAGAIN) {
-    return true;  // the socket is read empty before its reader sleeps
+    return true;  // its reader empties the socket before it sleeps
   }
   if (code != ETOOMANYREFS) {
     return false;
   }
-  // What is on its way to others usually is received soon.
+  // Receivers usually take soon what is on its way to them.
   const steady_time now = state_.now();
   if (!short_since_) {
     short_since_ = now;
@@ -71,7 +72,7 @@ void dispatcher::refuse(const worker_record& worker, task_range& what, int code)
 }
 
 std::uint32_t dispatcher::items_for(const worker_record& worker, const task_range& what) const {
-  // Of tasks that end in any order, each has a place of its own.
+  // Tasks that end in any order are sent one a frame, so that each has its own range.
   if (what.count == 1 || state_.concurrency() > 1) {
     return 1;
   }
@@ -95,7 +96,7 @@ bool dispatcher::send(worker_record& worker, task_range& what) {
   if (sent.code == 0 && sent.handed_over) {
     short_since_.reset();
   }
-  // To a worker that is busy it would only be sent ahead.
+  // To a busy worker it would only be sent ahead, which is never a reason to fail.
   if (sent.code != 0 && sent.had_room && !may_go_later(sent.code) &&
       (sent.code != ETOOMANYREFS || worker.sent.outstanding() < state_.concurrency())) {
     refuse(worker, what, sent.code);
@@ -103,7 +104,7 @@ bool dispatcher::send(worker_record& worker, task_range& what) {
   }
   if (sent.code != 0) {
     worker.room.blocked = true;
-    // Its next result unblocks it, but a full socket may belong to a worker that has nothing to do.
+    // The worker's next result unblocks it; an idle worker with a full socket sends none.
     control_.unblock_later(worker);
     return false;
   }

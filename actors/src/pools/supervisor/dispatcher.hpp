@@ -13,43 +13,53 @@
 
 namespace troupe::detail {
 
-/// Which task goes to which worker, and when; and what waits behind a slow task goes elsewhere.
+/// Sends waiting tasks to workers: it decides which task goes to which worker and when, and takes
+/// tasks back that wait behind a slow one while another worker is idle.
+///
+/// Refers to the pool's state, ledger and control; owns only notes on descriptors that could not be
+/// sent.
+///
+/// @threads the supervisor's turn, all members.
 class dispatcher {
  public:
-  /// `task_limit`: tasks that a worker may have in its life.
+  /// `task_limit`: how many tasks a worker may be given in its life.
   dispatcher(pool_state& state, outcome_ledger& ledger, worker_control& control,
              std::uint64_t task_limit)
       : state_{state}, ledger_{ledger}, control_{control}, task_limit_{task_limit} {}
 
-  /// Sends what waits to those that have room.
+  /// Sends waiting tasks until none is left or no worker has room.
   void send_waiting();
-  /// If some have nothing to do and others have something waiting, looks again in a moment.
+  /// If one worker is idle while another has tasks that it has not begun, sets the timer after
+  /// which these are taken back.
   void watch_balance();
+  /// Takes tasks back from behind slow ones, if a worker is still idle.
   void on_balance_timer();
-  /// Something arrived: what could not be sent may go.
+  /// A frame of the worker arrived, so the worker has read since: tries again what it had no room
+  /// for.
   void unblock(worker_record& worker);
 
   [[nodiscard]] bool has_room(const worker_record& worker) const;
-  /// Is it worth trying again what could not be sent? Not for ever.
+  /// After a frame was not sent, with errno `code`: true if the frame is to be tried again. False
+  /// for errors that do not pass, and once descriptors have been short for too long.
   bool may_go_later(int code);
-  /// Descriptors could be sent.
+  /// A descriptor was sent: there is no shortage.
   void end_shortage() noexcept { short_since_.reset(); }
 
  private:
   bool send_own();
   bool send(worker_record& worker, task_range& what);
   [[nodiscard]] std::uint32_t items_for(const worker_record& worker, const task_range& what) const;
-  /// The first item of `what` fails: what it refers to cannot be handed over.
+  /// Fails the first item of `what`: a descriptor or segment that it needs cannot be sent.
   void refuse(const worker_record& worker, task_range& what, int code);
 
   pool_state& state_;
   outcome_ledger& ledger_;
   worker_control& control_;
   const std::uint64_t task_limit_;
-  std::optional<steady_time> short_since_;  // as many descriptors as may be are on their way
-  /// Single items that were refused in this dispatch: they leave their queues first.
+  std::optional<steady_time> short_since_;  // the kernel refuses to send descriptors
+  /// Items that were refused in this dispatch; they fail after they have left their queues.
   std::vector<std::pair<task_range, std::shared_ptr<const failure>>> refused_;
-  steady_time turn_begun_{};  // of the last dispatch that had workers with tasks
+  steady_time turn_begun_{};  // the last dispatch in which a worker had tasks
   bool balance_timer_ = false;
 };
 

@@ -41,7 +41,7 @@ void fleet::maintain() {
     return;
   }
   int have = state_.workers.count([](const worker_record* worker) { return worker->staying(); });
-  // Also while the pool starts: of those that are there already, one may die.
+  // Also while the pool starts: a worker that is ready already may die.
   for (; have < size_.wanted() && !starter_.pauses() &&
          (state_.serving() || state_.phase == pool_phase::starting);
        ++have) {
@@ -140,7 +140,7 @@ void fleet::retire_drained() {
       control_.unbind(*worker);
     } else if (worker->phase == worker_phase::retiring &&
                worker->retiring_for == retirement::tasks && worker->sent.assigned() < limit) {
-      worker->phase = worker_phase::ready;  // tasks were taken back from it
+      worker->phase = worker_phase::ready;  // tasks were taken back, so it may run others
       worker->retiring_for = retirement::none;
     }
     some_retire_ = some_retire_ || worker->phase == worker_phase::retiring;

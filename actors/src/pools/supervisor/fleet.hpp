@@ -12,41 +12,53 @@
 
 namespace troupe::detail {
 
-/// How many workers there are: starts them, replaces those that are too old, too large or have done
-/// enough, and lets surplus ones go.
+/// Decides how many workers the pool has: starts them, replaces those that are too old, too large
+/// or have run their number of tasks, and lets surplus ones leave.
+///
+/// Owns the pool's wanted size, its rules for recycling and its `worker_starter`. A worker that is
+/// replaced leaves after its successor is ready.
+///
+/// @threads the supervisor's turn, all members.
 class fleet {
  public:
   fleet(pool_state& state, worker_control& control, pool_life& life);
 
-  /// The first ones.
+  /// Starts the workers of a new pool.
   void start();
   void resize(int workers);
-  /// Starts what is missing.
+  /// Starts workers until the pool has its wanted size, unless a pause after failures is on.
   void maintain();
-  /// A worker did not come up. `transient`: the system is short of something, which passes.
+  /// A worker's process could not be started, or its initializer failed. `transient`: because of
+  /// a shortage that may pass, of memory or descriptors.
   void on_failed_start(std::shared_ptr<const failure> why, bool transient);
+  /// The worker's initializer has returned: the worker takes tasks.
   void on_ready(worker_record& worker);
-  /// It has died, and replacements are started only while deaths are not too many.
+  /// A worker died. `counts`: towards the limit of restarts, above which the pool breaks.
   void on_death(std::int64_t pid, bool counts);
-  /// It is gone, and known no more.
+  /// Removes the record of a worker whose process has ended.
   void forget(std::uint64_t worker);
+  /// The pause after failed starts is over.
   void on_relaunch();
 
-  /// It is to go: nothing more is sent there, and it leaves when it has nothing.
+  /// Sends the worker no more tasks; it leaves when those it has begun have outcomes.
   void retire(worker_record& worker, retirement why);
+  /// Tells retiring workers that have no tasks left to leave.
   void retire_drained();
-  /// After some of its tasks have ended.
+  /// Retires the worker if its memory is above the limit; called after its tasks ended.
   void check_memory(worker_record& worker);
 
   // At the end of a dispatch.
+  /// Raises an elastic pool's size if tasks wait and no worker is starting.
   void grow();
+  /// Sets the timer for idle workers of an elastic pool.
   void watch_idle();
   void on_idle_timer();
-  /// Workers beyond the size for those whose tasks wait for tasks.
+  /// Adjusts the number of extra workers, one for each worker whose task waits for tasks.
+  /// `some_have_room`: a worker can take a task, so no further one is needed.
   void compensate(bool some_have_room);
   [[nodiscard]] pool_size& size() noexcept { return size_; }
   [[nodiscard]] std::uint64_t task_limit() const { return rules_.task_limit(); }
-  /// Why no worker could be started for tasks of tasks, once.
+  /// The failure of the starts that tasks of tasks were waiting for, once; null: none.
   std::shared_ptr<const failure> take_shortage() { return std::move(shortage_); }
 
  private:

@@ -27,7 +27,7 @@ class nested_tasks::nested_group final : public submission_group {
   }
 
  private:
-  nested_tasks& owner_;  // calls this on its turn, so it is there
+  nested_tasks& owner_;  // exists: the supervisor calls this on its turn
   std::uint64_t worker_;
   std::uint64_t ticket_;
 };
@@ -81,7 +81,7 @@ void nested_tasks::on_submit(worker_record& worker, const frame_header& header,
       worker.channel->break_channel(problem.what());
       return;
     }
-    // Short of something: only this submission fails.
+    // A shortage of memory or descriptors: only this submission fails.
     worker.channel->abandon(header.number | ticket_bit);
     send_outcome(worker, make_outcome(header.number, capture_failure(std::current_exception())));
   }
@@ -90,7 +90,7 @@ void nested_tasks::on_submit(worker_record& worker, const frame_header& header,
 std::shared_ptr<process_submission> nested_tasks::decode(worker_record& worker,
                                                          const frame_header& header,
                                                          std::span<const std::byte> payload) {
-  // Copied first: the worker could still change it.
+  // Copied first: the worker could change the bytes while they are decoded.
   const std::vector<std::byte> copy{payload.begin(), payload.end()};
   std::span<const std::byte> rest{copy};
   std::uint64_t head = 0;
@@ -142,7 +142,7 @@ void nested_tasks::begin(worker_record& worker, std::uint64_t ticket,
   worker.children.by_ticket.emplace(ticket, child);
   if (first) {
     fleet_.size().add_parent();
-    control_.take_back(worker);  // its other tasks would wait for those of this one
+    control_.take_back(worker);  // what was sent ahead would wait for the tasks of this task
   }
   if (!state_.serving() && state_.phase != pool_phase::starting) {
     ledger_.refuse(*child, errc::pool_closed,
@@ -215,7 +215,7 @@ void nested_tasks::send_outcomes(worker_record& worker) {
     if (numbers.empty()) {
       log(log_level::error,
           "an outcome could not be sent to a task that waits for it: " + shortage_text(code));
-      socket.reset();  // its end tells that worker that no more will come
+      socket.reset();  // the worker reads the end of the socket: no more outcomes come
       return;
     }
     outcome_header lost;
@@ -242,7 +242,7 @@ void nested_tasks::fail_stranded(const failure& why) {
     return worker->phase == worker_phase::starting || !worker->is_parent();
   });
   if (fleet_.size().parents() == 0 || some_make_room) {
-    return;  // a task that waits for nothing makes room some time
+    return;  // a task that does not wait for tasks will end and free its worker
   }
   std::vector<task_range> stranded;
   state_.queue.sweep([&](const task_range& what) {

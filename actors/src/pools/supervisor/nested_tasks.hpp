@@ -11,10 +11,16 @@
 
 namespace troupe::detail {
 
-/// Tasks of this pool that tasks of this pool submit, and wait for.
+/// Tasks that tasks of the pool submit to it: their submission, the way of their outcomes to the
+/// worker that waits for them, and the extra workers that they need.
+///
+/// The submissions belong to the record of the worker whose task made them; its death cancels those
+/// that have not begun.
+///
+/// @threads the supervisor's turn, all members.
 class nested_tasks {
  public:
-  /// `last_number`: of the submissions of the pool.
+  /// `last_number`: the number of the pool's latest submission, which this raises.
   nested_tasks(pool_state& state, outcome_ledger& ledger, worker_control& control,
                task_stopper& stopper, fleet& workers, dispatcher& sender,
                std::uint64_t& last_number)
@@ -29,13 +35,15 @@ class nested_tasks {
   /// A `submit` frame of a worker.
   void on_submit(worker_record& worker, const frame_header& header,
                  std::span<const std::byte> payload);
-  /// The worker has died: what its task waited for is cancelled.
+  /// Cancels what the dead worker's task had submitted and no worker has begun.
   void on_death(worker_record& worker);
-  /// Sends the outcomes that could not be sent yet.
+  /// Sends the worker those outcomes that its socket had no room for.
   void send_outcomes(worker_record& worker);
-  /// While tasks wait for a worker, those whose tasks wait for them do not count.
+  /// While tasks wait for a worker, lets the fleet start one more worker for each one whose task
+  /// waits for tasks of its own.
   void compensate();
-  /// Tasks of tasks that wait for a worker fail if only tasks that wait for them could make room.
+  /// Fails the waiting tasks of tasks with `why` if all workers run tasks that wait for such tasks:
+  /// no worker would become free for them.
   void fail_stranded(const failure& why);
 
  private:
@@ -56,7 +64,7 @@ class nested_tasks {
   fleet& fleet_;
   dispatcher& dispatcher_;
   std::uint64_t& last_number_;
-  bool some_ended_ = false;  ///< parents, since the last `compensate`
+  bool some_ended_ = false;  ///< a parent's last child ended since the last `compensate`
 };
 
 }  // namespace troupe::detail

@@ -16,7 +16,7 @@ void pool_life::open() {
 void pool_life::close() {
   if (state_.phase == pool_phase::open || state_.phase == pool_phase::starting) {
     state_.phase = pool_phase::closing;
-    state_.dispatch_due = true;  // what came while it started
+    state_.dispatch_due = true;  // for what was submitted while the pool started
     state_.face.refuse_because(errc::pool_closed,
                                state_.face.title() + " is closed: it takes no more work");
   }

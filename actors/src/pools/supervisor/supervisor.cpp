@@ -93,7 +93,7 @@ void supervisor::on(run_task& message) {
   }
   const int priority = work->options().priority;
   if (state_.queue.may_overtake(priority)) {
-    // It goes before what was sent ahead to a worker and has not begun.
+    // Tasks that were sent ahead and have not begun must not run before it.
     for (worker_record* worker : state_.workers) {
       if (worker->sent.outstanding() > 1 && worker->sent.all().back().what.priority() < priority) {
         control_.take_back(*worker);
@@ -178,8 +178,8 @@ void supervisor::dispatch() {
 }
 
 void supervisor::finish_turn() {
-  // Tasks may fail while they are sent, and what waited for a worker that has done enough is free
-  // to go elsewhere.
+  // Again after a dispatch: tasks may fail while they are sent, and tasks that waited for a worker
+  // at its task limit may go to others.
   for (;;) {
     if (const auto group = ledger_.take_cut_off()) {
       stopper_.sweep(group);

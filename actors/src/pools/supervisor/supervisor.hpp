@@ -21,10 +21,10 @@
 
 namespace troupe::detail {
 
-/// A question to the supervisor by a thread that waits for the answer.
+/// A call that a thread wants made on the supervisor's turn; it owns this and waits until then.
 struct question {
   static constexpr std::uint32_t no = 0;
-  static constexpr std::uint32_t waited_for = 1;  ///< no, and the asker sleeps on the word
+  static constexpr std::uint32_t waited_for = 1;  ///< no, and the asking thread sleeps on the word
   static constexpr std::uint32_t yes = 2;
   static constexpr std::uint32_t never = 3;  ///< the supervisor is gone
 
@@ -32,8 +32,11 @@ struct question {
   std::atomic<std::uint32_t> answered{no};
 };
 
-/// The supervisor of one pool: one message at a time, on whichever thread sent it, it lets its
-/// parts decide, each what it is for.
+/// The supervisor of one pool of processes: takes one message at a time and passes it to the part
+/// that decides about it.
+///
+/// Owns the parts and the state that they share. `mailbox` runs it on the thread that sends, one
+/// thread at a time (the supervisor's turn), so nothing here has a lock, and no handler blocks.
 ///
 ///   worker_reader ─▶ outcome_ledger (values, failures, attempts)     worker_losses (deaths)
 ///   dispatcher ─▶ task_queue, workers                                fleet (how many workers)
@@ -48,7 +51,7 @@ class supervisor {
 
   void handle(supervisor_message& what);
 
-  // Answers to questions.
+  // For the functions that `pool_face::ask` runs.
   void start() { fleet_.start(); }
   void close() { life_.close(); }
   void terminate() { life_.terminate(); }
@@ -56,18 +59,20 @@ class supervisor {
   void cancel_waiting() { life_.cancel_waiting(); }
   void ask_all_to_stop() { life_.ask_all_to_stop(); }
   void resize(int workers) { fleet_.resize(workers); }
-  /// True: it will never run.
+  /// True: the submission will never run. `force`: a running task is ended after its grace time.
   bool cancel(process_submission& which, bool force) { return stopper_.cancel(which, force); }
+  /// Cancels all submissions of a map.
   void cancel_group(const std::shared_ptr<submission_group>& group);
-  /// Items of a map that are with workers now.
+  /// How many items of a map workers have now.
   [[nodiscard]] std::uint64_t with_workers(const submission_group& group) const;
   [[nodiscard]] bool is_running(const process_submission& which) const;
   [[nodiscard]] std::vector<worker_info> workers() const;
   [[nodiscard]] std::shared_ptr<const failure> start_failure() const {
     return life_.start_failure();
   }
+  /// How many worker processes there are, in any phase.
   [[nodiscard]] std::uint64_t processes() const { return state_.workers.size(); }
-  /// Workers that got SIGKILL from here.
+  /// How many workers the supervisor has sent SIGKILL.
   [[nodiscard]] std::uint64_t killed() const { return control_.killed(); }
 
  private:
@@ -85,7 +90,7 @@ class supervisor {
   void finish_turn();
 
   pool_state state_;
-  std::uint64_t last_number_ = 0;  // of submissions
+  std::uint64_t last_number_ = 0;  // of the latest submission
   outcome_ledger ledger_;
   worker_control control_;
   task_stopper stopper_;

@@ -13,26 +13,32 @@
 
 namespace troupe::detail {
 
-/// What ends tasks from outside, wherever they are: cancelling, a timeout, a deadline, and the
-/// failure of another item of their map.
+/// Ends tasks before they end themselves, whether they wait, are sent, or run: by cancel, timeout,
+/// deadline, and the failure of an earlier item of their map.
+///
+/// Owns the limits of begun tasks. A task that ignores its stop request is ended with its worker,
+/// after its grace time.
+///
+/// @threads the supervisor's turn, all members.
 class task_stopper {
  public:
   task_stopper(pool_state& state, outcome_ledger& ledger, worker_control& control)
       : state_{state}, ledger_{ledger}, control_{control} {}
 
-  /// True: it will never run.
+  /// True: the submission will never run. `force`: a running task is ended after its grace time.
   bool cancel(process_submission& which, bool force);
-  /// What the cut of its map cuts off.
+  /// Cancels the items of a map that lie behind its cut, and asks those that run to stop.
   void sweep(const std::shared_ptr<submission_group>& group);
 
-  /// Its deadline begins, if it has one.
+  /// The pool has taken a submission: sets its deadline, if it has one.
   void accept(const std::shared_ptr<process_submission>& work);
-  /// A worker has begun a task, whose timeout begins, if it has one.
+  /// A worker has begun task `number`: sets its timeout, if it has one.
   void on_begin(worker_record& worker, std::uint64_t number, const process_submission& work);
-  /// It has ended: nothing of it is to be ended any more.
+  /// Task `number` has an outcome: drops its limits and stop requests.
   void on_end(worker_record& worker, std::uint64_t number);
-  /// The worker has.
+  /// Drops the limits of all tasks of a worker that has ended.
   void on_death(worker_record& worker);
+  /// Carries out the limits that are due.
   void on_timer();
 
  private:

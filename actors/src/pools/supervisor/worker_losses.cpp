@@ -23,7 +23,7 @@ bool is_transient(int code) {
 
 void worker_losses::lose(const worker_record& worker, sent_range sent, const exit_notice& notice) {
   if (worker.stops.killed_for != 0 && worker.stops.reason(sent.next_number()) == nullptr) {
-    sent.what.attempt.forgive();  // a neighbour had to be ended
+    sent.what.attempt.forgive();  // the worker was killed to end another of its tasks
   }
   for (std::uint32_t done = sent.done; done < sent.what.count; ++done) {
     const std::uint32_t item = sent.what.first + done;
@@ -40,8 +40,8 @@ bool worker_losses::settle(worker_record& worker, const exit_notice& notice) {
   const bool counts = worker.phase != worker_phase::stopping &&
                       worker.phase != worker_phase::starting &&
                       state_.phase != pool_phase::broken && state_.phase != pool_phase::terminating;
-  // What it published before its end counts, and then the claim word says exactly what it had
-  // begun.
+  // Results that the worker published before its end count. After them the claim word says exactly
+  // which tasks it had begun.
   worker.leaving = true;
   reader_.service(worker);
   nested_.on_death(worker);
@@ -50,9 +50,9 @@ bool worker_losses::settle(worker_record& worker, const exit_notice& notice) {
   const bool is_death = counts && worker.stops.killed_for == 0;
   bool is_charged = false;
   if (is_death) {
-    // Before the outcomes tell of it.
+    // Counted before any outcome tells the user of the death.
     ++state_.counts.deaths;
-    // A task that may be tried again answers for its own attempts: it is bounded by their number.
+    // Deaths in tasks with retries are bounded by the number of their attempts.
     const auto& sent = worker.sent.all();
     is_charged = sent.empty() || std::any_of(sent.begin(), sent.end(), [](const sent_range& one) {
                    return one.what.work && one.what.work->options().retries == 0;
@@ -87,7 +87,7 @@ void worker_losses::on_exit(std::uint64_t id, const exit_notice& notice) {
     state_.counts.recycled += recycled ? 1 : 0;
     state_.counts.retired += surplus ? 1 : 0;
   } else if (state_.phase == pool_phase::broken || state_.phase == pool_phase::terminating) {
-    // On its way out with the pool.
+    // The worker ends with the pool.
   } else if (phase == worker_phase::starting) {
     fleet_.on_failed_start(notes.start_failure
                                ? notes.start_failure
@@ -112,7 +112,7 @@ void worker_losses::on_start_failed(std::uint64_t id, int code) {
   const bool surplus = worker->retiring_for == retirement::surplus;
   fleet_.forget(id);
   if (unwanted) {
-    // Killed before it was forked: not needed any more, which is no failure.
+    // Killed before it was forked, because it was no longer wanted: no failure.
     state_.counts.retired += surplus ? 1 : 0;
     fleet_.maintain();
     fleet_.retire_drained();

@@ -10,8 +10,12 @@
 
 namespace troupe::detail {
 
-/// Workers that end, or never begin: what they had begun gets its outcome, the rest goes elsewhere,
-/// and the worker is replaced.
+/// Handles the end of a worker, and a start that failed: what the worker had begun gets an outcome
+/// or another attempt, what it had not begun goes back to the queue, and the fleet replaces it.
+///
+/// Reads the worker's channel to its end first: what the worker published before it died counts.
+///
+/// @threads the supervisor's turn, all members.
 class worker_losses {
  public:
   worker_losses(pool_state& state, outcome_ledger& ledger, worker_control& control,
@@ -28,7 +32,8 @@ class worker_losses {
   void on_start_failed(std::uint64_t id, int code);
 
  private:
-  /// Settles what it had. True: its death counts for the limit of restarts.
+  /// Decides about all tasks that the worker had. True: its death counts for the limit of
+  /// restarts.
   bool settle(worker_record& worker, const exit_notice& notice);
   void lose(const worker_record& worker, sent_range sent, const exit_notice& notice);
 

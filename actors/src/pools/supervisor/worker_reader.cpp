@@ -18,16 +18,16 @@
 namespace troupe::detail {
 namespace {
 
-/// A round of reading stops here, so that one busy worker does not keep the others waiting.
+/// Frames read from one worker in a round, so that a busy worker does not hold up the others.
 constexpr int max_frames_per_turn = 4096;
-/// So many rounds, and the rest is left to a later turn.
+/// Rounds of one turn; the rest is left to a later turn.
 constexpr int max_rounds_per_turn = 4;
 
 /// The failure that a frame holds.
 ///
 /// @throws error{protocol_error}.
 failure decode_failure(std::span<const std::byte> payload) {
-  // Copied first: the worker could still change what the codec is reading.
+  // Copied first: the worker could change the bytes while the codec reads them.
   const std::vector<std::byte> copy{payload.begin(), payload.end()};
   return decode<failure>(copy);
 }
@@ -40,7 +40,7 @@ struct arrived_result {
   std::span<const std::byte> bytes;
 };
 
-/// @throws error{protocol_error}, or error{resource_exhausted} for what it refers to.
+/// @throws error{protocol_error}; error{resource_exhausted} if a descriptor of it is missing.
 arrived_result take_apart(supervisor_channel& channel, const frame_header& header,
                           std::span<const std::byte> payload) {
   arrived_result result;
@@ -93,7 +93,7 @@ void worker_reader::greet(worker_record& worker) {
     return;
   }
   if (worker.pid == 0) {
-    // A ready worker never has the pid 0: signals sent there go to the own group.
+    // A ready worker must not have the pid 0: signals to that go to the own process group.
     worker.pid = said.pid;
   }
   worker.greeted = true;
@@ -145,8 +145,8 @@ void worker_reader::service(worker_record& worker) {
 }
 
 void worker_reader::on_closed(worker_record& worker) {
-  // Its end of file without its end: the exit is on its way, or the task closed what is not its
-  // own. Let that task finish; the worker leaves when it finds its channel gone.
+  // End of file without an exit: the exit will be told, or a task has closed the channel's socket.
+  // That task may finish; the worker leaves when it finds its channel closed.
   state_.host.unwatch(worker.channel->socket());
   control_.abandon(worker);
   if (worker.phase != worker_phase::stopping &&
@@ -214,7 +214,7 @@ sent_range* worker_reader::find_sent(worker_record& worker, std::uint64_t number
 }
 
 void worker_reader::on_began(worker_record& worker, std::uint64_t number) {
-  // None: it was taken back or is long done.
+  // None: it was taken back, or has its outcome.
   if (const sent_range* const begun = find_sent(worker, number)) {
     stopper_.on_begin(worker, number, *begun->what.work);
   }
@@ -260,7 +260,7 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
   }
   arrived_result result;
   std::shared_ptr<failure> failed;
-  bool lost = false;  // what the result refers to
+  bool lost = false;  // an attachment of the result is missing
   try {
     result = take_apart(*worker.channel, header, payload);
   } catch (const error& problem) {
@@ -280,13 +280,13 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
     }
   }
   if (lost || (header.flags & result_failed) != 0) {
-    worker.channel->abandon(header.number);  // a result that failed may have sent some of it
+    worker.channel->abandon(header.number);  // attachments of a result that could not be sent whole
   } else {
     worker.channel->done_with(header.number);
   }
   const stop_reason* const stopped = worker.stops.reason(header.number);
   if (stopped != nullptr && *stopped != stop_reason::cancelled) {
-    // It ended within the grace time, but the limit had passed: the answer is the same either way.
+    // The task ended within the grace time, after its limit had passed: it fails all the same.
     failed = plain_failure(errc::timeout, task_ran::yes, overrun(work, *stopped));
     failed->pid = worker.pid;
   }

@@ -13,8 +13,11 @@
 
 namespace troupe::detail {
 
-/// What workers say: hello, that they are ready, and what became of their tasks. Nothing of it is
-/// trusted.
+/// Reads the frames of workers: hello, ready, begun, progress, results, submissions of tasks.
+///
+/// All of it is untrusted: a frame that breaks the protocol ends its worker, never the program.
+///
+/// @threads the supervisor's turn, all members.
 class worker_reader {
  public:
   worker_reader(pool_state& state, outcome_ledger& ledger, worker_control& control,
@@ -27,7 +30,7 @@ class worker_reader {
         dispatcher_{sender},
         nested_{nested} {}
 
-  /// Reads what there is.
+  /// Reads the frames that have arrived; after some rounds the rest is left to a later turn.
   void service(worker_record& worker);
 
  private:
@@ -40,7 +43,7 @@ class worker_reader {
   void on_progress(worker_record& worker, std::uint64_t number, std::span<const std::byte> payload);
   void on_result(worker_record& worker, const frame_header& header,
                  std::span<const std::byte> payload);
-  /// What a result that failed says; null: it cannot be read, and the channel is broken.
+  /// Decodes the failure in a result frame; null: it cannot be decoded, and the worker is ended.
   static std::shared_ptr<failure> read_failure(worker_record& worker,
                                                const process_submission& work,
                                                std::span<const std::byte> bytes);

@@ -61,8 +61,8 @@ void task_outcomes::conclude(worker_seat& worker, thread_submission& submission,
   if (submission.options().timeout) {
     core_.time().end_attempt(submission, item, how.attempt);
   }
-  // Why it has no value, if that is so. What ended within the grace time ended too late as well:
-  // the answer is the same either way.
+  // The failure, if there is one. An item that ended within the grace time fails as one that did
+  // not end.
   const attempt_book::verdict limits = core_.attempts().verdict_on(submission, item);
   std::shared_ptr<const failure> what = limit_failure(submission, how, limits);
   const bool may_repeat =
@@ -75,8 +75,8 @@ void task_outcomes::conclude(worker_seat& worker, thread_submission& submission,
     seen.attempt = how.attempt;
     what = std::make_shared<const failure>(std::move(seen));
   }
-  // From here on it is known whether there is to be another attempt. Nothing that this one needs is
-  // dropped before, and once the item is waiting for a retry it may be running elsewhere.
+  // From here on it is decided whether there is another attempt. What this attempt needs must not
+  // be dropped before; once the item waits for a retry, another worker may run it.
   if (what && stored) {
     submission.drop_value(item);
   }
@@ -84,7 +84,7 @@ void task_outcomes::conclude(worker_seat& worker, thread_submission& submission,
     return;
   }
   if (submission.repeats() || submission.is_coroutine()) {
-    submission.drop(item, item + 1);  // before the outcome is told
+    submission.drop(item, item + 1);  // the arguments are destroyed before the outcome is known
   }
   if (!submission.claim_outcome(item)) {
     if (!what) {
@@ -157,7 +157,7 @@ void task_outcomes::stop_what_is_cut(const thread_group& map) {
 
 std::uint32_t task_outcomes::cancel_rest(thread_submission& which, const std::string& why,
                                          errc code) {
-  // Before the workers find that nothing is left of it.
+  // Before the workers can find the submission empty and leave.
   const concluding_threads::note now{core_.concluding()};
   const std::uint32_t first = which.claim_rest();
   if (first < which.count()) {

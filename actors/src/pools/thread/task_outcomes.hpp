@@ -18,38 +18,44 @@ namespace troupe::detail {
 
 class thread_core;
 
-/// How tasks of a thread pool end: each item once, by the thread that comes first.
+/// Decides how items of a thread pool end: exactly once, by whichever thread claims the outcome
+/// first (the worker, the timekeeper, or a thread that cancels). Fulfils the futures.
 ///
-/// @threads any.
+/// Owns the counts of failed and cancelled items. Takes the locks of the parts that it calls, never
+/// two at once, and runs code of the user without a lock.
+///
+/// @threads any, all members.
 class task_outcomes {
  public:
   explicit task_outcomes(thread_core& core) : core_{core} {}
 
-  /// After an attempt, on its thread: what becomes of the item, another attempt or an outcome
-  /// (unless it has one).
+  /// Called by the worker after an attempt: decides between another attempt and an outcome, unless
+  /// another thread has given the item one.
   void conclude(worker_seat& worker, thread_submission& submission, attempt_end how);
-  /// The item does not begin: its map was cut off before it.
+  /// Cancels an item that a worker claimed and its map has cut off: it does not begin.
   void end_cut(thread_submission& submission, std::uint32_t item);
-  /// The last attempt of an item whose outcome the caller has claimed failed.
+  /// Stores the failure of an item whose outcome the caller has claimed.
   void fail(thread_submission& submission, std::uint32_t item, const std::exception_ptr& thrown,
             std::shared_ptr<const failure> what);
-  /// Cancels the items that no worker has claimed; how many that were.
+  /// Cancels the items that no worker has claimed, and returns how many that were.
   std::uint32_t cancel_rest(thread_submission& which, const std::string& why,
                             errc code = errc::cancelled);
-  /// True: nothing of it will run. False: what runs was asked to stop.
+  /// True: no item of the submission will run. False: some run, and were asked to stop.
   bool cancel(thread_submission& which, bool force);
-  /// What runs of it keeps its worker, but has its outcome now.
+  /// Fails the running items of a submission now, without waiting for the workers, which run them
+  /// to their ends.
   void give_up(thread_submission& which);
-  /// A time limit is due.
+  /// Carries out a time limit that is due. Called by the timekeeper.
   void reach(const timekeeper::task_limits::due& what);
-  /// Asks what runs of a map, and is cut off, to stop.
+  /// Asks the running items behind the cut of a map to stop.
   void stop_what_is_cut(const thread_group& map);
+  /// Adds the failed and cancelled items to `to`.
   void add_counts(pool_stats& to) const;
 
  private:
-  /// "task #7 of thread pool 'name'"
+  /// The task's name in texts: "task #7 of thread pool 'name'".
   [[nodiscard]] std::string name_of(const thread_submission& submission) const;
-  /// Why the limits say that an attempt failed; null: they say nothing.
+  /// The failure that limits or a cancel gave an attempt; null: none.
   [[nodiscard]] std::shared_ptr<const failure> limit_failure(const thread_submission& submission,
                                                              const attempt_end& how,
                                                              const attempt_book::verdict& limits);

@@ -36,7 +36,7 @@ thread_core::~thread_core() {
 void thread_core::start_worker(worker_seat& seat) {
   const std::string place = "_" + std::to_string(seat.place);
   constexpr std::size_t longest_name = 15;
-  // The thread keeps the core until it leaves.
+  // The thread keeps the core alive until it leaves.
   start_thread(options_.name.substr(0, longest_name - place.size()) + place,
                [core = shared_from_this(), &seat] { thread_worker{*core, seat}.live(); });
 }
@@ -76,7 +76,7 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
       return false;
     }
     if (thread_worker* const own = thread_worker::here(*this)) {
-      own->make_room();  // all workers might wait here for room that only they can make
+      own->make_room();  // all workers could wait here for room that only workers can make
     } else if (!scheduler_.submit(submission, true, until)) {
       return false;
     } else {
@@ -94,14 +94,14 @@ bool thread_core::cancel(thread_submission& which, bool force) {
 }
 
 void thread_core::cancel_waiting(const char* because) {
-  const concluding_threads::note now{concluding_};  // before the workers find the queue empty
+  const concluding_threads::note now{concluding_};  // before workers can find the queue empty
   const std::string why = "cancelled: " + title() + because;
   task_lanes::contents waiting = scheduler_.take_queue();
   for (const auto& submission : waiting.submissions) {
     outcomes_.cancel_rest(*submission, why);
   }
   if (!waiting.again.empty()) {
-    scheduler_.note_claimed(waiting.again.size());  // these are waiting for a retry, see below
+    scheduler_.note_claimed(waiting.again.size());  // retries, which are cancelled below
   }
   for (const auto& submission : scheduler_.retrying()) {
     outcomes_.cancel_rest(*submission, why);
@@ -134,7 +134,7 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
   cancel_waiting(" was terminated before it began");
   ask_all_to_stop();
   for (const auto& submission : scheduler_.retrying()) {
-    // Those since; from now on there are no more.
+    // What came since the first call; nothing can come from now on.
     outcomes_.cancel_rest(*submission,
                           "cancelled: " + title() + " was terminated between two attempts");
   }
@@ -162,8 +162,8 @@ void thread_core::join() {
 }
 
 bool thread_core::join_until(const deadline& until) {
-  // When the workers are gone, every task has been taken by the thread that says how it ends. Not
-  // all of these are workers.
+  // When the workers have left, every task was claimed by the thread that decides its outcome,
+  // which need not be a worker.
   if (!scheduler_.wait_until_gone(until) || !concluding_.wait_for_others(until)) {
     return false;
   }
@@ -173,8 +173,8 @@ bool thread_core::join_until(const deadline& until) {
 
 void thread_core::end() noexcept {
   if (!is_of_this_process()) {
-    // A forked child that runs its parent's destructors: none of the threads are here, and locks
-    // may be as they were. Kept as it is.
+    // A forked child runs its parent's destructors: the threads do not exist here, and their locks
+    // may be held for ever. So nothing is destroyed.
     keep_for_ever(shared_from_this());
     return;
   }
@@ -184,7 +184,7 @@ void thread_core::end() noexcept {
     }
     if (!in_own_task()) {
       join_until(std::nullopt);
-    }  // else the pool ends in one of its own tasks, which is the last thing that thread does
+    }  // otherwise the pool ends in one of its own tasks, and that worker leaves after it
   } catch (const std::exception& problem) {
     log(log_level::error, title() + " could not be ended in order: " + problem.what());
   }

@@ -21,8 +21,8 @@
 
 namespace troupe::detail {
 
-/// The engine of a thread pool: made of parts that each decide one thing, which it knows and
-/// which find each other through it.
+/// The engine of a thread pool. Owns the parts that each decide one thing; they reach each other
+/// through it. Its workers' threads, its submissions and the handles keep it alive.
 ///
 ///   submit ──▶ thread_scheduler ◀── next ── thread_worker (one a thread)
 ///                                               │ conclude
@@ -30,8 +30,8 @@ namespace troupe::detail {
 ///                                               │
 ///                 attempt_book: stop requests, attempts, failures      thread_retries
 ///
-/// Two locks are never held at once, but for those that take no other one (`concluding_threads`,
-/// the line of `waiting_line`), and none while code of the user runs.
+/// A thread holds one lock of the parts at a time, and none while code of the user runs. While it
+/// holds one it may take those that take no other: of `concluding_threads` and of `waiting_line`.
 class thread_core final : public engine, public std::enable_shared_from_this<thread_core> {
  public:
   explicit thread_core(const thread_pool_options& options);
@@ -65,13 +65,13 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
 
   /// False in a forked child, where its threads do not exist.
   [[nodiscard]] bool is_of_this_process() const noexcept;
-  /// Returns when nothing of the map runs any more but what is on the stack of the calling thread.
-  /// Nothing of it may begin any more.
+  /// Blocks until no item of the map runs but those on the calling thread's own stack. The caller
+  /// has seen to it that none begins any more.
   void wait_until_nothing_runs(const thread_group& map);
 
-  // For its parts.
+  // Called by its parts.
   [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
-  /// Tasks that may be on workers at the same time.
+  /// How many tasks may be on workers at the same time.
   [[nodiscard]] int most_at_once() const noexcept {
     return scheduler_.most() * options_.concurrency;
   }
@@ -82,7 +82,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   [[nodiscard]] future_state::executor callback_executor();
   /// Starts the thread of a worker.
   ///
-  /// @throws std::system_error where there can be none.
+  /// @throws std::system_error if no thread can be started.
   void start_worker(worker_seat& seat);
   [[nodiscard]] thread_scheduler& scheduler() noexcept { return scheduler_; }
   [[nodiscard]] attempt_book& attempts() noexcept { return attempts_; }
@@ -107,7 +107,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   concluding_threads concluding_;
 };
 
-/// The core whose tasks fulfil this future; null: none.
+/// The thread pool whose tasks fulfil this future; null: it is not one of a thread pool.
 const thread_core* owner_of(const future_state& state) noexcept;
 
 /// The engine behind a handle of `troupe::thread_pool`.

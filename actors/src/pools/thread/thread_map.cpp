@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Maps on threads: what `map_flow` needs to know of this kind of pool.
+// Maps on threads: the `Kind` of `map_flow` for thread pools.
 
 #include "futures/made_here.hpp"
 #include "pools/map_flow.hpp"
@@ -24,7 +24,7 @@ class session_group final : public thread_group {
 
   void submission_done(thread_submission& finished) override {
     if (in_order_) {
-      return;  // the session waits for the submissions themselves
+      return;  // results in input order: the session waits for each submission in turn
     }
     std::shared_ptr<wake_flag> flag;
     {
@@ -63,8 +63,8 @@ class session_group final : public thread_group {
   std::deque<thread_submission*> done_ TROUPE_GUARDED_BY(mutex_);  // the session keeps them alive
 };
 
-/// Done when any submission of a session is: what a worker that waits for results in any order
-/// waits for.
+/// A future that is done when any submission of a session is: a worker that reads results in any
+/// order waits for it.
 class any_submission final : public future_state {
  public:
   explicit any_submission(std::shared_ptr<thread_core> core) : core_{std::move(core)} {}
@@ -132,7 +132,7 @@ struct thread_flow {
   template <class All>
   thread_submission* wait_any(const All& all, const deadline& until) const {
     if (wait_helper::of_this_thread() != nullptr) {
-      // A worker does other work meanwhile, so it needs something to wait for.
+      // A worker runs other tasks while it waits, for which it needs a future to wait for.
       const auto any = std::make_shared<any_submission>(pool);
       for (const auto& one : all()) {
         one->observe([any](future_state&) { any->happened(); });
@@ -141,7 +141,8 @@ struct thread_flow {
     }
     return session->wait_any(until);
   }
-  /// An item that has a value was left by its own thread; one that failed may have been given up.
+  /// An item with a value has stopped running. A failed one may run still: it may have been given
+  /// up.
   [[nodiscard]] bool is_over(bool read_to_end) const {
     return read_to_end && !group->cut.any() && group->failed_items.load() == 0 &&
            group->cancelled_items.load() == 0;
@@ -152,7 +153,7 @@ struct thread_flow {
     pool->outcomes().stop_what_is_cut(*group);
   }
   void cancel_rest(const submissions& all) const {
-    // From the end, so that nothing begins meanwhile.
+    // From the end: so no item begins while those before it are cancelled.
     for (auto one = all.rbegin(); one != all.rend(); ++one) {
       pool->outcomes().cancel_rest(
           **one,
@@ -224,7 +225,7 @@ void thread_map::throw_if_refused() const {
 
 void thread_map::abandon() noexcept {
   if (state_ && !state_->kind.pool->is_of_this_process()) {
-    // What runs is not in this process to be waited for.
+    // In a forked child: what runs is in the other process, and cannot be waited for.
     static_cast<void>(state_.release());
   }
   if (state_ && state_->abandon()) {
@@ -269,7 +270,7 @@ std::shared_ptr<future_state> thread_map::run_async(thread_input& input) {
   } catch (...) {
     problem = std::current_exception();
     all->cancel_all();
-    // There is no future by which the caller could wait for what has begun.
+    // The caller gets no future by which it could wait for what has begun.
     s.kind.pool->wait_until_nothing_runs(*all->group());
   }
   all->seal();

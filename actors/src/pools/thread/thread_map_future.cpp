@@ -57,7 +57,7 @@ task_counts thread_map_future::counts() const {
                     .retried = group_->retried_items.load()};
   std::uint64_t left = 0;
   for (const auto& part : submissions_) {
-    // In this order: what is claimed meanwhile is then counted as queued, and not as both.
+    // Queued ones first: an item that is claimed meanwhile is counted as queued, not twice.
     const std::uint32_t waiting = part->unclaimed() + part->pending_retries();
     const std::uint32_t undecided = part->undecided();
     found.queued += std::min(waiting, undecided);

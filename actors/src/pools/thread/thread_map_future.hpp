@@ -17,8 +17,8 @@ namespace troupe::detail {
 
 class thread_map_future;
 
-/// The group of a map_async. Its submissions keep it, and until all of them have ended it keeps the
-/// future, which keeps the submissions.
+/// The group of a map_async. Its submissions keep it alive; until all of them have ended it keeps
+/// the future alive, and that the submissions.
 class async_group final : public thread_group {
  public:
   void submission_done(thread_submission& finished) override;
@@ -27,21 +27,23 @@ class async_group final : public thread_group {
       whole;  ///< changed before the first submission and after the last
 };
 
-/// The future of a map_async: ends when all of its submissions have.
+/// The future of a map_async: fulfilled when all of its submissions have ended, with the first
+/// failure in input order if there is one.
 class thread_map_future final : public future_state {
  public:
   explicit thread_map_future(std::shared_ptr<thread_core> core)
       : core_{std::move(core)}, group_{std::make_shared<async_group>()} {}
 
-  // For the thread that submits.
+  // Called by the thread that submits.
   [[nodiscard]] const std::shared_ptr<async_group>& group() const noexcept { return group_; }
   void add(std::shared_ptr<thread_submission> part);
-  /// The last one was not submitted after all.
+  /// Removes the submission that was added last, which the pool has refused.
   void drop_last();
-  /// All submissions are known now.
+  /// No submission is added any more.
   void seal() { part_done(); }
   void cancel_all();
 
+  /// Called for each submission by the thread that gave it its last outcome.
   void submission_done(const thread_submission& finished);
   [[nodiscard]] const thread_core* core() const noexcept { return core_.get(); }
   [[nodiscard]] const std::vector<std::shared_ptr<thread_submission>>& submissions() const {

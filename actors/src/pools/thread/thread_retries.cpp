@@ -34,13 +34,13 @@ bool thread_retries::plan(thread_submission& submission, const attempt_end& how,
 void thread_retries::ask(const std::shared_ptr<thread_submission>& submission, std::uint32_t item,
                          const std::shared_ptr<const failure>& what) {
   core_.scheduler().begin_asking(*submission);
-  // Seen by a thread that waits for the end of a map, before this looks whether the item was
-  // cancelled.
+  // A thread that waits for the end of a map sees this, before it is checked here whether the item
+  // was cancelled.
   const auto next = core_.attempts().pending_attempt(*submission, item);
   const bool is_cut =
       submission->group && submission->group->cut.cuts(submission->first_item + item);
   bool again = false;
-  if (next && !is_cut) {  // what the predicate refers to may be gone after a map
+  if (next && !is_cut) {  // after its map has ended, what the predicate refers to may be gone
     try {
       again = submission->options().retry_if(*to_error(*what));
     } catch (...) {

@@ -15,25 +15,31 @@ namespace troupe::detail {
 
 class thread_core;
 
-/// Attempts after the first.
+/// Decides whether an item gets another attempt, and brings that about: asks the user's predicate,
+/// waits for the backoff, puts the item into the queue.
 ///
 ///   attempt failed ──plan──▶ asked (on the callbacks' thread) ──yes, backoff──▶ in the queue ──▶
 ///                                └──no──▶ has its outcome                     begin ──▶ attempt
 ///
-/// Between two attempts an item has no outcome and no worker. It is in two places then: in the
-/// `attempt_book`, where the thread that takes it out may say what becomes of it, and with the
+/// Between two attempts an item has no outcome and no worker, and is noted in two places: in the
+/// `attempt_book`, where the thread that takes it out decides what becomes of it, and with the
 /// scheduler, which keeps the workers of a closed pool for it.
+///
+/// @threads any, all members.
 class thread_retries {
  public:
   explicit thread_retries(thread_core& core) : core_{core} {}
 
-  /// True: the item waits for a retry, or runs again already, and is no longer the caller's.
+  /// After a failed attempt, called by its worker. True: the item waits for a retry or runs again
+  /// already, and the caller must not touch it. False: the caller gives it its outcome.
   bool plan(thread_submission& submission, const attempt_end& how,
             const std::shared_ptr<const failure>& what);
-  /// The attempt that now begins; none if the item's end was decided meanwhile.
+  /// Called by the worker that claimed the item: the number of the attempt that begins now; none if
+  /// another thread has decided the item's outcome.
   std::optional<std::uint32_t> begin(thread_submission& submission, std::uint32_t item);
-  /// So many items of the submission are no longer between two attempts.
+  /// Tells the scheduler that so many items of the submission are no longer between two attempts.
   void drop(thread_submission& submission, std::size_t items);
+  /// How many attempts after a first one were planned.
   [[nodiscard]] std::uint64_t count() const noexcept { return retried_.load(); }
 
  private:

@@ -16,7 +16,7 @@
 namespace troupe::detail {
 namespace {
 
-/// Takes the lock as late as it can: it is held for less than a trip into the kernel takes.
+/// Spins before it sleeps: the lock is held for less time than a system call takes.
 class TROUPE_SCOPED_CAPABILITY patient_guard {
  public:
   explicit patient_guard(guarded_mutex& mutex) TROUPE_ACQUIRE(mutex) : mutex_{mutex} {
@@ -162,7 +162,7 @@ void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& su
   {
     const mutex_guard lock{mutex_};
     if (!retrying_.contains(submission)) {
-      return;  // it was cancelled, and there may be no worker any more
+      return;  // it was cancelled, and all workers may have left
     }
     queued_.fetch_add(1, std::memory_order_relaxed);
     to_wake = push_again({submission, item, 1, true});
@@ -173,7 +173,7 @@ void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& su
 void thread_scheduler::note_first(std::atomic<int>& urgency, const task_lanes& lanes) noexcept {
   const int now = lanes.priority();
   if (urgency.load(std::memory_order_relaxed) != now) {
-    urgency.store(now, std::memory_order_relaxed);  // no write where none is needed: all read it
+    urgency.store(now, std::memory_order_relaxed);  // written only if changed: all threads read it
   }
 }
 
@@ -208,7 +208,7 @@ bool thread_scheduler::claim_from(const worker_seat& self,
   }
   const std::uint32_t first = wanted->claim();
   if (first >= wanted->count()) {
-    return false;  // the worker that finds it in the queue removes it there
+    return false;  // a worker that finds it in the queue removes it
   }
   into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
   note_claimed_locked(into.count);
@@ -221,14 +221,14 @@ void thread_scheduler::note_claimed_locked(std::uint64_t items) {
     room_.changed.notify_all();
   }
   if (!room_.line.empty()) {
-    room_.line.call_next(items);  // what is called tries on a thread of its own
+    room_.line.call_next(items);  // a called submission tries on the thread of callbacks
   }
 }
 
 void thread_scheduler::note_claimed(std::uint64_t items) {
   queued_.fetch_sub(items);
   if (room_.blocked.load() != 0) {
-    // With the lock, so that a thread that waits either sees the new number or hears of it.
+    // With the lock, so that a thread about to wait sees the new number or is notified.
     const mutex_guard lock{mutex_};
     room_.changed.notify_all();
   }
@@ -295,12 +295,12 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
     }
     const bool may_take = how.may_begin && !self.leaving;
     self.free.store(may_take);
-    // The last that could begin stays: one that is starting may fail to.
+    // The last worker that is ready stays: one that is starting may fail.
     if (!self.leaving && phase_ == phase::open && crew_.staying > size_.wanted() &&
         crew_.ready > 1) {
       withdraw(self, to_wake);
       if (!lanes_.empty()) {
-        also = call_next();  // it may have been woken for that
+        also = call_next();  // this worker may have been woken for what now waits
       }
       what = step::look_again;
     } else if (may_take && claim_next(self, work, released)) {
@@ -318,7 +318,7 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
       }
       what = step::loop;
     } else if (self.leaving || (phase_ != phase::open && !is_needed(self))) {
-      self.leaving = true;  // nothing may be bound to it from now on
+      self.leaving = true;  // so nothing is bound to it from now on
       workers_.unbind(self);
       what = step::leave;
     } else if (how.patient) {
@@ -363,7 +363,7 @@ bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_sub
 
 void thread_scheduler::stop_running(worker_seat& self, const thread_submission& submission) {
   const auto found = std::find(self.running.rbegin(), self.running.rend(), &submission);
-  self.running.erase(std::next(found).base());  // others may have begun since, and go on
+  self.running.erase(std::next(found).base());  // its coroutines that began later run on
   ends_.look(submission, workers_);
 }
 
@@ -465,7 +465,7 @@ void thread_scheduler::initialized(worker_seat& self, const std::exception_ptr& 
     const mutex_guard lock{mutex_};
     ++crew_.initialized;
     if (problem) {
-      size_.limit(std::max(1, crew_.staying - 1));  // the next would fare no better
+      size_.limit(std::max(1, crew_.staying - 1));  // further threads could not be started either
       if (!crew_.start_problem) {
         crew_.start_problem = problem;
       }
@@ -491,7 +491,7 @@ std::unique_ptr<worker_seat> thread_scheduler::leave(worker_seat& self, bool& la
     seat = workers_.remove(self);
     last = --crew_.working == 0;
     if (phase_ != phase::open) {
-      to_wake = begin_closing();  // one may have stayed for what this one ran
+      to_wake = begin_closing();  // a worker may have stayed for what this one ran
     }
   }
   wake(to_wake);
@@ -569,7 +569,7 @@ void thread_scheduler::resize(int workers) {
                 "cannot start more threads of " + core_.title() + ": " + refused.what()});
     }
     if (crew_.staying > size_.wanted()) {
-      to_wake = resting_.call_idle();  // to see that they are not wanted any more
+      to_wake = resting_.call_idle();  // surplus ones see that they are to leave
     }
   }
   wake(to_wake);
@@ -664,7 +664,7 @@ std::shared_ptr<map_end> thread_scheduler::watch_end(const thread_group& map,
   return ends_.watch(map, own, workers_);
 }
 
-// ---- what is asked -----------------------------------------------------------------------------
+// ---- reads -------------------------------------------------------------------------------------
 
 std::vector<worker_info> thread_scheduler::workers() {
   std::vector<worker_info> found;
@@ -696,7 +696,7 @@ std::vector<std::shared_ptr<thread_submission>> thread_scheduler::running() {
   const mutex_guard lock{mutex_};
   for (const auto& each : workers_.all()) {
     for (thread_submission* const submission : each->running) {
-      // The worker that runs it holds it until it is no longer in the list.
+      // Exists: the worker that runs it keeps it alive while it is in the list.
       found.push_back(share(*submission));
     }
   }

@@ -24,7 +24,8 @@ namespace troupe::detail {
 
 class thread_core;
 
-/// How many workers a thread pool is to have, for the scheduler's lock and for readers without it.
+/// How many workers a thread pool is to have. The scheduler's lock guards it; `most` may be read
+/// without.
 class crew_size {
  public:
   crew_size(int least, int most) : wanted_{least, most}, most_{most} {}
@@ -49,32 +50,34 @@ class crew_size {
   std::atomic<int> most_;
 };
 
-/// The queue of a thread pool and the workers that share it, under one lock: what runs next and
-/// where, which worker sleeps and which is woken, how many there are.
+/// Owns the queue of a thread pool and the table of its workers, under one lock: decides what runs
+/// next and where, which sleeping worker is woken, how many workers there are.
 ///
 ///   submit ──▶ queue ◀── next ── workers, each asleep at its bell while there is nothing
 ///
-/// No code of the user runs while the lock is held, and no other lock is taken then but those of
+/// While a thread holds the lock it runs no code of the user, and takes no other locks but those of
 /// `waiting_line` and of futures that end.
 ///
-/// @threads any.
+/// @threads any, all members.
 class thread_scheduler {
  public:
   thread_scheduler(thread_core& core, int least, int most);
 
   // The queue.
-  /// False: it is full, and may not block or was full until then. Not moved from then.
+  /// False: the queue is full, and the caller may not block, or it was full until the deadline;
+  /// `submission` is not moved from then.
   ///
-  /// @throws pool_closed.
+  /// @blocks while the queue is full, if `may_block`.
+  /// @throws error{pool_closed}.
   bool submit(std::shared_ptr<thread_submission>& submission, bool may_block,
               const deadline& until);
-  /// An item that was waiting for its retry is to run again, unless it was cancelled.
+  /// Queues an item whose retry is due, unless it was cancelled meanwhile.
   void submit_again(const std::shared_ptr<thread_submission>& submission, std::uint32_t item);
-  /// So many items left the queue, claimed or cancelled.
+  /// So many items left the queue, claimed or cancelled: submitters may have room.
   void note_claimed(std::uint64_t items);
   task_lanes::contents take_queue();
   std::shared_ptr<room_turn> make_turn();
-  /// Is anything worth leaving a task of that priority for?
+  /// True: something in the queue, or bound to this worker, has a higher priority than that.
   [[nodiscard]] bool overtakes(int priority, const worker_seat& self) const noexcept {
     return std::max(urgency_.load(std::memory_order_relaxed),
                     self.urgency.load(std::memory_order_relaxed)) > priority;
@@ -90,8 +93,8 @@ class thread_scheduler {
     bool holds = false;                           ///< perhaps the last pointer to what it has run
     bool may_begin = false;                       ///< has room for one more task
     bool looping = false;                         ///< it has coroutines
-    bool leftovers = false;                       ///< it has what tasks left to run after them
-    bool patient = false;                         ///< looks again before it sleeps
+    bool leftovers = false;                       ///< its loop has work of tasks that have ended
+    bool patient = false;                         ///< it looks again before it sleeps
   };
   /// What a worker between two tasks does next; with `run`, what it has claimed is in `work`.
   ///
@@ -107,43 +110,49 @@ class thread_scheduler {
              claimed_items& work, released_submissions& released);
   /// `frees`: from now on it would take another task at once, unless it leaves.
   void stopped_running(worker_seat& self, const thread_submission& submission, bool frees = false);
-  /// It waits in a task, and is woken for others. False: there is one.
+  /// The worker waits in a task and may be woken to run others. False: one is there already.
   bool begin_lending(worker_seat& self);
   void stop_lending(worker_seat& self);
-  /// What a worker was woken for, another may take.
+  /// A worker that was woken for a task cannot take it: wakes another for it.
   void pass_on();
 
   // The workers' lives.
+  /// Starts the first workers.
+  ///
+  /// @blocks until their initializers have returned.
   /// @throws what an initializer threw; error{resource_exhausted}.
   void start();
-  /// By the worker's thread: it can begin, or why not.
+  /// Called by a worker's thread after its initializer; `problem`: what that threw, or null.
   void initialized(worker_seat& self, const std::exception_ptr& problem);
-  /// It takes no more tasks, and its seat goes. `last`: there is no other.
+  /// Called by a worker's thread when it leaves: removes its seat. `last`: no other worker is left.
   std::unique_ptr<worker_seat> leave(worker_seat& self, bool& last);
-  /// By its thread, at its end.
+  /// Called by a worker's thread as the last thing that it does to the pool.
   void departed();
   void close();
-  /// As close, and nothing is tried again.
+  /// As `close`; no item gets another attempt.
   void terminate();
-  /// Until no thread of a worker is left. False: the deadline passed first.
+  /// Blocks until no worker's thread is left. False: the deadline passed first.
   bool wait_until_gone(const deadline& until);
   void resize(int workers);
+  /// Called by the timekeeper: lets workers of an elastic pool leave that were idle too long.
   void let_idle_go();
 
   // Retries and maps.
-  /// The submission has one item more that waits for a retry, for which workers stay. False: the
-  /// pool was terminated.
+  /// One more item of the submission waits for a retry: workers of a closed pool stay for it.
+  /// False: the pool was terminated, so there is no retry.
   bool keep_for_retry(const std::shared_ptr<thread_submission>& submission);
   void drop_retries(const std::shared_ptr<thread_submission>& submission, std::size_t items);
+  /// The calling thread begins to run the user's predicate of a submission, or has ended that.
   void begin_asking(const thread_submission& of);
   void end_asking(const thread_submission& of);
+  /// As `map_ends::watch`.
   std::shared_ptr<map_end> watch_end(const thread_group& map, const worker_seat* own);
 
-  // What is asked.
+  // Reads.
   [[nodiscard]] int most() const noexcept { return size_.most(); }
   bool is_closing();
   std::vector<worker_info> workers();
-  /// All but what other parts of the pool count.
+  /// The counts that the scheduler knows; other parts add theirs.
   pool_stats stats();
   std::vector<std::shared_ptr<thread_submission>> running();
   std::vector<std::shared_ptr<thread_submission>> retrying();
@@ -169,23 +178,23 @@ class thread_scheduler {
                   claimed_items& into) TROUPE_REQUIRES(mutex_);
   void note_claimed_locked(std::uint64_t items) TROUPE_REQUIRES(mutex_);
   bell call_next() TROUPE_REQUIRES(mutex_);
-  /// Starts one more if all are busy and there may be more.
+  /// Starts one more worker if all are busy and the size allows it.
   void grow() TROUPE_REQUIRES(mutex_);
-  /// @throws std::system_error where no thread can be started.
+  /// @throws std::system_error if no thread can be started.
   void add_worker() TROUPE_REQUIRES(mutex_);
   bells begin_closing() TROUPE_REQUIRES(mutex_);
   bells close_after_retries() TROUPE_REQUIRES(mutex_);
-  /// It leaves, and what waited for it alone goes to others.
+  /// The worker is about to leave: what is bound to it goes to others.
   void withdraw(worker_seat& self, bells& to_wake) TROUPE_REQUIRES(mutex_);
   void stop_running(worker_seat& self, const thread_submission& submission) TROUPE_REQUIRES(mutex_);
-  /// In a closed pool.
+  /// In a closed pool: whether this worker may still get something to run.
   [[nodiscard]] bool is_needed(const worker_seat& self) const TROUPE_REQUIRES(mutex_);
   static void note_first(std::atomic<int>& urgency, const task_lanes& lanes) noexcept;
   static void raise(std::atomic<int>& urgency, int priority) noexcept;
 
-  // What is written for every task, in two cache lines.
+  // Written for every task; kept in two cache lines.
   alignas(64) guarded_mutex mutex_;
-  std::atomic<std::uint64_t> queued_{0};  // items that wait
+  std::atomic<std::uint64_t> queued_{0};  // items in the queue
   struct {
     std::uint64_t submitted = 0;  // items
     std::uint64_t next_number = 1;
@@ -198,24 +207,24 @@ class thread_scheduler {
   worker_table workers_ TROUPE_GUARDED_BY(mutex_);
   crew_size size_;
   struct {
-    int alive = 0;              // threads that may still touch this
-    int working = 0;            // have not begun to leave
-    int staying = 0;            // of those, will not soon
+    int alive = 0;              // threads that may still use this object
+    int working = 0;            // of those, have not begun to leave
+    int staying = 0;            // of those, are not about to
     int ready = 0;              // of those, are initialized
-    int initialized = 0;        // ever
-    bool idle_watched = false;  // the timekeeper will look at those that are idle
+    int initialized = 0;        // workers whose initializers have ever returned
+    bool idle_watched = false;  // the timekeeper has a limit for idle workers
     std::exception_ptr start_problem;
   } crew_ TROUPE_GUARDED_BY(mutex_);
-  guarded_condition crew_changed_;  // a worker came up or its thread has ended
+  guarded_condition crew_changed_;  // a worker was initialized or its thread has ended
   /// One for each item between two attempts.
   std::multiset<std::shared_ptr<thread_submission>> retrying_ TROUPE_GUARDED_BY(mutex_);
   map_ends ends_ TROUPE_GUARDED_BY(mutex_);
   struct {
-    std::atomic<int> blocked{0};  // submitters that wait for room with their threads
+    std::atomic<int> blocked{0};  // threads that wait for room
     guarded_condition changed;    // the queue got shorter, or the pool closed
-    waiting_line line;            // of those that wait without a thread
+    waiting_line line;            // submissions that wait for room without a thread
   } room_;
-  std::atomic<int> urgency_{task_lanes::none};  // the priority of what is first
+  std::atomic<int> urgency_{task_lanes::none};  // the priority of the first in `lanes_`
 };
 
 }  // namespace troupe::detail

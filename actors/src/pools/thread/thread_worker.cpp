@@ -16,16 +16,15 @@
 namespace troupe::detail {
 namespace {
 
-/// How deep tasks may wait for tasks of their own pool, one on top of the other in one thread.
+/// How many tasks may wait for tasks of their own pool on the stack of one thread.
 constexpr int max_depth = 64;
-/// A worker without work lets others run this often before it sleeps: a thread that submits small
-/// tasks one by one finds it awake more often than not, which saves both of them the kernel (a round
-/// trip costs 7 us instead of 14, and twice as many tasks go through).
+/// How often a worker without tasks yields before it sleeps. A thread that submits small tasks one
+/// by one mostly finds it awake, which saves both the system call: a round trip costs 7 us instead
+/// of 14, and twice as many tasks go through.
 constexpr int looks_before_sleep = 16;
 
-/// One of each worker's thread, and the last that it does: its other thread_locals, which may be
-/// the user's, were made later and so are gone. The thread that joins the pool has waited for
-/// their destructors too.
+/// A thread_local of each worker's thread, made before all others, so its destructor runs last. The
+/// thread that joins the pool waits for it, and so for the destructors of the user's, too.
 struct departure {
   std::shared_ptr<thread_core> from;
   ~departure() {
@@ -86,7 +85,7 @@ void thread_worker::take_turns() {
     const thread_submission* ended = finished.submission.get();
     if (loop_) {
       if (ended != nullptr) {
-        // Before a coroutine runs, which may take long, and may be what awaits the end of its map.
+        // Before a coroutine runs on: it may take long, or wait for the end of this map.
         core_.scheduler().stopped_running(seat_, *std::exchange(ended, nullptr));
       }
       loop_->run_ready();
@@ -128,7 +127,7 @@ void thread_worker::take_turns() {
         patience = looks_before_sleep;
         if (work.submission->is_coroutine()) {
           begin_coroutine(work.submission, work.first, work.again);
-          work = {};  // it is running until it ends
+          work = {};  // the coroutine keeps its submission, and counts as running until it ends
         } else {
           run_claimed(work, nullptr);
         }
@@ -152,7 +151,7 @@ void thread_worker::note_busy() {
 void thread_worker::run_claimed(claimed_items& work, const future_state* awaited) {
   thread_submission& submission = *work.submission;
   const std::shared_ptr<thread_group> group =
-      submission.group;  // may let go of its submissions when all is done
+      submission.group;  // kept alive: it drops its submissions when all are done
   if (!group) {
     run_item(submission, work.first, work.again);
     return;
@@ -165,8 +164,8 @@ void thread_worker::run_claimed(claimed_items& work, const future_state* awaited
     }
     work.again = false;
     items += work.count;
-    // What is left of the submission is still in the queue, for others too. No lock to take the
-    // next.
+    // Items that are not claimed are in the queue for all workers. Claiming the next one of this
+    // submission needs no lock.
     if (core_.scheduler().overtakes(submission.options().priority, seat_) ||
         (awaited != nullptr && awaited->done())) {
       break;
@@ -194,7 +193,7 @@ std::optional<std::uint32_t> thread_worker::enter(thread_submission& submission,
       return std::nullopt;
     }
   }
-  if (submission.decided(item)) {  // given up between its claim and now
+  if (submission.decided(item)) {  // another thread has given it an outcome since it was claimed
     submission.drop(item, item + 1);
     return std::nullopt;
   }
@@ -227,7 +226,7 @@ void thread_worker::run_item(thread_submission& submission, std::uint32_t item, 
   --depth_;
   note_busy();
   if (depth_ == 0 && !submission.group && may_begin_more()) {
-    seat_.free.store(true);  // before a thread hears of the outcome, and submits the next
+    seat_.free.store(true);  // before the outcome is known: then the next task may be submitted
   }
   core_.outcomes().conclude(seat_, submission, std::move(how));
 }
@@ -287,7 +286,7 @@ void thread_worker::make_room() {
 
 void thread_worker::sleep(std::uint32_t seen, const deadline& until) {
   if (loop_ && loop_->has_work()) {
-    ++depth_;  // a coroutine that blocks lends a hand, too, and not without end
+    ++depth_;  // counts for a coroutine that blocks, too, which also runs others meanwhile
     if (seat_.bell->look() == seen) {
       loop_->wait(until);
     }
@@ -336,14 +335,14 @@ void thread_worker::wait_for(const future_state& awaited) {
     if (may_lend && !core_.scheduler().begin_lending(seat_)) {
       continue;
     }
-    // At the limit nothing rings when what is awaited goes back to waiting in the queue.
+    // At the limit of depth the bell does not ring when the awaited task returns to the queue.
     constexpr auto look_again = std::chrono::milliseconds{10};
     sleep(seen, may_lend ? deadline{} : deadline_after(look_again));
     if (may_lend) {
       core_.scheduler().stop_lending(seat_);
     }
   }
-  // The bell may have rung for a task that this thread has no time for now.
+  // The bell may have rung for a task that this thread does not take now.
   core_.scheduler().pass_on();
 }
 

@@ -14,40 +14,44 @@ namespace troupe::detail {
 
 class thread_core;
 
-/// A worker of a thread pool, on its own thread: runs tasks, and while one of them waits for a
-/// future, the awaited task or others.
+/// A worker of a thread pool: runs tasks, and while one of them waits for a future of the pool, the
+/// awaited task or others on the same stack.
 ///
-/// @threads its own, all members.
+/// Lives on the stack of the worker's thread, which keeps the pool alive. Owns the loop of its
+/// coroutines; its seat belongs to the scheduler.
+///
+/// @threads the worker's own, all members.
 class thread_worker final : public wait_helper {
  public:
   thread_worker(thread_core& core, worker_seat& seat) : core_{core}, seat_{seat} {}
   thread_worker(const thread_worker&) = delete;
   thread_worker& operator=(const thread_worker&) = delete;
 
-  /// The life of a worker, its initializer included.
+  /// Runs the initializer, then tasks until the worker is to leave.
   void live();
+  /// Called by a task that waits for a future: runs tasks until it is done.
   void wait_for(const future_state& awaited) override;
-  /// For a submission that finds the queue full: runs one task, which makes room.
+  /// Called by a task that submits to a full queue: runs one task, which makes room.
   ///
-  /// @throws error{would_deadlock}.
+  /// @throws error{would_deadlock}, if tasks are nested too deeply for that.
   void make_room();
-  /// The calling thread's, if that is one of this pool's.
+  /// The calling thread's worker, if it belongs to this pool; otherwise null.
   static thread_worker* here(const thread_core& pool) noexcept;
   [[nodiscard]] worker_seat& seat() const noexcept { return seat_; }
 
  private:
-  /// Null, or why it cannot begin.
+  /// Runs the initializer; null, or what it threw.
   std::exception_ptr begin();
   /// Runs tasks until it is to leave.
   void take_turns();
   void leave();
-  /// Runs one claim if there is any, of `wanted` rather than of another; false: nothing.
+  /// Claims and runs items, of `wanted` rather than of others; false: there are none.
   bool lend_a_hand(const std::shared_ptr<thread_submission>& wanted, const future_state* awaited);
   void run_claimed(claimed_items& work, const future_state* awaited);
   void run_item(thread_submission& submission, std::uint32_t item, bool again);
   void begin_coroutine(const std::shared_ptr<thread_submission>& submission, std::uint32_t item,
                        bool again);
-  /// The attempt that begins now; none if the item is over already.
+  /// The number of the attempt that begins now; none if the item has its outcome already.
   std::optional<std::uint32_t> enter(thread_submission& submission, std::uint32_t item, bool again);
   [[nodiscard]] bool may_begin_more() const;
   void sleep(std::uint32_t seen, const deadline& until);
@@ -55,7 +59,7 @@ class thread_worker final : public wait_helper {
 
   thread_core& core_;
   worker_seat& seat_;
-  int depth_ = 0;                      ///< tasks on its stack
+  int depth_ = 0;                      ///< how many tasks are on its stack
   std::unique_ptr<worker_loop> loop_;  ///< made with its first coroutine
 };
 

@@ -45,7 +45,7 @@ void timekeeper::begin_attempt(thread_submission& of, std::uint32_t item, std::u
 
 void timekeeper::end_attempt(const thread_submission& of, std::uint32_t item,
                              std::uint32_t attempt) {
-  std::shared_ptr<thread_submission> kept;  // let go of without the lock
+  std::shared_ptr<thread_submission> kept;  // destroyed without the lock
   const mutex_guard lock{mutex_};
   kept = limits_.end_attempt(of, item, attempt);
 }
@@ -53,7 +53,7 @@ void timekeeper::end_attempt(const thread_submission& of, std::uint32_t item,
 void timekeeper::set_deadline(const std::shared_ptr<thread_submission>& of, steady_time when) {
   set([&](task_limits& all) { all.set_deadline(of, when, core_.grace_of(*of)); });
   if (of->done()) {
-    end_deadline(*of);  // it was looked for before it was there
+    end_deadline(*of);  // the end of the submission may have looked for the limit before it was set
   }
 }
 
@@ -110,13 +110,13 @@ bool timekeeper::conclude_next() {
       next = limits_.next();
       const auto now = std::chrono::steady_clock::now();
       if (next && *next <= now) {
-        concluding.emplace(core_.concluding());  // before the limit leaves the list
+        concluding.emplace(core_.concluding());  // before the limit is removed
         due = limits_.take(now);
       }
     }
     if (due) {
       core_.outcomes().reach(*due);
-      due.reset();  // what this may destroy of the user's, no join leaves behind
+      due.reset();  // may destroy objects of the user: while this thread counts as concluding
       return true;
     }
     flag_.sleep(seen, next);

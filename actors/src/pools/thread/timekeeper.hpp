@@ -16,37 +16,40 @@ namespace troupe::detail {
 
 class thread_core;
 
-/// The time limits of a thread pool's tasks, and the thread that waits for them: started with the
-/// first limit, gone after the last worker. What is due goes to `task_outcomes`.
+/// Owns the time limits of a thread pool's tasks, and the thread that waits for them: it starts
+/// with the first limit, passes what is due to `task_outcomes`, and ends after the last worker.
 ///
-/// @threads any.
+/// @threads any, all members.
 class timekeeper {
  public:
   using task_limits = limits<thread_submission>;
 
   explicit timekeeper(thread_core& core) : core_{core} {}
 
-  /// @throws std::system_error where no thread can be started, as all that set a limit.
+  /// An attempt begins: sets its timeout, if the submission has one.
+  ///
+  /// @throws std::system_error if no thread can be started, as each function that sets a limit.
   void begin_attempt(thread_submission& of, std::uint32_t item, std::uint32_t attempt);
   void end_attempt(const thread_submission& of, std::uint32_t item, std::uint32_t attempt);
-  /// Nothing happens if the submission is done already.
+  /// Does nothing if the submission is done already.
   void set_deadline(const std::shared_ptr<thread_submission>& of, steady_time when);
   void end_deadline(const thread_submission& of);
   void give_up_after(const std::shared_ptr<thread_submission>& which,
                      std::chrono::milliseconds grace);
   void try_again_after(const std::shared_ptr<thread_submission>& which, std::uint32_t item,
                        std::chrono::milliseconds delay);
+  /// Has the scheduler look for idle workers then.
   void let_idle_go_after(std::chrono::milliseconds time);
-  /// Nothing runs any more, so no limit matters.
+  /// The last worker has left: drops all limits and ends the thread.
   void end();
 
  private:
-  /// Sets a limit, and sees to it that the thread looks.
+  /// Sets a limit and wakes the thread, which is started if need be.
   template <class Set>
   void set(const Set& how);
   void keep_time();
-  /// What is due, and the thread noted as concluding; sleeps until there is something. False: it is
-  /// over.
+  /// Sleeps until a limit is due, notes the thread as a concluding one, and carries the limit out.
+  /// False: `end` was called.
   bool conclude_next();
 
   thread_core& core_;

@@ -88,7 +88,7 @@ class coroutine_loop::state::run final : public coroutine_run,
   }
 
   [[nodiscard]] asio::any_io_executor executor() override {
-    // Whoever keeps the executor keeps what it speaks of.
+    // An executor refers to this task: each copy of it keeps the task alive.
     return task_executor<as_task, current_task, asio::io_context::executor_type>{
         std::shared_ptr<const current_task>{shared_from_this(), &as_}, host_.io.get_executor()};
   }

@@ -21,8 +21,8 @@ void describe_end(failure& into, const exit_notice& notice, std::optional<crash_
     return;
   }
   if (crash->details.signal != notice.value) {
-    // Noting it down may itself have ended, by the alarm that bounds it or by a fault on a damaged
-    // stack: then the first signal is the reason. Any other signal just came at the same time.
+    // The crash handler itself may have been ended, by the alarm that bounds it or by a fault on a
+    // damaged stack: then the first signal is the reason. Any other signal came independently.
     const bool while_noting =
         !crash->complete &&
         (notice.value == SIGSEGV || notice.value == SIGBUS || notice.value == SIGILL);
@@ -106,7 +106,7 @@ failure loss_of(const pool_state& state, const worker_record& worker, const sent
   loss.stage = "run";
   describe_end(loss, notice, worker.channel->crash());
   if (!worker.stops.reasons.empty() || !worker.notes.killed_because.empty()) {
-    loss.death->out_of_memory = oom_kill::no;  // it was the supervisor
+    loss.death->out_of_memory = oom_kill::no;  // the supervisor sent the SIGKILL
   }
   const std::string task =
       (sent.what.work->count > 1 ? "item " + std::to_string(item) + " of " : "") +

@@ -85,7 +85,7 @@ void outcome_ledger::answer_retry(std::uint64_t number, bool again) {
 void outcome_ledger::schedule(std::uint64_t number) {
   const pending_retry* const found = attempts_.find(number);
   if (found == nullptr) {
-    return;  // cancelled, or past its deadline, meanwhile
+    return;  // it was cancelled meanwhile, or its deadline has passed
   }
   const auto delay = found->what.attempt.delay(found->what.work->options().backoff);
   if (delay.count() == 0) {
@@ -212,7 +212,7 @@ void outcome_ledger::set_deadline(const std::shared_ptr<process_submission>& wor
 
 std::shared_ptr<process_submission> outcome_ledger::take_overdue(steady_time now) {
   while (const auto due = deadlines_.take(now)) {
-    deadlines_.end_deadline(*due->task);  // what follows has a limit of its own, for each attempt
+    deadlines_.end_deadline(*due->task);  // the grace time is a limit of each begun attempt
     if (!due->task->done()) {
       return due->task;
     }

@@ -16,7 +16,12 @@
 
 namespace troupe::detail {
 
-/// What becomes of tasks: every item gets its one outcome here, or another attempt.
+/// Gives every item its one outcome, or another attempt.
+///
+/// Owns the attempts that are pending, the deadlines of submissions, and the list of maps that a
+/// failure has cut.
+///
+/// @threads the supervisor's turn, all members.
 class outcome_ledger {
  public:
   explicit outcome_ledger(pool_state& state) : state_{state} {}
@@ -27,28 +32,31 @@ class outcome_ledger {
   /// The item failed and is not tried again.
   void settle_failure(process_submission& work, std::uint32_t item,
                       const std::shared_ptr<const failure>& why);
-  /// An attempt at an item of `what` failed: it is tried again, or that is its outcome.
+  /// An attempt at an item of `what` failed with `why`: plans a retry if the item may have one,
+  /// settles the failure otherwise.
   void conclude(const task_range& what, std::uint32_t item, std::shared_ptr<const failure> why);
 
-  // All of these items have left the queue, or go with it.
-  /// All that has no outcome yet, of a submission that never waited.
+  // For items that are not in the queue, or leave it with this call.
+  /// Fails all items without an outcome, of a submission that was never queued.
   void refuse(process_submission& work, errc code, std::string text);
   void fail_waiting(task_range& what, const std::shared_ptr<const failure>& why);
-  /// All of a submission that waits for a worker: what is not decided, and not among `begun`. What
-  /// is left of it in the queue is over, and goes when its turn comes.
+  /// Fails all items of a submission that are neither decided nor among `begun`. The queue drops
+  /// its ranges of them when their turn comes.
   void fail_all_but(process_submission& work, const std::set<std::uint32_t>& begun,
                     const std::shared_ptr<const failure>& why);
-  /// Everything that waits for a worker or between two attempts.
+  /// Fails everything that waits for a worker or between two attempts.
   void fail_all_waiting(errc code, std::string text);
-  /// Nothing of it is with a worker or between two attempts: what waits is cancelled.
+  /// Cancels all items of a submission of which no worker has any and none is between two attempts.
   void cancel_waiting(process_submission& work);
 
-  // Between two attempts.
+  // Items between two attempts.
+  /// The user's predicate has said whether item `number` gets another attempt.
   void answer_retry(std::uint64_t number, bool again);
+  /// Puts the attempts that are due into the queue.
   void on_retry_timer();
-  /// Those of one submission fail with `why`.
+  /// Fails those of one submission with `why`.
   void drop_retries(process_submission& work, const std::shared_ptr<const failure>& why);
-  /// Those of a group that are cut off are cancelled.
+  /// Cancels those behind the cut of a group.
   void cut_retries(const submission_group& group, const std::shared_ptr<const failure>& why);
 
   // Deadlines of submissions.
@@ -57,7 +65,7 @@ class outcome_ledger {
   /// A submission whose deadline has passed, once; null: none has.
   std::shared_ptr<process_submission> take_overdue(steady_time now);
 
-  /// Maps of which an item failed: what comes behind it is to be cut off.
+  /// Notes a map of which an item failed; `task_stopper::sweep` ends what lies behind its cut.
   void cut_off(std::shared_ptr<submission_group> group) { cut_.push_back(std::move(group)); }
   std::shared_ptr<submission_group> take_cut_off();
 

@@ -20,8 +20,10 @@ namespace troupe::detail {
 ///                 └──────────────┴──too many deaths──▶ broken
 enum class pool_phase : std::uint8_t { starting, open, closing, terminating, broken, finished };
 
-/// What the parts of one pool's supervisor have in common: what waits, who works, and the pool.
-/// Used on the supervisor's turn alone.
+/// What all parts of one pool's supervisor share: the queue, the workers, the phase, the counts.
+/// Owned by the supervisor.
+///
+/// @threads the supervisor's turn, all members.
 struct pool_state {
   explicit pool_state(pool_face& pool)
       : face{pool}, options{pool.options()}, host{pool.host()}, counts{pool.counts()} {}
@@ -33,14 +35,14 @@ struct pool_state {
   pool_phase phase = pool_phase::starting;
   worker_set workers{};
   task_queue<task_range> queue{};
-  bool dispatch_due = false;  ///< something changed that may let a task find a worker
+  bool dispatch_due = false;  ///< since the last dispatch a task or a worker's room was added
 
   [[nodiscard]] steady_time now() const { return host.now(); }
-  /// Tasks that a worker may have begun at once.
+  /// How many tasks a worker may run at once.
   [[nodiscard]] std::uint32_t concurrency() const {
     return static_cast<std::uint32_t>(options.concurrency);
   }
-  /// Tasks go to workers.
+  /// True while tasks are sent to workers.
   [[nodiscard]] bool serving() const {
     return phase == pool_phase::open || phase == pool_phase::closing;
   }
@@ -56,20 +58,20 @@ struct pool_state {
     queue.push(std::move(what));
     dispatch_due = true;
   }
-  /// What had left the queue is back: it goes before what came later.
+  /// Puts back a range that had left the queue, in front of all others of its priority.
   void enqueue_again(task_range what) {
     counts.queued += what.count;
     face.note_requeued(what.count);
     queue.push_front(std::move(what));
     dispatch_due = true;
   }
-  /// Items that waited go to a worker, or have an outcome.
+  /// So many waiting items were sent to a worker or got an outcome.
   void note_dequeued(std::uint64_t items) {
     counts.queued -= items;
     face.note_dequeued(items);
   }
 
-  /// The supervisor hears of it then.
+  /// Sends the supervisor `time_passed` then; nothing for `steady_time::max()`.
   void set_timer(steady_time when, timer what, std::uint64_t worker = 0) {
     if (when == steady_time::max()) {
       return;
@@ -82,7 +84,7 @@ struct pool_state {
   }
 };
 
-/// A failure that says no more than this.
+/// A failure with a code and a text, and without details of a worker or an attempt.
 [[nodiscard]] inline std::shared_ptr<failure> plain_failure(errc code, task_ran ran,
                                                             std::string text) {
   auto made = std::make_shared<failure>();

@@ -73,14 +73,14 @@ task_frame::result task_frame::send(supervisor_channel& channel, std::uint64_t n
       const std::uint32_t from = place_of(first_ + i);
       sent.code = announce_segments(channel, number, from, place_of(first_ + i + 1));
       if (sent.code != 0 && i > 0) {
-        sent.items = i;  // those before it can go
+        sent.items = i;  // only those before it are sent
         end = from;
         sent.code = 0;
       }
     }
   }
-  // Last: what came for a frame that was not sent is taken for the next one's, which has the same
-  // number. Segments have ids of their own.
+  // Last, as the receiver takes attachments of a frame that was not sent for those of the next one,
+  // which has the same number. Segments have ids of their own.
   if (sent.code == 0 && !work_.attachments().empty()) {
     sent.code = channel.send_attachments(number, work_.attachments());
     sent.handed_over = true;

@@ -9,7 +9,10 @@
 
 namespace troupe::detail {
 
-/// Items of a submission as one frame to a worker: at most so many as were asked for, and as fit.
+/// Items of one submission as a frame for a worker: as many of those asked for as fit into it.
+/// Refers to the submission and owns nothing.
+///
+/// @threads the supervisor's turn.
 class task_frame {
  public:
   task_frame(process_submission& work, std::uint32_t first, std::uint32_t items,
@@ -19,14 +22,16 @@ class task_frame {
     int code = 0;              ///< 0: sent; EAGAIN: not now; another errno: it cannot be sent
     std::uint32_t items = 0;   ///< of those in the frame
     bool had_room = true;      ///< the ring was not full
-    bool handed_over = false;  ///< descriptors, too
+    bool handed_over = false;  ///< descriptors were sent with it
   };
-  /// Publishes it, its first item with that number. The bell is the caller's.
+  /// Publishes the frame; its first item gets the number `number`. The caller rings the worker's
+  /// bell.
   result send(supervisor_channel& channel, std::uint64_t number) const;
 
  private:
   [[nodiscard]] std::uint32_t place_of(std::uint32_t item) const;
-  /// Hands over the segments that the parts from `begin` to `end` refer to.
+  /// Sends the worker the segments that the parts from `begin` to `end` refer to. Returns an errno
+  /// or 0.
   int announce_segments(supervisor_channel& channel, std::uint64_t number, std::uint32_t begin,
                         std::uint32_t end) const;
 

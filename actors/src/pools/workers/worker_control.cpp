@@ -24,8 +24,8 @@ void worker_control::unbind(worker_record& worker) {
 }
 
 void worker_control::request_stop(worker_record& worker, std::uint64_t number) {
-  // Whether it is a coroutine, only its worker knows: that finds one by its frame, the others by
-  // the word.
+  // Only the worker knows whether the task is a coroutine: a coroutine is stopped by the frame, any
+  // other task by the word.
   worker.channel->request_stop(number);
   if (worker.stops.asked.insert(number).second) {
     worker.stops.unsent.push_back(number);

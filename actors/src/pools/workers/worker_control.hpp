@@ -8,29 +8,33 @@
 
 namespace troupe::detail {
 
-/// What a supervisor does to its workers: gives up on what they have not begun, asks them to stop,
-/// tells them to leave, and kills them.
+/// Carries out what other parts decide about a worker: takes tasks back, sends stop requests, tells
+/// the worker to leave, kills it. It decides nothing.
+///
+/// @threads the supervisor's turn, all members.
 class worker_control {
  public:
   explicit worker_control(pool_state& state) : state_{state} {}
 
-  /// What it has not begun waits again.
+  /// Takes back all tasks that the worker has not begun and puts them in front of the queue.
   void take_back(worker_record& worker);
-  /// Nothing waits for that worker any more.
+  /// Frees the affinity keys bound to the worker: what waits for it may go to any other.
   void unbind(worker_record& worker);
-  /// Asks one of its begun tasks to stop.
+  /// Sends the worker a request to stop task `number`, which it has begun.
   void request_stop(worker_record& worker, std::uint64_t number);
   /// Sends what found no room yet: requests, and that it is to leave.
   void send_stops(worker_record& worker);
-  /// Tells it to leave. Nothing is with it.
+  /// Tells a worker without tasks to leave.
   void stop(worker_record& worker);
-  /// Nothing more goes there; its end is near.
+  /// The worker's channel is broken or its process is about to end: sends it nothing more.
   void abandon(worker_record& worker);
+  /// Sends the worker SIGKILL; `because` goes into the failure of what it was running.
   void kill(worker_record& worker, std::string because);
-  /// Looks at it again when what it could not take may go.
+  /// Sets the timer after which frames that the worker had no room for are tried again.
   void unblock_later(worker_record& worker);
+  /// Publishes the number of usable workers in the counts.
   void count_ready() { state_.counts.workers = static_cast<std::uint64_t>(state_.workers.ready()); }
-  /// Workers that got SIGKILL from here.
+  /// How many workers were sent SIGKILL.
   [[nodiscard]] std::uint64_t killed() const noexcept { return killed_; }
 
  private:

@@ -22,16 +22,15 @@ namespace troupe::detail {
 
 /// A worker's life:
 ///
-///   starting ──ready──▶ ready ──limit reached──▶ retiring ──drained, replaced──▶ stopping ──▶
-///   (gone)
-///      │                  │ └────────────────────── pool closes ───────────────────┘
-///      └──────────────────┴── dies ──▶ (gone, replaced)
+///   starting ──ready──▶ ready ──limit reached──▶ retiring ──drained, replaced──▶ stopping ──▶ gone
+///      │                  │ └────────────────────── pool closes ──────────────────────┘
+///      └──────────────────┴── dies ──▶ gone, replaced
 enum class worker_phase : std::uint8_t { starting, ready, retiring, stopping };
 
 /// A range that was sent: its items have the numbers number, number + 1, ...
 ///
-/// Several coroutines of a worker end in any order: one that is not the first or the last is left
-/// in its place, without its submission, until it is.
+/// A worker's coroutines end in any order. A range that is finished while it is neither the first
+/// nor the last one stays in its place, without its submission, until it is.
 struct sent_range {
   task_range what;
   std::uint64_t number = 0;
@@ -47,8 +46,8 @@ struct sent_range {
   [[nodiscard]] std::uint32_t left() const noexcept { return what.count - done; }
 };
 
-/// What a worker was sent and has no outcome, by numbers that grow. Every item is counted at its
-/// submission, too, so that a submission knows whether workers have any of it.
+/// The items that one worker was sent and that have no outcome, by growing numbers. Keeps their
+/// submissions alive, and counts each item in `process_submission::with_workers`, too.
 class sent_tasks {
  public:
   [[nodiscard]] std::uint64_t next_number() const noexcept { return next_number_; }
@@ -103,7 +102,8 @@ class sent_tasks {
     }
   }
 
-  /// All items from that number on were not begun: they leave, in their order.
+  /// Removes the items from number `first` on, which the worker has not begun, and returns them in
+  /// their order.
   std::vector<task_range> take_back(std::uint64_t first) {
     std::vector<task_range> returned;
     while (!sent_.empty()) {
@@ -131,7 +131,7 @@ class sent_tasks {
     return returned;
   }
 
-  /// The first range, whose items were begun or are done; nothing: there is none.
+  /// Removes and returns the first range, whose items were begun or are done; none: it is empty.
   std::optional<sent_range> take_front() {
     while (!sent_.empty() && !sent_.front().what.work) {
       sent_.pop_front();
@@ -159,7 +159,7 @@ class sent_tasks {
   std::uint64_t assigned_ = 0;
 };
 
-/// How long a worker's tasks take, and since when it has said nothing.
+/// How long a worker's tasks take, and when it last finished or was given something.
 struct worker_pace {
   double mean_task_ns = 0;
   bool measured = false;
@@ -169,7 +169,7 @@ struct worker_pace {
     mean_task_ns = measured ? mean_task_ns * 0.75 + ns * 0.25 : ns;
     measured = true;
   }
-  /// How many tasks may be with it at once.
+  /// How many tasks the worker may be sent before their results are there.
   [[nodiscard]] std::uint32_t window() const {
     return window_for(std::chrono::nanoseconds{static_cast<std::int64_t>(mean_task_ns)}, measured);
   }
@@ -184,13 +184,14 @@ struct begun_task {
   std::uint64_t number = 0;
 };
 
-/// Begun tasks of a worker that are to end, or will be; most workers have none.
+/// The begun tasks of a worker that the supervisor ends or may have to end; most workers have none.
 struct stop_orders {
-  std::map<std::uint64_t, stop_reason> reasons{};                  ///< why the supervisor ends it
-  std::map<std::uint64_t, std::shared_ptr<begun_task>> limited{};  ///< has a time to end by
-  std::set<std::uint64_t> asked{};                                 ///< asked to end
-  std::deque<std::uint64_t> unsent{};  ///< those of them whose frames found no room yet
-  std::uint64_t killed_for = 0;  ///< its worker was killed to end this one: no death that counts
+  std::map<std::uint64_t, stop_reason> reasons{};                  ///< why each one is ended
+  std::map<std::uint64_t, std::shared_ptr<begun_task>> limited{};  ///< those with a time limit
+  std::set<std::uint64_t> asked{};                                 ///< those asked to stop
+  std::deque<std::uint64_t> unsent{};  ///< those of `asked` whose frames are not sent yet
+  std::uint64_t killed_for = 0;  ///< the worker was killed to end this one: that death does not
+                                 ///< count for the limit of restarts
 
   [[nodiscard]] const stop_reason* reason(std::uint64_t number) const {
     if (reasons.empty()) {
@@ -201,14 +202,14 @@ struct stop_orders {
   }
 };
 
-/// Tasks of its own that the task of a worker has submitted.
+/// The tasks that the running task of a worker has submitted to the pool.
 struct task_children {
   std::map<std::uint64_t, std::shared_ptr<process_submission>> by_ticket{};
-  std::shared_ptr<const attachment> socket{};  ///< for their outcomes
-  std::deque<outcome_message> outcomes{};      ///< that could not be sent yet
+  std::shared_ptr<const attachment> socket{};  ///< on which their outcomes are sent
+  std::deque<outcome_message> outcomes{};      ///< those the socket had no room for
 };
 
-/// What a worker cannot take just now.
+/// Whether frames for a worker can be sent now.
 struct flow {
   bool blocked = false;        ///< no room in its ring or its socket
   bool unblock_timer = false;  ///< looks again
@@ -216,20 +217,21 @@ struct flow {
   bool stop_due = false;       ///< it is to leave, and was not told yet
 };
 
-/// What is known of a worker's end before it ends.
+/// Reasons for a worker's end that the supervisor knows before its process has ended.
 struct end_notes {
   std::shared_ptr<const failure> start_failure{};
   std::string killed_because{};
 };
 
-/// One worker as its supervisor knows it.
+/// All that a supervisor knows of one worker. Owns the worker's channel, and through `sent` and
+/// `children` keeps submissions alive. Removed when the worker's process has ended.
 struct worker_record {
   std::uint64_t id = 0;
   std::int64_t pid = 0;
   worker_phase phase = worker_phase::starting;
   retirement retiring_for = retirement::none;
-  bool greeted = false;  ///< its hello was right
-  bool leaving = false;  ///< its channel ended or it was killed: nothing more goes there
+  bool greeted = false;  ///< its hello was accepted
+  bool leaving = false;  ///< its channel ended or it was killed: nothing more is sent to it
   std::unique_ptr<supervisor_channel> channel{};
   sent_tasks sent{};
   worker_pace pace{};
@@ -242,7 +244,7 @@ struct worker_record {
   [[nodiscard]] bool usable() const { return phase == worker_phase::ready && !leaving; }
   /// Counts towards the size of the pool.
   [[nodiscard]] bool staying() const { return phase == worker_phase::starting || usable(); }
-  /// Its task waits for tasks of its own.
+  /// The task that it runs has submitted tasks which have no outcome yet.
   [[nodiscard]] bool is_parent() const { return !children.by_ticket.empty(); }
 };
 

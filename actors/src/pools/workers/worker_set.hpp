@@ -13,7 +13,7 @@
 
 namespace troupe::detail {
 
-/// The workers of a pool, from their start to their end.
+/// Owns the records of a pool's workers, from the start of each to the end of its process.
 class worker_set {
  public:
   [[nodiscard]] worker_record* find(std::uint64_t id) const {
@@ -22,7 +22,7 @@ class worker_set {
   }
   [[nodiscard]] bool empty() const noexcept { return ring_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return ring_.size(); }
-  /// In the order of their starts. Those who add or remove workers meanwhile take a `copy`.
+  /// In the order of their starts. A loop that adds or removes workers goes over a `copy`.
   [[nodiscard]] auto begin() const noexcept { return ring_.begin(); }
   [[nodiscard]] auto end() const noexcept { return ring_.end(); }
   [[nodiscard]] std::vector<worker_record*> copy() const { return ring_; }
@@ -53,7 +53,7 @@ class worker_set {
     return any([](const worker_record* worker) { return worker->phase == worker_phase::starting; });
   }
 
-  /// Of those with room the one with the least to do; null: none has room.
+  /// Of the workers with room the one with the fewest tasks; null: none has room.
   template <class HasRoom>
   worker_record* pick(const HasRoom& has_room) {
     worker_record* best = nullptr;

@@ -60,7 +60,7 @@ TROUPE_MEMBER_SIGNATURE(const&& noexcept)
 template <class F>
 concept has_one_call_operator = std::is_class_v<F> && requires { &F::operator(); };
 
-/// Generic lambdas, overloaded call operators and C variadics have no one signature.
+/// Generic lambdas, overloaded call operators and C variadics have no single signature.
 template <class F>
 struct signature : unknown_signature {};
 template <has_one_call_operator F>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Workers that die at every state, further attempts, and what ends a task from outside: the
 // supervisor of a pool without processes.
+#include "pools/supervisor/supervisor.hpp"
 #include "support/fake_pool.hpp"
 
 #include <gtest/gtest.h>
@@ -31,6 +32,36 @@ TEST_F(SupervisorDeaths, AWorkerThatDiesWhileThePoolStartsEndsTheStart) {
   let_killed_die();
   EXPECT_TRUE(finished());
   EXPECT_THROW(submit("a"), pool_closed);
+}
+
+TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildIsKilledAndGetsNoTask) {
+  make({.workers = 1});
+  dies(worker(0));
+  worker(0).start();
+  worker(0).say_hello_of_another_build();
+  const auto task = submit("a");
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  worker(0).read();
+  EXPECT_EQ(worker(0).waiting(), 0U);
+  let_killed_die();
+  host_->advance(1h);
+  host_->come_up();
+  let_all_work();
+  EXPECT_EQ(value(task), "a") << "the next one is of this build";
+}
+
+TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildFailsTheStartAndSaysSo) {
+  begin({.workers = 1});
+  worker(0).start();
+  worker(0).say_hello_of_another_build();
+  host_->run();
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  ASSERT_TRUE(finished());
+  std::shared_ptr<const failure> why;
+  pool_->ask([&](detail::supervisor& supervisor) { why = supervisor.start_failure(); });
+  ASSERT_TRUE(why);
+  EXPECT_EQ(why->code, errc::version_mismatch);
 }
 
 // It was not replaced, and the pool's constructor never returned.

@@ -7,6 +7,7 @@
 
 #include "runtime/shared/crossing_handles.hpp"
 #include "runtime/shared/shared_fixture.hpp"
+#include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
@@ -27,6 +28,7 @@ namespace {
 using namespace std::chrono_literals;
 using test::crossed;
 using test::eventually;
+using test::fails_with;
 using test::forked;
 
 class Condition : public test::shared_objects {
@@ -62,6 +64,25 @@ TEST_F(Condition, WaitsUntilNotifiedWithTheMutexFreeMeanwhile) {
   }
   EXPECT_EQ(waiter->wait(), 0);
   EXPECT_EQ(awake_.load(), 1);
+}
+
+TEST_F(Condition, MoreThanAThousandThreadsCannotWait) {
+  std::vector<std::jthread> all;
+  for (int i = 0; i < 1000; ++i) {
+    all.emplace_back([this] {
+      std::unique_lock lock{mutex_};
+      condition_.wait(lock);
+    });
+  }
+  ASSERT_TRUE(waiting(1000));
+  std::unique_lock lock{mutex_};
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] { return condition_.wait(lock), 0; }));
+  EXPECT_THROW(mutex_.lock(), std::system_error) << "the thread has the mutex as before";
+  lock.unlock();
+  condition_.notify_all();
+  all.clear();
+  lock.lock();
+  EXPECT_EQ(condition_.wait_for(lock, 1ms), std::cv_status::timeout) << "there is room again";
 }
 
 TEST_F(Condition, WaitsForAPredicate) {

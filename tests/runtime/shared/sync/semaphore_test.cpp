@@ -3,6 +3,7 @@
 
 #include "runtime/shared/crossing_handles.hpp"
 #include "runtime/shared/shared_fixture.hpp"
+#include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -21,6 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::crossed;
+using test::fails_with;
 using test::forked;
 using test::signpost;
 
@@ -37,6 +40,31 @@ TEST_F(Semaphore, CountsDownAndUp) {
   s.release(2);
   EXPECT_EQ(s.value(), 2);
   EXPECT_EQ(semaphore{}.value(), 1);
+}
+
+TEST_F(Semaphore, MoreThan240ProcessesCannotHaveIt) {
+  semaphore s{1000};
+  s.acquire();  // this process is one of them
+  signpost have_it;
+  std::vector<std::unique_ptr<forked>> all;
+  const auto holder = [&]() -> int {
+    s.acquire();
+    have_it.reached();
+    return test::sleep_until_killed();
+  };
+  for (int i = 0; i < 239; ++i) {
+    all.push_back(std::make_unique<forked>(holder));
+    have_it.await();
+  }
+  forked one_more{
+      [&] { return fails_with(errc::resource_exhausted, [&] { return s.acquire(), 0; }) ? 7 : 8; }};
+  EXPECT_EQ(one_more.wait(), 7);
+  EXPECT_EQ(s.value(), 1000 - 240);
+  s.release();
+  EXPECT_TRUE(s.try_acquire()) << "those that have it go on";
+  all.back()->kill();
+  all.push_back(std::make_unique<forked>(holder));
+  have_it.await();
 }
 
 TEST_F(Semaphore, MayGoBeyondItsFirstNumber) {

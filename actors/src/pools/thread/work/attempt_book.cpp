@@ -23,7 +23,7 @@ void erase_entry(Entries& entries, std::uint32_t item) {
   std::erase_if(entries, [item](const auto& each) { return each.item == item; });
 }
 
-/// May run the stop callbacks of tasks: not under the lock.
+/// Runs the stop callbacks of tasks, so it is called without the lock.
 void request_all(std::vector<std::stop_source>& sources) {
   for (std::stop_source& each : sources) {
     each.request_stop();
@@ -152,8 +152,8 @@ attempt_book::verdict attempt_book::verdict_on(const thread_submission& submissi
 
 bool attempt_book::take_from_attempt(thread_submission& of, std::uint32_t item,
                                      std::uint32_t attempt) {
-  // Either this attempt loses the item here, or it is the next one's, which `plan_retry` says under
-  // the same lock.
+  // Either this attempt loses the item here, or `plan_retry` has given it to the next attempt,
+  // under the same lock.
   const mutex_guard lock{mutex_};
   return attempt_of(of, item).number == attempt && of.claim_outcome(item);
 }
@@ -224,7 +224,7 @@ std::optional<item_end> attempt_book::take_pending(thread_submission& of, std::u
 }
 
 std::optional<std::uint32_t> attempt_book::begin_again(thread_submission& of, std::uint32_t item) {
-  // The pointers of the last attempt's end may be the last ones: let go of without the lock.
+  // These may be the last pointers to the user's exception: destroyed without the lock.
   const std::optional<item_end> last = take_pending(of, item);
   if (!last) {
     return std::nullopt;

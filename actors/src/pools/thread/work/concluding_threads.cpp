@@ -19,8 +19,8 @@ void concluding_threads::remove() {
 
 bool concluding_threads::wait_for_others(const deadline& until) {
   mutex_lock lock{mutex_};
-  // A pool may end in what its cancellation runs, as the destructor of an argument: the calling
-  // thread goes on with the cancellation afterwards, and no other can wait for it until then.
+  // A pool may end in code that its own cancel runs, such as the destructor of an argument: then
+  // the calling thread is itself cancelling, and must not wait for itself.
   const auto own = std::this_thread::get_id();
   const std::size_t times = std::erase(threads_, own);
   if (times > 0) {

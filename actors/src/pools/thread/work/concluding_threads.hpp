@@ -10,12 +10,14 @@
 
 namespace troupe::detail {
 
-/// The threads that may take tasks away from the workers just now and say how they end: the
-/// timekeeper, one that cancels, one that terminates the pool. A thread that joins the pool waits
-/// for the end of that.
+/// The threads that are giving tasks their outcomes and are not workers: the timekeeper, a thread
+/// that cancels, a thread that terminates the pool. A thread that joins the pool waits until there
+/// are none.
+///
+/// @threads any, all members.
 class concluding_threads {
  public:
-  /// The calling thread is one of them while this lives.
+  /// The calling thread is one of them while this object lives.
   class note {
    public:
     explicit note(concluding_threads& all) : all_{all} { all.add(); }
@@ -27,7 +29,7 @@ class concluding_threads {
     concluding_threads& all_;
   };
 
-  /// Until there are none but the calling thread. False: the deadline passed first.
+  /// Blocks until there are none but the calling thread. False: the deadline passed first.
   bool wait_for_others(const deadline& until);
 
  private:

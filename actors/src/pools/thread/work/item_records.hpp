@@ -20,22 +20,23 @@ struct item_end {
   std::shared_ptr<const failure> what;
 };
 
-/// What most submissions never need of their items: failures, stop tokens, further attempts.
-/// Guarded by the `attempt_book` until the submission is done, and not written after that.
+/// The records of a submission's items that most submissions never need: failures, stop tokens,
+/// further attempts. Owned by the submission. Guarded by the `attempt_book` until the submission is
+/// done, and not written after that.
 struct item_records {
   struct stop_entry {
     std::uint32_t item = 0;
-    bool timed_out = false;  ///< the attempt that is under way
+    bool timed_out = false;  ///< the attempt under way has reached its timeout
     std::stop_source source;
   };
   struct attempt_entry {
     std::uint32_t item = 0;
-    attempt_count now;  ///< under way, or the next
+    attempt_count now;  ///< the one under way, or the next one
   };
   std::vector<item_end> ends;
   std::vector<stop_entry> stops;
-  std::vector<attempt_entry> attempts;    ///< of items that are tried again
-  std::vector<item_end> pending_retries;  ///< between two attempts, with how the last one ended
+  std::vector<attempt_entry> attempts;    ///< of items with more than one attempt
+  std::vector<item_end> pending_retries;  ///< how the last attempts of waiting items ended
   bool stop_all = false;
   bool overdue = false;  ///< its deadline has passed
 };

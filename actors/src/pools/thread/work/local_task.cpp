@@ -16,7 +16,7 @@ const local_task*& local_task::here() noexcept {
 }
 
 void local_task::report(std::uint64_t done, std::uint64_t total, std::string_view text) const {
-  // As seldom as from a worker process.
+  // No more often than a worker process reports.
   constexpr std::chrono::milliseconds interval{20};
   constinit thread_local std::uint64_t reported_for = 0;
   constinit thread_local std::chrono::steady_clock::time_point reported_at;

@@ -39,7 +39,7 @@ std::size_t map_ends::running_of(const thread_group& map, const worker_table& wo
 std::size_t map_ends::below_caller(const thread_group& map, const worker_seat* own) const {
   std::size_t found = 0;
   if (own != nullptr) {
-    // What it runs, but for coroutines, it runs on its stack.
+    // All that a worker runs is on its stack, except coroutines.
     found += count_if(own->running, [&map](const thread_submission* submission) {
       return submission->group.get() == &map && !submission->is_coroutine();
     });
@@ -58,7 +58,7 @@ void map_ends::look(const thread_submission& ended, const worker_table& workers)
     if (each.map != ended.group.get() || running_of(*each.map, workers) > each.below) {
       return false;
     }
-    each.end->happened();  // wakes one thread, and takes no lock of the scheduler's
+    each.end->happened();  // wakes one thread, and does not take the scheduler's lock
     return true;
   });
 }

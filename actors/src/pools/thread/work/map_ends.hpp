@@ -15,7 +15,8 @@
 
 namespace troupe::detail {
 
-/// Done when nothing of a map runs any more.
+/// A future that is done when no item of a map runs any more; one for each thread that waits for
+/// that.
 class map_end final : public future_state {
  public:
   void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
@@ -27,23 +28,24 @@ class map_end final : public future_state {
   [[nodiscard]] executor callbacks() const override { return {}; }
 };
 
-/// Tells the threads that wait until nothing of a map runs: neither an item nor, between two
-/// attempts, the user's predicate. Guarded by the scheduler.
+/// Wakes threads that wait until nothing of a map runs: neither an item nor, between two attempts,
+/// the user's predicate. A member of the scheduler, guarded by its lock.
 class map_ends {
  public:
-  /// The predicate of this submission runs on the calling thread; and no longer.
+  /// The calling thread begins to run the predicate of this submission, or has ended that.
   void begin_asking(const thread_submission& of);
   void end_asking(const thread_submission& of, const worker_table& workers);
-  /// Something of the submission runs no more.
+  /// An item of the submission has stopped running: fulfils the futures that waited for it.
   void look(const thread_submission& ended, const worker_table& workers);
-  /// Null: nothing runs but what is on the stack of the calling thread, `own` if that is a worker.
+  /// A future of the end of the map; null: no item runs but those on the calling thread's stack.
+  /// `own`: the calling thread's seat, if it is a worker.
   std::shared_ptr<map_end> watch(const thread_group& map, const worker_seat* own,
                                  const worker_table& workers);
 
  private:
   struct watched {
     const thread_group* map = nullptr;
-    std::size_t below = 0;  ///< on the stack of the thread that waits
+    std::size_t below = 0;  ///< items on the stack of the thread that waits
     std::shared_ptr<map_end> end;
   };
   [[nodiscard]] std::size_t running_of(const thread_group& map, const worker_table& workers) const;

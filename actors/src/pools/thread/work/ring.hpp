@@ -7,8 +7,8 @@
 
 namespace troupe::detail {
 
-/// A queue in one block that grows. What both of its ends need is in one cache line, where a
-/// std::deque has it in two or three: that is what threads at both ends wait for.
+/// A queue in one block that grows. Its members, which both ends need, are in one cache line; those
+/// of a std::deque are in two or three, for which threads at both ends would wait. Has no lock.
 template <class T>
 class ring {
  public:

@@ -18,37 +18,38 @@ struct claimed_items {
   std::shared_ptr<thread_submission> submission;
   std::uint32_t first = 0;
   std::uint32_t count = 0;
-  bool again = false;  ///< one item that was waiting for a retry
+  bool again = false;  ///< it is one item that was waiting for a retry
 };
 
-/// Submissions that left the queue: destroyed without the lock, as their destructors are the
-/// user's.
+/// Submissions that left the queue: the caller destroys them without the lock, as their destructors
+/// are code of the user.
 using released_submissions = std::vector<std::shared_ptr<thread_submission>>;
 
-/// What waits for a worker: the highest priority first; in one priority retries, and then what was
-/// submitted first. A submission stays until all of its items are claimed.
+/// The queue of a thread pool, or what is bound to one of its workers: the highest priority first;
+/// of one priority retries, and then what was submitted first. A submission stays until all of its
+/// items are claimed, and is kept alive until then. Guarded by the scheduler's lock.
 ///
-/// Laid out for the threads at both of its ends: a lane's words that both write are in one cache
-/// line.
+/// Apart from `task_queue` because of its layout (docs/decisions/0017): the words of a lane that
+/// threads at both ends write are in one cache line.
 class task_lanes {
  public:
   static constexpr int none = INT32_MIN;
 
   void push(std::shared_ptr<thread_submission> submission);
-  /// May have been cancelled meanwhile.
+  /// Adds an item whose retry is due. It may be cancelled by the time it is claimed.
   void push_again(claimed_items item);
-  /// Claims what is first, of a queue that is not empty. False: all of that was claimed already,
-  /// and it is gone.
+  /// Claims items of the first submission; the queue must not be empty. False: all of its items
+  /// were claimed already, and it was removed.
   bool claim(claimed_items& into, released_submissions& released);
 
   [[nodiscard]] bool empty() const noexcept { return first() == nullptr; }
-  /// Of what is first; `none`: nothing waits.
+  /// The priority of what is first; `none`: it is empty.
   [[nodiscard]] int priority() const noexcept {
     const lane* const found = first();
     return found == nullptr ? none : found->priority;
   }
   [[nodiscard]] std::size_t size() const noexcept;
-  /// All that waits, to be cancelled or given to other workers.
+  /// All that waits, for a caller that cancels it or gives it to other workers.
   struct contents {
     std::vector<std::shared_ptr<thread_submission>> submissions;
     std::vector<claimed_items> again;
@@ -59,7 +60,7 @@ class task_lanes {
   struct alignas(64) lane {
     int priority = 0;
     ring<std::shared_ptr<thread_submission>> submissions{};
-    std::deque<claimed_items> again{};  ///< before all others
+    std::deque<claimed_items> again{};  ///< retries, which go before all submissions
     [[nodiscard]] bool empty() const noexcept { return submissions.empty() && again.empty(); }
   };
   [[nodiscard]] const lane* first() const noexcept {

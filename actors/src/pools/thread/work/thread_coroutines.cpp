@@ -19,16 +19,16 @@
 namespace troupe::detail {
 namespace {
 
-/// Handlers run in one go, before the queue is looked at again.
+/// How many handlers run before the worker looks at the queue again.
 constexpr int handlers_per_turn = 64;
 
-/// What a coroutine encodes its result into in a process; here nothing is.
+/// The sink into which a coroutine in a worker process encodes its result; unused in a thread pool.
 class no_sink final : public byte_sink {
  protected:
   void grow(std::size_t) override {}
 };
 
-/// The calling thread runs something of a coroutine while one of these lives.
+/// Marks, while it lives, that the calling thread runs a part of a coroutine.
 class as_local_task {
  public:
   explicit as_local_task(const local_task& now)
@@ -59,7 +59,7 @@ class as_local_task {
 }  // namespace
 
 std::size_t coroutines_below_caller(const thread_group& map) {
-  std::vector<const local_task*> found;  // each once, however often the thread is inside of it
+  std::vector<const local_task*> found;  // each once, even if the thread runs it recursively
   for (const auto* each = as_local_task::top(); each != nullptr; each = each->below()) {
     const local_task* const task = &each->task();
     if (!task->over && task->submission->group.get() == &map &&
@@ -70,7 +70,7 @@ std::size_t coroutines_below_caller(const thread_group& map) {
   return found.size();
 }
 
-/// One coroutine on its way, kept by the coroutine itself.
+/// One running coroutine task, kept alive by the coroutine itself.
 class local_run final : public coroutine_run, public std::enable_shared_from_this<local_run> {
  public:
   local_run(worker_loop& host, const local_task& as, std::shared_ptr<thread_submission> submission,
@@ -89,7 +89,7 @@ class local_run final : public coroutine_run, public std::enable_shared_from_thi
   }
 
   [[nodiscard]] asio::any_io_executor executor() override {
-    // What keeps the executor keeps what it speaks of.
+    // An executor refers to this object: each copy of it keeps the object alive.
     return task_executor<as_local_task, local_task, asio::io_context::executor_type>{
         std::shared_ptr<const local_task>{shared_from_this(), &as_}, io_->get_executor()};
   }
@@ -154,7 +154,7 @@ void worker_loop::run_ready() {
 }
 
 void worker_loop::wait(const deadline& until) {
-  // A coroutine may wait for something that Asio does not know of.
+  // A coroutine may wait for something that is not in Asio's loop, such as a future.
   const auto stay = asio::make_work_guard(*io_);
   io_->restart();
   if (until) {

@@ -17,10 +17,10 @@
 
 namespace troupe::detail {
 
-/// The coroutines of one worker thread: Asio's loop. The worker's sleep is here while there are
-/// any.
+/// Owns Asio's loop for the coroutines of one worker thread. While there are coroutines, the worker
+/// sleeps in `wait` instead of at its bell.
 ///
-/// @threads the worker's, all members but `poker`'s result.
+/// @threads the worker's own, all members; the function that `poker` returns may be called by any.
 class worker_loop {
  public:
   worker_loop();
@@ -29,19 +29,20 @@ class worker_loop {
   worker_loop& operator=(const worker_loop&) = delete;
 
   [[nodiscard]] std::size_t active() const noexcept { return active_; }
-  /// Tasks, or what they left to run on after them.
+  /// True: there are coroutine tasks, or work that ended ones have left in the loop.
   [[nodiscard]] bool has_work();
-  /// What is ready now, but not for ever.
+  /// Runs what is ready now; returns after a bounded number of handlers.
   void run_ready();
   /// Sleeps until something is ready, or the worker's bell pokes it, and runs it.
   void wait(const deadline& until);
-  /// Ends a `wait`; from any thread, also when this is gone.
+  /// A function that ends a `wait`. It may be called after this object has gone.
   [[nodiscard]] std::function<void()> poker() const;
 
-  /// `thrown`: null if its value is stored. `stopped`: it ended because it was asked to.
+  /// `thrown`: null if the value is stored. `stopped`: the coroutine ended because of a stop
+  /// request.
   using end = std::function<void(const std::exception_ptr& thrown, bool stopped)>;
-  /// Begins the coroutine of `as.item`. `counted` is called when it is one of the active ones,
-  /// `ended` when it has ended: perhaps before this returns.
+  /// Begins the coroutine of `as.item`. Calls `counted` when it is one of the active ones, and
+  /// `ended` when it has ended, which may be before `begin` returns.
   void begin(const local_task& as, const std::shared_ptr<thread_submission>& submission,
              const std::stop_token& stop, end ended, const std::function<void()>& counted);
 
@@ -51,7 +52,7 @@ class worker_loop {
   std::size_t active_ = 0;
 };
 
-/// How many coroutines of the map the calling thread is in the middle of.
+/// How many coroutines of the map are on the calling thread's stack.
 [[nodiscard]] std::size_t coroutines_below_caller(const thread_group& map);
 
 }  // namespace troupe::detail

@@ -7,8 +7,8 @@ namespace troupe::detail {
 
 void worker_bell::wake() noexcept {
   flag_.wake();
-  // `set_poke` stores true before its thread looks at the flag for the last time before it sleeps
-  // in its loop: a thread that finds false here has rung early enough for that look.
+  // The worker's thread stores true in `set_poke`, then looks at the flag a last time, then sleeps
+  // in its loop. So a thread that reads false here has set the flag before that look.
   if (has_poke_.load()) {
     const mutex_guard lock{mutex_};
     if (poke_) {

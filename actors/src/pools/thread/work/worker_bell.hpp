@@ -10,7 +10,10 @@
 
 namespace troupe::detail {
 
-/// Wakes a worker, wherever it sleeps; shared, so that it is safe after that worker has gone.
+/// Wakes one worker, whether it sleeps at the flag or in the loop of its coroutines. Shared, so
+/// that a thread may ring it after that worker has gone.
+///
+/// @threads `wake` any; the others the worker's own.
 class worker_bell {
  public:
   [[nodiscard]] std::uint32_t look() const noexcept { return flag_.look(); }
@@ -18,7 +21,7 @@ class worker_bell {
     flag_.sleep(seen, until);
   }
   void wake() noexcept;
-  /// From now on the worker may also sleep in a loop of coroutines, which this ends; null: no more.
+  /// `poke` ends the worker's sleep in its loop of coroutines; empty: the worker has no loop.
   void set_poke(std::function<void()> poke);
 
  private:

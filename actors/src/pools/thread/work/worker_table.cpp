@@ -54,7 +54,7 @@ void resting_workers::add_idle(worker_seat& one) {
 }
 
 void resting_workers::add_lender(worker_seat& one) {
-  // A coroutine that waits runs inside of the sleep of its worker, which lends already.
+  // A coroutine that waits runs inside of its worker's sleep, which is noted already.
   if (std::exchange(one.rests, worker_seat::rest::lends) != worker_seat::rest::lends) {
     lenders_.push_back(&one);
   }
@@ -110,7 +110,7 @@ resting_workers::search resting_workers::call_next(std::uint64_t queued, bell& f
   }
   if (!idle_.empty()) {
     if (waking_) {
-      return search::enough_awake;  // it will see this too, and call the next
+      return search::enough_awake;  // that worker will see this task, too, and call the next
     }
     found = call(*idle_.back());
     return search::found;

@@ -16,30 +16,30 @@
 
 namespace troupe::detail {
 
-/// A worker as the scheduler knows it, which guards all members but atomics and constants: other
-/// code has the seat only to name its worker.
+/// A worker as the scheduler knows it. Owned by `worker_table`; the scheduler's lock guards all
+/// members but atomics and constants, so other code uses a seat only to name its worker.
 struct worker_seat {
   worker_seat(int place_in_names, std::uint64_t worker_id) : place{place_in_names}, id{worker_id} {}
 
-  const int place;         ///< in its thread's name; may be used again
+  const int place;         ///< the number in its thread's name; may be used again
   const std::uint64_t id;  ///< never used again
   const std::shared_ptr<worker_bell> bell = std::make_shared<worker_bell>();
   std::atomic<std::int64_t> thread_id{0};
 
-  task_lanes own;                           ///< only it may take these
-  std::vector<thread_submission*> running;  ///< the innermost last
+  task_lanes own;                           ///< what only this worker may run
+  std::vector<thread_submission*> running;  ///< what it runs, the innermost last
   std::chrono::steady_clock::time_point idle_since{};
   enum class rest : std::uint8_t { none, idle, lends } rests = rest::none;
   bool expected = false;  ///< it was woken and is not there yet
-  bool looking = false;   ///< counted in those that look before they sleep
-  bool leaving = false;   ///< takes nothing more
-  bool present = false;   ///< initialized, and not gone
+  bool looking = false;   ///< counted in `resting_workers::looking_`
+  bool leaving = false;   ///< it takes nothing more
+  bool present = false;   ///< its initializer has returned, and it has not left
 
   // Written by the worker for every task, read by any thread; one writer, hence no
   // read-modify-write.
   alignas(64) std::atomic<std::uint64_t> succeeded{0};
-  std::atomic<std::uint32_t> busy{0};          ///< tasks that it runs
-  std::atomic<bool> free{true};                ///< would take another task at once
+  std::atomic<std::uint32_t> busy{0};          ///< how many tasks it runs
+  std::atomic<bool> free{true};                ///< it would take another task at once
   std::atomic<int> urgency{task_lanes::none};  ///< the priority of what is first in `own`
 
   void count_success() noexcept {
@@ -47,22 +47,25 @@ struct worker_seat {
   }
 };
 
-/// The workers of a thread pool and what is bound to each. Guarded by the scheduler.
+/// Owns the seats of a thread pool's workers, and knows which affinity keys are bound to which. A
+/// member of the scheduler, guarded by its lock.
 class worker_table {
  public:
   using seats = std::vector<std::unique_ptr<worker_seat>>;
 
-  /// A seat with a number that no thread's name has.
+  /// Makes a seat; its place is the lowest that no other seat has.
   worker_seat& add();
-  /// The worker is gone, or its thread could not be started.
+  /// Removes the seat of a worker that has left or could not be started; the caller destroys it
+  /// without the lock.
   std::unique_ptr<worker_seat> remove(worker_seat& gone);
   [[nodiscard]] const seats& all() const noexcept { return seats_; }
-  /// Tasks that ended well on workers that are gone.
+  /// How many tasks succeeded on workers that have left.
   [[nodiscard]] std::uint64_t past_succeeded() const noexcept { return past_succeeded_; }
 
-  /// The worker whose tasks with this key are: the one that has least to do that only it may do.
+  /// The worker to which this key is bound; a new key is bound to the worker with the fewest tasks
+  /// bound to it.
   worker_seat& bound_to(const std::string& key);
-  /// Nothing is bound to it any more.
+  /// Frees the keys that are bound to this worker.
   void unbind(const worker_seat& one);
 
   template <class Which>
@@ -77,34 +80,35 @@ class worker_table {
 
  private:
   seats seats_;
-  std::vector<bool> places_;                   // that are taken
+  std::vector<bool> places_;                   // true: taken
   std::map<std::string, worker_seat*> bound_;  // by affinity key
   std::uint64_t next_id_ = 1;
   std::uint64_t past_succeeded_ = 0;
 };
 
-/// The workers that sleep and may be woken for a task, and those that are awake and look for one.
-/// Guarded by the scheduler.
+/// Which workers sleep and may be woken for a task, and how many are awake and look for one. A
+/// member of the scheduler, guarded by its lock.
 class resting_workers {
  public:
   using bell = std::shared_ptr<worker_bell>;
 
-  /// Has nothing to do; or waits in a task, where it runs others.
+  /// Notes a worker that sleeps for want of tasks; `add_lender`: one that waits in a task, where it
+  /// may run others.
   void add_idle(worker_seat& one);
   void add_lender(worker_seat& one);
-  /// It is awake, by whatever woke it.
+  /// The worker is awake, whether it was called or not.
   void woke_up(worker_seat& one);
-  /// It looks once more before it sleeps.
+  /// The worker looks at the queue once more before it sleeps.
   void looks(worker_seat& one);
 
-  /// Wakes this one for a task; null: it is awake, and looks when it has time.
+  /// The bell to ring so that this worker takes a task; null: it is awake and will look.
   bell call(worker_seat& one);
   enum class search : std::uint8_t { found, enough_awake, none };
-  /// The one to wake for what waits, `queued` items.
+  /// Chooses the worker to wake for `queued` waiting items; its bell is in `found`.
   search call_next(std::uint64_t queued, bell& found);
-  /// Wakes all that are idle.
+  /// The bells of all idle workers.
   std::vector<bell> call_idle();
-  /// Wakes those idle ones that `which` says.
+  /// Adds the bells of those idle workers for which `which` is true.
   template <class Which>
   void call_idle_if(const Which& which, std::vector<bell>& called) {
     std::erase_if(idle_, [&](worker_seat* one) {
@@ -120,7 +124,7 @@ class resting_workers {
 
  private:
   std::uint32_t looking_ = 0;
-  bool waking_ = false;  ///< an idle worker is on its way
+  bool waking_ = false;  ///< an idle worker was called and is not awake yet
   std::vector<worker_seat*> idle_;
   std::vector<worker_seat*> lenders_;
 };
