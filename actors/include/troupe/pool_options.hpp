@@ -29,7 +29,8 @@ struct pool_options {
   /// A worker is recycled after this many tasks (tasks, not chunks); its replacement is started
   /// first.
   std::optional<int> max_tasks_per_worker{};
-  /// A worker is recycled when it is this old, between tasks; as above.
+  /// A worker is recycled when it is this old, between tasks; as above. One that has tasks runs one
+  /// first, however old it is when it begins.
   std::optional<std::chrono::milliseconds> max_worker_age{};
   /// A worker is recycled when its resident memory exceeds this many bytes after a task; as above.
   std::optional<std::uint64_t> max_worker_rss{};

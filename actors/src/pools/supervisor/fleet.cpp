@@ -160,9 +160,20 @@ void fleet::retire_drained() {
   control_.count_ready();
 }
 
+void fleet::on_age(worker_record& worker) {
+  const sent_tasks& sent = worker.sent;
+  if (worker.usable() && sent.outstanding() > 0 && sent.outstanding() == sent.assigned() &&
+      sent.all().front().next_number() >= worker.channel->undecided()) {
+    state_.set_timer(later(state_.now(), *state_.options.max_worker_age), timer::age, worker.id);
+    return;
+  }
+  retire(worker, retirement::age);
+  retire_drained();
+}
+
 void fleet::check_memory(worker_record& worker) {
   const steady_time now = state_.now();
-  if (worker.phase != worker_phase::ready ||
+  if (worker.phase != worker_phase::ready || worker.sent.outstanding() == worker.sent.assigned() ||
       !rules_.looks_at_memory(worker.sent.outstanding() > 0, now, worker.memory_checked)) {
     return;
   }

@@ -44,6 +44,10 @@ class fleet {
   void retire(worker_record& worker, retirement why);
   /// Tells retiring workers that have no tasks left to leave.
   void retire_drained();
+  /// Retires a worker that has reached its age, unless it has been sent its first tasks and has not
+  /// begun one yet: then it gets as much time again. Otherwise a pool whose workers age faster than
+  /// they begin would run nothing.
+  void on_age(worker_record& worker);
   /// Retires the worker if its memory is above the limit; called after its tasks ended.
   void check_memory(worker_record& worker);
 

@@ -154,8 +154,7 @@ void supervisor::on_worker_timer(worker_record& worker, timer what) {
       control_.send_stops(worker);
       break;
     case timer::age:
-      fleet_.retire(worker, retirement::age);
-      fleet_.retire_drained();
+      fleet_.on_age(worker);
       break;
     default:
       break;

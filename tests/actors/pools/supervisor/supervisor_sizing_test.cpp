@@ -108,6 +108,37 @@ TEST_F(SupervisorSizing, AWorkerIsReplacedWhenItIsOldBetweenTasks) {
   EXPECT_EQ(size(), 1U);
 }
 
+// Its task was taken back from it, and from its successor, and so on: on a busy machine nothing ran.
+TEST_F(SupervisorSizing, AWorkerThatIsOldBeforeItBeginsRunsATaskFirst) {
+  make({.workers = 1, .max_worker_age = 10ms});
+  const std::uint64_t first = worker(0).id();
+  const auto task = submit("a");
+  host_->advance(25ms);
+  host_->come_up();
+  worker(0).read();
+  ASSERT_EQ(worker(0).id(), first);
+  EXPECT_FALSE(worker(0).told_to_stop());
+  EXPECT_EQ(claims(worker(0)), "a");
+  gives(worker(0));
+  EXPECT_EQ(value(task), "a");
+  host_->advance(10ms);
+  let_all_work();
+  EXPECT_EQ(pool_->stats().recycled, 1U);
+}
+
+TEST_F(SupervisorSizing, AWorkerThatIsBornTooLargeRunsATaskFirst) {
+  make({.workers = 1, .max_worker_rss = 1000});
+  for (std::int64_t id = 1; id < 20; ++id) {
+    host_->set_resident_bytes(100'000 + id, 1001);
+  }
+  host_->advance(1s);
+  EXPECT_EQ(size(), 1U);
+  const auto task = submit("a");
+  let_all_work();
+  EXPECT_EQ(value(task), "a");
+  EXPECT_EQ(pool_->stats().recycled, 1U);
+}
+
 TEST_F(SupervisorSizing, AWorkerThatHoldsTooMuchMemoryIsReplacedAfterATask) {
   make({.workers = 1, .max_worker_rss = 1000});
   submit("a");
