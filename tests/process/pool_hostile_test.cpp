@@ -184,7 +184,8 @@ TEST_P(PoolHostile, TooManyDeathsBreakThePoolAndEveryFutureEnds) {
   }
   EXPECT_EQ(lost + broken, 50);
   EXPECT_GE(lost, 3);
-  EXPECT_LE(lost, 4);
+  // Not many more: replacements of those whose ends were told late may have died, too.
+  EXPECT_LT(lost, 10);
   EXPECT_TRUE(fails_with(errc::pool_broken, [&] { return p.apply(square, 1); }));
   p.close();
   p.join();

@@ -172,15 +172,15 @@ void dispatcher::send_waiting() {
   }
 }
 
-void dispatcher::watch_balance() {
+void dispatcher::watch_balance(bool may_grow) {
   if (state_.counts.running <= 1 || balance_timer_ || state_.queue.next() != nullptr) {
     return;
   }
   const std::uint32_t busy = state_.concurrency();
-  const bool some_idle = state_.workers.any([=](const worker_record* worker) {
+  const auto is_idle = [=](const worker_record* worker) {
     return worker->usable() && worker->sent.outstanding() < busy;
-  });
-  if (some_idle && state_.workers.any([=](const worker_record* worker) {
+  };
+  if ((may_grow || state_.workers.any(is_idle)) && state_.workers.any([=](const worker_record* worker) {
         return worker->sent.outstanding() > busy;
       })) {
     balance_timer_ = true;
@@ -188,13 +188,14 @@ void dispatcher::watch_balance() {
   }
 }
 
-void dispatcher::on_balance_timer() {
+void dispatcher::on_balance_timer(bool may_grow) {
   balance_timer_ = false;
   const std::uint32_t busy = state_.concurrency();
+  const auto is_idle = [=](const worker_record* worker) {
+    return worker->usable() && worker->sent.outstanding() < busy;
+  };
   if (state_.queue.next() != nullptr || !state_.serving() ||
-      !state_.workers.any([=](const worker_record* worker) {
-        return worker->usable() && worker->sent.outstanding() < busy;
-      })) {
+      (!may_grow && !state_.workers.any(is_idle))) {
     return;
   }
   const steady_time now = state_.now();

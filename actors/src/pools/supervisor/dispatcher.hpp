@@ -29,11 +29,11 @@ class dispatcher {
 
   /// Sends waiting tasks until none is left or no worker has room.
   void send_waiting();
-  /// If one worker is idle while another has tasks that it has not begun, sets the timer after
-  /// which these are taken back.
-  void watch_balance();
-  /// Takes tasks back from behind slow ones, if a worker is still idle.
-  void on_balance_timer();
+  /// If a worker has tasks that it has not begun, while another one is idle or the pool may grow,
+  /// sets the timer after which these are taken back.
+  void watch_balance(bool may_grow);
+  /// Takes tasks back from behind slow ones, if a worker is still idle or the pool may still grow.
+  void on_balance_timer(bool may_grow);
   /// A frame of the worker arrived, so the worker has read since: tries again what it had no room
   /// for.
   void unblock(worker_record& worker);

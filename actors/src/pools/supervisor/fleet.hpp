@@ -62,6 +62,8 @@ class fleet {
   void compensate(bool some_have_room);
   [[nodiscard]] pool_size& size() noexcept { return size_; }
   [[nodiscard]] std::uint64_t task_limit() const { return rules_.task_limit(); }
+  /// An elastic pool that has not its largest size.
+  [[nodiscard]] bool may_grow() const { return size_.may_grow() && state_.serving(); }
   /// The failure of the starts that tasks of tasks were waiting for, once; null: none.
   std::shared_ptr<const failure> take_shortage() { return std::move(shortage_); }
 

@@ -114,7 +114,7 @@ void supervisor::on(const time_passed& message) {
       fleet_.on_relaunch();
       break;
     case timer::balance:
-      dispatcher_.on_balance_timer();
+      dispatcher_.on_balance_timer(fleet_.may_grow());
       break;
     case timer::idle:
       fleet_.on_idle_timer();
@@ -173,7 +173,7 @@ void supervisor::dispatch() {
     fleet_.grow();
     fleet_.watch_idle();
   }
-  dispatcher_.watch_balance();
+  dispatcher_.watch_balance(fleet_.may_grow());
 }
 
 void supervisor::finish_turn() {

@@ -36,6 +36,29 @@ TEST_F(SupervisorSizing, AnElasticPoolDoublesWhileTasksWait) {
   EXPECT_EQ(size(), 5U);
 }
 
+// They were short so far, so all were sent ahead to the only worker, and nothing waited that the pool
+// could have grown for.
+TEST_F(SupervisorSizing, AnElasticPoolGrowsForWhatWaitsBehindALongTask) {
+  make({.min_workers = 1, .max_workers = 3});
+  for (int i = 0; i < 3; ++i) {
+    submit("short");
+    ASSERT_EQ(claims(worker(0)), "short");
+    gives(worker(0), 1us);
+  }
+  for (int i = 0; i < 3; ++i) {
+    submit("long");
+  }
+  ASSERT_EQ(claims(worker(0)), "long");
+  ASSERT_EQ(size(), 1U);
+  host_->advance(5ms);
+  host_->come_up();
+  host_->advance(5ms);
+  host_->come_up();
+  ASSERT_EQ(size(), 3U);
+  EXPECT_EQ(claims(worker(1)), "long");
+  EXPECT_EQ(claims(worker(2)), "long");
+}
+
 TEST_F(SupervisorSizing, AnElasticPoolLetsIdleWorkersGo) {
   make({.min_workers = 1, .max_workers = 3, .idle_timeout = 100ms});
   for (int i = 0; i < 20; ++i) {
