@@ -162,8 +162,9 @@ void fleet::retire_drained() {
 
 void fleet::on_age(worker_record& worker) {
   const sent_tasks& sent = worker.sent;
-  if (worker.usable() && sent.outstanding() > 0 && sent.outstanding() == sent.assigned() &&
-      sent.all().front().next_number() >= worker.channel->undecided()) {
+  const bool has_begun_none = sent.outstanding() > 0 && sent.outstanding() == sent.assigned() &&
+                              sent.all().front().next_number() >= worker.channel->undecided();
+  if (worker.usable() && (has_begun_none || state_.phase == pool_phase::starting)) {
     state_.set_timer(later(state_.now(), *state_.options.max_worker_age), timer::age, worker.id);
     return;
   }

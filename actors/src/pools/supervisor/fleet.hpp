@@ -45,8 +45,8 @@ class fleet {
   /// Tells retiring workers that have no tasks left to leave.
   void retire_drained();
   /// Retires a worker that has reached its age, unless it has been sent its first tasks and has not
-  /// begun one yet: then it gets as much time again. Otherwise a pool whose workers age faster than
-  /// they begin would run nothing.
+  /// begun one yet, or others of a new pool still start: then it gets as much time again. Otherwise
+  /// a pool whose workers age faster than they begin would run nothing, or never be there.
   void on_age(worker_record& worker);
   /// Retires the worker if its memory is above the limit; called after its tasks ended.
   void check_memory(worker_record& worker);

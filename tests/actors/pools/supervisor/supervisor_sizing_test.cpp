@@ -149,6 +149,26 @@ TEST_F(SupervisorSizing, AWorkerThatIsOldBeforeItBeginsRunsATaskFirst) {
   EXPECT_EQ(pool_->stats().recycled, 1U);
 }
 
+// It was replaced while the second one started, and that one while its replacement did: the pool's
+// constructor did not return.
+TEST_F(SupervisorSizing, WorkersDoNotGrowOldWhileOthersOfTheirPoolStart) {
+  begin({.workers = 2, .max_worker_age = 10ms});
+  worker(0).come_up();
+  host_->run();
+  host_->advance(35ms);
+  ASSERT_EQ(size(), 2U);
+  worker(1).come_up();
+  host_->run();
+  const auto task = submit("a");
+  ASSERT_EQ(size(), 2U);
+  for (const std::size_t at : {0, 1}) {
+    if (claims(worker(at)) == "a") {
+      gives(worker(at));
+    }
+  }
+  EXPECT_EQ(value(task), "a");
+}
+
 TEST_F(SupervisorSizing, AWorkerThatIsBornTooLargeRunsATaskFirst) {
   make({.workers = 1, .max_worker_rss = 1000});
   for (std::int64_t id = 1; id < 20; ++id) {
