@@ -51,7 +51,7 @@ std::optional<connection> listener::accept_until(const detail::deadline& until) 
 }
 
 const std::string& listener::address() const noexcept {
-  static constinit const detail::never_destroyed<std::string> none;
+  static const detail::never_destroyed<std::string> none;
   return core_ ? core_->text() : none.value;
 }
 

@@ -83,7 +83,11 @@ std::string text_of_remote(const failure& what) {
   return what.type_name.empty() ? what.text : what.type_name + ": " + what.text;
 }
 
-constinit const detail::never_destroyed<std::string> no_text;
+/// Made when it is first asked for: Clang cannot make a string of GCC 12's library before.
+const std::string& no_text() noexcept {
+  static const detail::never_destroyed<std::string> text;
+  return text.value;
+}
 constinit const detail::never_destroyed<std::vector<code_location>> no_frames;
 
 }  // namespace
@@ -204,7 +208,7 @@ std::optional<resource_usage> worker_lost::usage() const {
 }
 
 const std::string& worker_lost::stderr_tail() const noexcept {
-  return failure_->death ? failure_->death->stderr_tail : no_text.value;
+  return failure_->death ? failure_->death->stderr_tail : no_text();
 }
 
 const std::vector<code_location>& worker_lost::frames() const noexcept {
