@@ -4,9 +4,9 @@
 #include "troupe/detail/thread_submission.hpp"
 #include "troupe/pool_options.hpp"
 
+#include "pools/thread/state/attempt_book.hpp"
+#include "pools/thread/state/worker_table.hpp"
 #include "pools/thread/timekeeper.hpp"
-#include "pools/thread/work/attempt_book.hpp"
-#include "pools/thread/work/worker_table.hpp"
 
 #include <atomic>
 #include <cstdint>

@@ -6,12 +6,12 @@
 #include "futures/callback_runner.hpp"
 #include "futures/made_here.hpp"
 #include "pools/engine.hpp"
+#include "pools/thread/state/attempt_book.hpp"
+#include "pools/thread/state/concluding_threads.hpp"
 #include "pools/thread/task_outcomes.hpp"
 #include "pools/thread/thread_retries.hpp"
 #include "pools/thread/thread_scheduler.hpp"
 #include "pools/thread/timekeeper.hpp"
-#include "pools/thread/work/attempt_book.hpp"
-#include "pools/thread/work/concluding_threads.hpp"
 
 #include <chrono>
 #include <cstdint>

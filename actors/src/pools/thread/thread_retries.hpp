@@ -3,7 +3,7 @@
 
 #include "troupe/detail/thread_submission.hpp"
 
-#include "pools/thread/work/attempt_book.hpp"
+#include "pools/thread/state/attempt_book.hpp"
 
 #include <atomic>
 #include <cstddef>

@@ -6,9 +6,9 @@
 
 #include "base/thread_safety.hpp"
 #include "futures/waiting_line.hpp"
-#include "pools/thread/work/map_ends.hpp"
-#include "pools/thread/work/task_lanes.hpp"
-#include "pools/thread/work/worker_table.hpp"
+#include "pools/thread/state/map_ends.hpp"
+#include "pools/thread/state/task_lanes.hpp"
+#include "pools/thread/state/worker_table.hpp"
 #include "scheduling/pool_size.hpp"
 
 #include <atomic>

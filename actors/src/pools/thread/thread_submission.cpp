@@ -5,8 +5,8 @@
 
 #include "futures/made_here.hpp"
 #include "pools/option_checks.hpp"
+#include "pools/thread/state/item_records.hpp"
 #include "pools/thread/thread_core.hpp"
-#include "pools/thread/work/item_records.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -2,8 +2,8 @@
 #include "pools/thread/thread_worker.hpp"
 
 #include "base/thread_owned.hpp"
+#include "pools/thread/state/local_task.hpp"
 #include "pools/thread/thread_core.hpp"
-#include "pools/thread/work/local_task.hpp"
 
 #include <sched.h>
 #include <unistd.h>

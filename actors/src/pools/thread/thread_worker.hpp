@@ -3,8 +3,8 @@
 
 #include "troupe/detail/thread_submission.hpp"
 
-#include "pools/thread/work/thread_coroutines.hpp"
-#include "pools/thread/work/worker_table.hpp"
+#include "pools/thread/state/thread_coroutines.hpp"
+#include "pools/thread/state/worker_table.hpp"
 
 #include <cstdint>
 #include <memory>

@@ -3,7 +3,7 @@
 
 #include "troupe/error.hpp"
 
-#include "pools/thread/work/local_task.hpp"
+#include "pools/thread/state/local_task.hpp"
 #include "pools/worker/nested.hpp"
 #include "pools/worker/stop_watcher.hpp"
 #include "pools/worker/this_worker.hpp"

@@ -11,7 +11,7 @@
 #include "channel/crash_record.hpp"
 #include "host/runtime.hpp"
 #include "os/failpoint.hpp"
-#include "pools/thread/work/local_task.hpp"
+#include "pools/thread/state/local_task.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
 

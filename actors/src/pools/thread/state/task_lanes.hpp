@@ -3,7 +3,7 @@
 
 #include "troupe/detail/thread_submission.hpp"
 
-#include "pools/thread/work/ring.hpp"
+#include "pools/thread/state/ring.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -2,7 +2,7 @@
 
 // Tasks of a thread pool that are coroutines.
 
-#include "pools/thread/work/thread_coroutines.hpp"
+#include "pools/thread/state/thread_coroutines.hpp"
 
 #include "pools/coroutine/task_executor.hpp"
 

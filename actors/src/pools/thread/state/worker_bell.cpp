@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/worker_bell.hpp"
+#include "pools/thread/state/worker_bell.hpp"
 
 #include <utility>
 

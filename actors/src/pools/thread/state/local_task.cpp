@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/local_task.hpp"
+#include "pools/thread/state/local_task.hpp"
 
 #include "troupe/progress.hpp"
 
-#include "pools/thread/work/attempt_book.hpp"
+#include "pools/thread/state/attempt_book.hpp"
 
 #include <chrono>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/task_lanes.hpp"
+#include "pools/thread/state/task_lanes.hpp"
 
 #include <algorithm>
 #include <iterator>

@@ -4,7 +4,7 @@
 #include "troupe/detail/thread_submission.hpp"
 
 #include "base/thread_safety.hpp"
-#include "pools/thread/work/item_records.hpp"
+#include "pools/thread/state/item_records.hpp"
 
 #include <cstdint>
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/worker_table.hpp"
+#include "pools/thread/state/worker_table.hpp"
 
 #include <algorithm>
 #include <iterator>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/attempt_book.hpp"
+#include "pools/thread/state/attempt_book.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -3,7 +3,7 @@
 
 #include "troupe/detail/thread_submission.hpp"
 
-#include "pools/thread/work/worker_table.hpp"
+#include "pools/thread/state/worker_table.hpp"
 
 #include <cstddef>
 #include <functional>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/map_ends.hpp"
+#include "pools/thread/state/map_ends.hpp"
 
-#include "pools/thread/work/thread_coroutines.hpp"
+#include "pools/thread/state/thread_coroutines.hpp"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/concluding_threads.hpp"
+#include "pools/thread/state/concluding_threads.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -5,7 +5,7 @@
 #include "troupe/detail/futex.hpp"
 #include "troupe/detail/thread_submission.hpp"
 
-#include "pools/thread/work/local_task.hpp"
+#include "pools/thread/state/local_task.hpp"
 
 #include <asio/io_context.hpp>
 #include <cstddef>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "pools/thread/work/task_lanes.hpp"
-#include "pools/thread/work/worker_bell.hpp"
+#include "pools/thread/state/task_lanes.hpp"
+#include "pools/thread/state/worker_bell.hpp"
 
 #include <atomic>
 #include <chrono>

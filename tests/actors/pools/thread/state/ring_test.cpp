@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pools/thread/work/ring.hpp"
+#include "pools/thread/state/ring.hpp"
 
 #include <gtest/gtest.h>
 
