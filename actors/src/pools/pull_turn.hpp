@@ -4,12 +4,12 @@
 #include "troupe/detail/future_state.hpp"
 #include "troupe/detail/thread_safety.hpp"
 
+#include "futures/event_state.hpp"
+
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <thread>
 #include <vector>
 
@@ -48,7 +48,7 @@ class pull_turn {
   void unlock() {
     owner_.store(std::thread::id{}, std::memory_order_relaxed);
     mutex_.unlock();
-    std::vector<std::shared_ptr<over>> exporting;
+    std::vector<std::shared_ptr<event_state>> exporting;
     {
       const mutex_guard lock{exports_mutex_};
       exporting.swap(exports_);
@@ -70,18 +70,6 @@ class pull_turn {
   }
 
  private:
-  /// Done when the turn that is under way is over.
-  class over final : public future_state {
-   public:
-    void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
-    bool cancel(bool) override { return false; }
-    [[nodiscard]] bool running() const override { return true; }
-    void happened() { finish(nullptr); }
-
-   protected:
-    [[nodiscard]] executor callbacks() const override { return {}; }
-  };
-
   /// For a while as any thread. The turn may also be that of an input that waits for what only this
   /// worker can run: then the worker runs other tasks until the turn is over.
   void lock_in_a_task() {
@@ -99,7 +87,7 @@ class pull_turn {
       if (locked) {
         return;
       }
-      const auto end = std::make_shared<over>();
+      const auto end = std::make_shared<event_state>();
       {
         const mutex_guard lock{exports_mutex_};
         exports_.push_back(end);
@@ -116,7 +104,7 @@ class pull_turn {
   std::atomic<int> waiting_{0};
   std::atomic<std::thread::id> owner_{};
   guarded_mutex exports_mutex_;
-  std::vector<std::shared_ptr<over>> exports_ TROUPE_GUARDED_BY(exports_mutex_);
+  std::vector<std::shared_ptr<event_state>> exports_ TROUPE_GUARDED_BY(exports_mutex_);
 };
 
 }  // namespace troupe::detail

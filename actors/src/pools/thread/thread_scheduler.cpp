@@ -658,8 +658,8 @@ void thread_scheduler::end_asking(const thread_submission& of) {
   ends_.end_asking(of, workers_);
 }
 
-std::shared_ptr<map_end> thread_scheduler::watch_end(const thread_group& map,
-                                                     const worker_seat* own) {
+std::shared_ptr<event_state> thread_scheduler::watch_end(const thread_group& map,
+                                                         const worker_seat* own) {
   const mutex_guard lock{mutex_};
   return ends_.watch(map, own, workers_);
 }

@@ -146,7 +146,7 @@ class thread_scheduler {
   void begin_asking(const thread_submission& of);
   void end_asking(const thread_submission& of);
   /// As `map_ends::watch`.
-  std::shared_ptr<map_end> watch_end(const thread_group& map, const worker_seat* own);
+  std::shared_ptr<event_state> watch_end(const thread_group& map, const worker_seat* own);
 
   // Reads.
   [[nodiscard]] int most() const noexcept { return size_.most(); }

@@ -63,13 +63,13 @@ void map_ends::look(const thread_submission& ended, const worker_table& workers)
   });
 }
 
-std::shared_ptr<map_end> map_ends::watch(const thread_group& map, const worker_seat* own,
-                                         const worker_table& workers) {
+std::shared_ptr<event_state> map_ends::watch(const thread_group& map, const worker_seat* own,
+                                             const worker_table& workers) {
   const std::size_t below = below_caller(map, own);
   if (running_of(map, workers) <= below) {
     return nullptr;
   }
-  const auto end = std::make_shared<map_end>();
+  const auto end = std::make_shared<event_state>();
   watched_.push_back({&map, below, end});
   return end;
 }

@@ -3,30 +3,16 @@
 
 #include "troupe/detail/thread_submission.hpp"
 
+#include "futures/event_state.hpp"
 #include "pools/thread/state/worker_table.hpp"
 
 #include <cstddef>
-#include <functional>
 #include <memory>
-#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
 namespace troupe::detail {
-
-/// A future that is done when no item of a map runs any more; one for each thread that waits for
-/// that.
-class map_end final : public future_state {
- public:
-  void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
-  bool cancel(bool) override { return false; }
-  [[nodiscard]] bool running() const override { return true; }
-  void happened() { finish(nullptr); }
-
- protected:
-  [[nodiscard]] executor callbacks() const override { return {}; }
-};
 
 /// Wakes threads that wait until nothing of a map runs: neither an item nor, between two attempts,
 /// the user's predicate. A member of the scheduler, guarded by its lock.
@@ -39,14 +25,14 @@ class map_ends {
   void look(const thread_submission& ended, const worker_table& workers);
   /// A future of the end of the map; null: no item runs but those on the calling thread's stack.
   /// `own`: the calling thread's seat, if it is a worker.
-  std::shared_ptr<map_end> watch(const thread_group& map, const worker_seat* own,
-                                 const worker_table& workers);
+  std::shared_ptr<event_state> watch(const thread_group& map, const worker_seat* own,
+                                     const worker_table& workers);
 
  private:
   struct watched {
     const thread_group* map = nullptr;
     std::size_t below = 0;  ///< items on the stack of the thread that waits
-    std::shared_ptr<map_end> end;
+    std::shared_ptr<event_state> end;
   };
   [[nodiscard]] std::size_t running_of(const thread_group& map, const worker_table& workers) const;
   [[nodiscard]] std::size_t below_caller(const thread_group& map, const worker_seat* own) const;
