@@ -5,6 +5,7 @@
 #include "troupe/this_task.hpp"
 
 #include "conformance_fixture.hpp"
+#include "coroutine_tasks.hpp"
 
 #include <algorithm>
 #include <asio/local/connect_pair.hpp>
@@ -50,20 +51,6 @@ task<int> wait_for_marks(std::string running, std::string awaited, std::size_t c
     co_await sleep_for(1ms);  // between two looks, as `eventually` does it
   }
   co_return result;
-}
-
-task<int> square_later(int x) {
-  co_await sleep_for(std::chrono::microseconds{x % 7 * 100});
-  co_return x* x;
-}
-
-task<int> square_now(int x) {
-  co_return x* x;
-}
-
-task<int> fail_later(int x) {
-  co_await sleep_for(1ms);
-  throw std::out_of_range{"no " + std::to_string(x)};
 }
 
 TROUPE_CONFORMANCE(Coroutines, FifteenRunAtOnceOnTwoWorkers) {

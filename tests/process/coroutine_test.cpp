@@ -4,6 +4,7 @@
 #include "troupe/task.hpp"
 #include "troupe/this_process.hpp"
 
+#include "coroutine_tasks.hpp"
 #include "os/failpoint.hpp"
 #include "pool_fixture.hpp"
 
@@ -70,20 +71,6 @@ task<int> stubborn(std::string running) {
     } catch (...) {
     }
   }
-}
-
-task<int> square_later(int x) {
-  co_await sleep_for(std::chrono::microseconds{x % 7 * 100});
-  co_return x* x;
-}
-
-task<int> square_now(int x) {
-  co_return x* x;
-}
-
-task<int> fail_later(int x) {
-  co_await sleep_for(1ms);
-  throw std::out_of_range{"no " + std::to_string(x)};
 }
 
 template <class T>

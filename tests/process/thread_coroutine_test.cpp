@@ -6,6 +6,7 @@
 #include "troupe/this_task.hpp"
 #include "troupe/thread_pool.hpp"
 
+#include "coroutine_tasks.hpp"
 #include "pool_fixture.hpp"
 #include "thread_fixture.hpp"
 
@@ -24,15 +25,6 @@ namespace troupe::test {
 namespace {
 
 struct ThreadCoroutine : pool_test {};
-
-task<int> square_later(int x) {
-  co_await sleep_for(std::chrono::microseconds{x % 7 * 100});
-  co_return x* x;
-}
-
-task<int> square_now(int x) {
-  co_return x* x;
-}
 
 /// Ends once `count` of them have begun.
 task<int> meet(std::atomic<int>* begun, int count, int result) {
