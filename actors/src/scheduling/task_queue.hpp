@@ -37,8 +37,9 @@ class task_queue {
 
   /// One more that waits here is over. They leave when they are most of what waits.
   void note_over() {
-    constexpr std::size_t least_worth_sweeping = 1024;
-    if (++over_ < least_worth_sweeping || over_ < size() / 2) {
+    // Not at each one: to count what waits takes a step for every priority.
+    constexpr std::size_t looks_after = 1024;
+    if (++over_ % looks_after != 0 || over_ < size() / 2) {
       return;
     }
     over_ = 0;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -71,6 +72,24 @@ TEST_F(TaskQueue, WhatIsOverLeavesWhenItIsMostOfWhatWaits) {
   }
   EXPECT_LT(left, 2'000U);
   EXPECT_EQ(rest(), std::vector{-1});
+}
+
+// Each had looked at every priority: that took most of a minute.
+TEST_F(TaskQueue, ManyThatAreOverCostLittleIfAllHavePrioritiesOfTheirOwn) {
+  constexpr int many = 40'000;
+  std::vector<std::shared_ptr<bool>> over;
+  for (int i = 0; i < many; ++i) {
+    range one{i, -i};
+    over.push_back(one.over);
+    queue_.push(std::move(one));
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  for (auto it = over.rbegin(); it != over.rend(); ++it) {  // those behind, which `next` never sees
+    **it = true;
+    queue_.note_over();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds{5});
+  EXPECT_EQ(queue_.next(), nullptr);
 }
 
 TEST_F(TaskQueue, WhatComesBackIsInFrontOfItsPriorityOnly) {

@@ -34,8 +34,9 @@ bool dispatcher::has_room(const worker_record& worker) const {
   if (worker.sent.outstanding() < state_.concurrency()) {
     return true;
   }
-  // Nothing is sent ahead to a worker that runs a long task: it would wait there in vain.
-  return turn_begun_ - worker.pace.last_progress < patience &&
+  // Nothing is sent ahead to a worker that runs a long task or begins none: it would wait there in
+  // vain.
+  return !worker.pace.stalled && turn_begun_ - worker.pace.last_progress < patience &&
          worker.sent.outstanding() < worker.pace.window();
 }
 
@@ -180,9 +181,9 @@ void dispatcher::watch_balance(bool may_grow) {
   const auto is_idle = [=](const worker_record* worker) {
     return worker->usable() && worker->sent.outstanding() < busy;
   };
-  if ((may_grow || state_.workers.any(is_idle)) && state_.workers.any([=](const worker_record* worker) {
-        return worker->sent.outstanding() > busy;
-      })) {
+  if ((may_grow || state_.workers.any(is_idle)) &&
+      state_.workers.any(
+          [=](const worker_record* worker) { return worker->sent.outstanding() > busy; })) {
     balance_timer_ = true;
     state_.set_timer(state_.now() + patience, timer::balance);
   }
@@ -206,6 +207,7 @@ void dispatcher::on_balance_timer(bool may_grow) {
     }
     if (now - worker->pace.last_progress >= patience) {
       control_.take_back(*worker);
+      worker->pace.stalled = worker->sent.outstanding() == 0;
     } else {
       some_wait = true;
     }

@@ -110,6 +110,7 @@ void worker_reader::read_frames(worker_record& worker) {
   worker.channel->finish_reading();
   if (frames > 0) {
     worker.pace.last_progress = state_.now();
+    worker.pace.stalled = false;
     fleet_.check_memory(worker);
   }
 }

@@ -163,6 +163,7 @@ class sent_tasks {
 struct worker_pace {
   double mean_task_ns = 0;
   bool measured = false;
+  bool stalled = false;  ///< all its tasks were taken back unbegun, and it has sent nothing since
   steady_time last_progress{};
 
   void measure(double ns) {

@@ -59,6 +59,34 @@ TEST_F(SupervisorSizing, AnElasticPoolGrowsForWhatWaitsBehindALongTask) {
   EXPECT_EQ(claims(worker(2)), "long");
 }
 
+// It was sent all of them again each millisecond, until its ring was full.
+TEST_F(SupervisorSizing, AnElasticPoolGrowsForWhatAWorkerDoesNotBegin) {
+  make({.min_workers = 1, .max_workers = 3});
+  for (int i = 0; i < 3; ++i) {
+    submit("short");
+    ASSERT_EQ(claims(worker(0)), "short");
+    gives(worker(0), 1us);
+  }
+  for (int i = 0; i < 3; ++i) {
+    submit("x");
+  }
+  for (int i = 0; i < 50; ++i) {
+    host_->advance(1ms);
+  }
+  host_->come_up();
+  host_->advance(5ms);
+  host_->come_up();
+  EXPECT_GE(size(), 2U);
+  EXPECT_EQ(claims(worker(1)), "x");
+  worker(0).read();
+  EXPECT_LE(worker(0).waiting(), 6U);
+  EXPECT_EQ(claims(worker(0)), "x");
+  gives(worker(0), 1us);
+  submit(std::vector<std::string>(2, "y"));
+  worker(0).read();
+  EXPECT_GE(worker(0).waiting(), 1U) << "it is sent more again";
+}
+
 TEST_F(SupervisorSizing, AnElasticPoolLetsIdleWorkersGo) {
   make({.min_workers = 1, .max_workers = 3, .idle_timeout = 100ms});
   for (int i = 0; i < 20; ++i) {
