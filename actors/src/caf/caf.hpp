@@ -126,8 +126,10 @@ inline void configure_without_threads(caf::actor_system_config& config) {
 #endif
 }
 
+/// Not called make_message: CAF 1.x calls that name without its namespace, and would find this one
+/// for the types of this namespace.
 template <class... Ts>
-caf::mailbox_element_ptr make_message(Ts&&... values) {
+caf::mailbox_element_ptr make_element(Ts&&... values) {
 #if TROUPE_CAF1
   return caf::make_mailbox_element(nullptr, caf::make_message_id(), std::forward<Ts>(values)...);
 #else

@@ -39,7 +39,7 @@ caf::actor spawn_mailbox(caf::actor_system& system, std::function<bool(compat::p
 }
 
 void send_here(caf::actor_system& system, const caf::actor& to, compat::parcel what) {
-  auto message = compat::make_message(std::move(what));
+  auto message = compat::make_element(std::move(what));
   if (kept_loop* const kept = thread_owned<kept_loop>::get()) {
     if (kept->of != &system) {
       kept->loop = std::make_unique<compat::run_loop>(system);

@@ -46,7 +46,7 @@ class mailbox {
   /// The same with a loop of the caller's own, for a receiver that sends to actors of other
   /// systems.
   void send(Message what, compat::run_loop& loop) {
-    compat::deliver(actor_, compat::make_message(compat::parcel::of<Message>(std::move(what))),
+    compat::deliver(actor_, compat::make_element(compat::parcel::of<Message>(std::move(what))),
                     loop);
     loop.run();
   }
