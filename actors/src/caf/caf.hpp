@@ -79,7 +79,9 @@ using execution = caf::execution_unit;
 /// thread that once made a pool; and where the thread's own objects are gone already, the end drops
 /// the reference once more, on freed memory.
 inline void forget_logger() noexcept {
-#if !TROUPE_CAF1
+#if TROUPE_CAF1
+  caf::logger::current_logger(nullptr);
+#else
   caf::logger::set_current_actor_system(nullptr);
 #endif
 }

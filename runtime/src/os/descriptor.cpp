@@ -145,16 +145,17 @@ low_numbers_taken::low_numbers_taken() noexcept {
       }
       return;
     }
-    taken_[made] = info.st_ino;
+    taken_[static_cast<std::size_t>(made)] = info.st_ino;
   }
 }
 
 low_numbers_taken::~low_numbers_taken() {
   for (int number = 0; number < first_own_number; ++number) {
+    const std::uint64_t taken = taken_[static_cast<std::size_t>(number)];
     struct stat info{};
     // Unless another thread has made something else of it meanwhile.
-    if (taken_[number] != 0 && ::fstat(number, &info) == 0 && S_ISSOCK(info.st_mode) &&
-        info.st_ino == taken_[number]) {
+    if (taken != 0 && ::fstat(number, &info) == 0 && S_ISSOCK(info.st_mode) &&
+        info.st_ino == taken) {
       ::close(number);
     }
   }
