@@ -29,9 +29,8 @@ using namespace detail;
 
 // ---- one worker ---------------------------------------------------------------------------------
 
-fake_worker::fake_worker(fake_worker_host& host, worker_host::start_order order,
-                         std::shared_ptr<process_observer> owner)
-    : host_{host}, id_{order.worker}, owner_{std::move(owner)}, ends_{std::move(order.ends)} {}
+fake_worker::fake_worker(worker_host::start_order order, std::shared_ptr<process_observer> owner)
+    : id_{order.worker}, owner_{std::move(owner)}, ends_{std::move(order.ends)} {}
 
 void fake_worker::start() {
   state_ = state::running;
@@ -318,8 +317,7 @@ void fake_worker_host::unwatch(int socket) {
 void fake_worker_host::launch(start_order what) {
   const std::uint64_t id = what.worker;
   ++launches_;
-  workers_.emplace(id,
-                   std::make_unique<fake_worker>(*this, std::move(what), owners_.at(id).lock()));
+  workers_.emplace(id, std::make_unique<fake_worker>(std::move(what), owners_.at(id).lock()));
 }
 
 void fake_worker_host::signal(std::uint64_t worker, int number) {

@@ -36,7 +36,7 @@ class fake_worker {
     std::string arguments{};
   };
 
-  fake_worker(fake_worker_host& host, detail::worker_host::start_order order,
+  fake_worker(detail::worker_host::start_order order,
               std::shared_ptr<detail::process_observer> owner);
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
@@ -116,7 +116,6 @@ class fake_worker {
   void end(std::uint8_t kind, int value);
   void drop_claimed(std::uint64_t number);
 
-  fake_worker_host& host_;
   const std::uint64_t id_;
   std::shared_ptr<detail::process_observer> owner_;
   detail::channel_ends ends_;

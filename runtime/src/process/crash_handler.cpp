@@ -191,7 +191,7 @@ void install_crash_handler(std::span<std::byte> record) {
   ::sigaltstack(&stack, nullptr);
   struct sigaction action{};
   action.sa_sigaction = &on_crash;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | static_cast<int>(SA_RESETHAND);
   sigemptyset(&action.sa_mask);
   for (const int fatal : fatal_signals) {
     struct sigaction current{};

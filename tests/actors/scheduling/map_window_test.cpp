@@ -104,7 +104,7 @@ TEST(MapWindow, ASubmissionHasAtLeastOneChunk) {
 
 TEST(MapWindow, NeverHasMoreInFlightThanWasAskedFor) {
   map_window window{{.window = 7}};
-  for (int round = 0; round < 20; ++round) {
+  for (std::size_t round = 0; round < 20; ++round) {
     fill(window);
     ASSERT_EQ(window.in_flight(), 7U);
     window.handed_out(round % 7 + 1);

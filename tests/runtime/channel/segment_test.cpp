@@ -96,7 +96,7 @@ TEST(SegmentPool, ServesSeveralThreads) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 200; ++i) {
-        const auto mine = pool->acquire(64 * 1024 << (i % 3));
+        const auto mine = pool->acquire(std::size_t{64 * 1024} << (i % 3));
         std::memset(mine->data(), t, mine->capacity());
         std::this_thread::yield();
         for (std::size_t at = 0; at < mine->capacity(); at += 4096) {

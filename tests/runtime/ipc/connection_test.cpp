@@ -303,7 +303,7 @@ TEST_F(Pipe, LimitsMessagesOnBothSides) {
   auto [a, b] = pipe({.max_message_bytes = 1000});
   a.send_bytes(std::string(1000, 'x'));
   EXPECT_EQ(b.recv_bytes().size(), 1000U);
-  EXPECT_TRUE(fails_with(errc::payload_too_large, [&, &a = a] {
+  EXPECT_TRUE(fails_with(errc::payload_too_large, [&] {
     a.send_bytes(std::string(1001, 'x'));
     return 0;
   }));
@@ -360,7 +360,7 @@ TEST_F(Pipe, AMessageWithoutItsDescriptorsIsLostAndTheNextIsRead) {
 
 TEST_F(Pipe, AMessageThatIsCutOffClosesIt) {
   const std::string whole = frame(magic, 1, 0, 0, 100) + std::string(100, 'x');
-  for (const std::size_t bytes : {1, 15, 16, 17, 115}) {
+  for (const std::size_t bytes : {1U, 15U, 16U, 17U, 115U}) {
     ends_ = pipe();
     write_raw(std::string_view{whole}.substr(0, bytes));
     left_.close();
@@ -679,7 +679,7 @@ TEST_F(Pipe, MovesMoreConnectionsThanTheSystemTakesAtOnce) {
   {
     auto [a, b] = pipe();
     for (const std::size_t count : {std::size_t{253}, std::size_t{254}, std::size_t{600}}) {
-      std::jthread sender{[&, &b = b] { left_.send(std::vector<connection>(count, b)); }};
+      std::jthread sender{[&] { left_.send(std::vector<connection>(count, b)); }};
       auto arrived = right_.recv<std::vector<connection>>();
       sender.join();
       ASSERT_EQ(arrived.size(), count);

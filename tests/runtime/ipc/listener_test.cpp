@@ -117,7 +117,7 @@ TEST_F(Listener, HandlesOfSharedObjectsDoNotCrossOverTcp) {
   connection here = at.accept();
   connection there = client.get();
   auto [a, b] = pipe();
-  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&, &a = a] {
+  EXPECT_TRUE(fails_with(errc::argument_encode_failed, [&] {
     here.send(a);
     return 0;
   }));
@@ -361,7 +361,7 @@ TEST_F(Listener, OfManyThatWantAStalePathOneGetsIt) {
     auto [here, there] = pipe();
     std::deque<forked> rivals;
     for (int i = 0; i < 4; ++i) {
-      rivals.emplace_back([&, &here = here, &there = there] {
+      rivals.emplace_back([&] {
         here.close();
         try {
           const listener at{path_};

@@ -132,7 +132,7 @@ TYPED_TEST(NoMemoryForItems, AGetThatCannotMapThemLosesNone) {
   auto [left, right] = pipe();
   TypeParam q;
   q.put("item");
-  forked other{[&, &right = right] {
+  forked other{[&] {
     auto arrived = right.template recv<TypeParam>();
     q = TypeParam{};  // the one it was forked with has its items mapped
     arm("queue.map", action::give_errno, 1, 1, ENOMEM);

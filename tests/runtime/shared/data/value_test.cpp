@@ -207,8 +207,8 @@ TEST_F(Array, FromASizeIsZeroEachTime) {
 
 TEST_F(Array, RefusesSizesThatMakeNoSense) {
   EXPECT_THROW(array<int>(-1), std::invalid_argument);
-  EXPECT_THROW(raw_array<int>(std::numeric_limits<std::int64_t>::min()), std::invalid_argument);
-  EXPECT_THROW(array<int>(std::numeric_limits<std::uint64_t>::max()), std::length_error);
+  EXPECT_THROW((raw_array<int>(std::numeric_limits<std::int64_t>::min())), std::invalid_argument);
+  EXPECT_THROW((array<int>(std::numeric_limits<std::uint64_t>::max())), std::length_error);
   EXPECT_THROW(array<int>(std::numeric_limits<std::int64_t>::max() / 2), std::length_error);
   EXPECT_TRUE(fails_with(errc::resource_exhausted, [] {
     return array<char>(std::int64_t{1} << 60);

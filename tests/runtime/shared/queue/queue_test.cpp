@@ -449,7 +449,7 @@ TEST_F(Queue, ADecodingErrorNamesTheTypeAndTheNextItemIsRight) {
 TEST_F(Queue, CrossesThroughAPipe) {
   auto [left, right] = pipe();
   queue<int> q{5, {.name = "crossing"}};
-  forked child{[&, &right = right] {
+  forked child{[&] {
     auto arrived = right.recv<queue<int>>();
     arrived.put(arrived.get() + 1);
     return arrived.name() == "crossing" && arrived.capacity() == 5 && arrived.id() == q.id() ? 0
@@ -881,7 +881,7 @@ void model_check(const std::vector<std::string>& before, const std::string& adde
         } catch (const queue_closed&) {
           ASSERT_TRUE(closed);
         }
-        for (int i = 0; q.size() == 0 && !q.join_for(0s); ++i) {
+        while (q.size() == 0 && !q.join_for(0s)) {
           try {
             q.task_done();
           } catch (const std::logic_error&) {

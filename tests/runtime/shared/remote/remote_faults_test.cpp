@@ -316,9 +316,9 @@ TEST_F(RemoteObject, AThreadThatWaitsForAnEventOrAConditionLeaves) {
   event remote_flag = link->to_importer(flag);
   auto [lock, changed] = link->to_importer(both);
   std::jthread one{[&] { EXPECT_TRUE(is_lost(task_ran::maybe, [&] { remote_flag.wait(); })); }};
-  std::jthread two{[&, lock = lock, changed = changed]() mutable {
-    lock.lock();
-    EXPECT_TRUE(is_lost(task_ran::maybe, [&] { changed.wait(lock); }));
+  std::jthread two{[&, own_lock = lock, own_changed = changed]() mutable {
+    own_lock.lock();
+    EXPECT_TRUE(is_lost(task_ran::maybe, [&] { own_changed.wait(own_lock); }));
   }};
   EXPECT_TRUE(come_to_wait(flag, 1));
   EXPECT_TRUE(eventually([&] { return both.second.waiting() == 1; }));
@@ -335,9 +335,9 @@ TEST_F(RemoteObject, AThreadThatWaitsForAnEventOrAConditionLeaves) {
 TEST_F(RemoteObject, ANotificationThatALostMachineDidNotUseIsPassedOn) {
   std::pair<mutex, condition> exporter;
   auto [lock, changed] = link->to_importer(exporter);
-  std::jthread waits_longest{[&, lock = lock, changed = changed]() mutable {
-    lock.lock();
-    EXPECT_TRUE(is_lost(task_ran::maybe, [&] { changed.wait(lock); }));
+  std::jthread waits_longest{[&, own_lock = lock, own_changed = changed]() mutable {
+    own_lock.lock();
+    EXPECT_TRUE(is_lost(task_ran::maybe, [&] { own_changed.wait(own_lock); }));
   }};
   EXPECT_TRUE(eventually([&] { return exporter.second.waiting() == 1; }));
   std::jthread waits_here{[&] {

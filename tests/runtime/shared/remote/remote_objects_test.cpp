@@ -169,9 +169,9 @@ TYPED_TEST(SharedObject, AConditionWaitsWithItsMutex) {
   const std::pair<mutex, condition> original;
   auto [lock, changed] = this->to_importer(original);
   int value = 0;
-  typename TestFixture::worker waiting{[&, lock = lock, changed = changed]() mutable {
-    std::unique_lock held{lock};
-    changed.wait(held, [&] { return value == 1; });
+  typename TestFixture::worker waiting{[&, own_lock = lock, own_changed = changed]() mutable {
+    std::unique_lock held{own_lock};
+    own_changed.wait(held, [&] { return value == 1; });
     EXPECT_TRUE(held.owns_lock());
     value = 2;
   }};
