@@ -61,7 +61,9 @@ class room_turn : private room_line::place {
   waiting_line& line_;
   std::function<bool()> worth_trying_;
   executor callbacks_;
-  std::function<void()> notify_;  ///< guarded by the line's mutex, as the place is
+  /// Guarded by the line's mutex, as the place is. No annotation: the analysis does not see that
+  /// `line_` is the line that locks it.
+  std::function<void()> notify_;
 };
 
 }  // namespace troupe::detail

@@ -344,7 +344,8 @@ class map_flow {
   const rules rules_;
   const int exceptions_before_ = std::uncaught_exceptions();
 
-  // For the thread that has the turn.
+  // For the thread that has the turn. No annotations: an input may come back to the map on the
+  // thread that has it already, which is known at run time only.
   pull_turn turn_;
   map_window window_;
   submissions waiting_;          // in input order

@@ -100,7 +100,7 @@ class pull_turn {
     }
   }
 
-  std::mutex mutex_;
+  std::mutex mutex_;  // the turn; what it guards is in `map_flow`, without annotations
   std::atomic<int> waiting_{0};
   std::atomic<std::thread::id> owner_{};
   guarded_mutex exports_mutex_;

@@ -64,7 +64,7 @@ void connection_core::check_not_inherited() const {
 
 std::shared_ptr<const attachment> connection_core::socket() const {
   check_not_inherited();
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (!socket_) {
     throw error{errc::closed, task_ran::no, "troupe: the connection is closed"};
   }
@@ -75,7 +75,7 @@ bool connection_core::is_open() const noexcept {
   if (is_inherited()) {
     return false;
   }
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   return socket_ != nullptr;
 }
 
@@ -84,7 +84,7 @@ void connection_core::close() noexcept {
     return;  // it was closed already
   }
   std::shared_ptr<const attachment> gone;
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   gone.swap(socket_);
 }
 
@@ -139,7 +139,7 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
   header.content = static_cast<std::uint8_t>(content);
   header.bytes = bytes.size();
   if (with.empty()) [[likely]] {
-    const std::lock_guard turn{sending_};
+    const mutex_guard turn{sending_};
     const auto socket = this->socket();
     const sys::io_result sent = sys::send_all(socket->number(), bytes_of(header), bytes, {});
     if (sent.error != 0) {
@@ -165,7 +165,7 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
     ids.push_back(one->id());
     numbers.push_back(one->number());
   }
-  const std::lock_guard turn{sending_};
+  const mutex_guard turn{sending_};
   const auto socket = this->socket();
   int short_of = 0;
   for (std::size_t at = 0; at < with.size(); at += sys::max_rights) {
@@ -206,7 +206,7 @@ void connection_core::receive(frame_content wanted, Sink& to, attachment_list& w
     throw std::logic_error{"troupe: this end of the pipe only sends"};
   }
   check_not_inherited();
-  const std::lock_guard turn{receiving_};
+  const mutex_guard turn{receiving_};
   const auto socket = this->socket();
   frame_header header;
   sys::arrived_descriptors arrived;

@@ -3,11 +3,11 @@
 
 #include "troupe/connection.hpp"
 
+#include "base/thread_safety.hpp"
 #include "os/descriptor_attachment.hpp"
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 
 namespace troupe::detail {
 
@@ -53,10 +53,10 @@ class connection_core {
 
   const std::uint32_t table_ = descriptor_table;
   const connection_traits traits_;
-  std::mutex sending_;
-  std::mutex receiving_;
-  mutable std::mutex mutex_;  // of what follows; held for moments only
-  std::shared_ptr<const attachment> socket_;
+  guarded_mutex sending_;        // a whole frame goes, before the next one begins
+  guarded_mutex receiving_;      // the same for what comes
+  mutable guarded_mutex mutex_;  // held for moments only
+  std::shared_ptr<const attachment> socket_ TROUPE_GUARDED_BY(mutex_);
 };
 
 struct connection_access {

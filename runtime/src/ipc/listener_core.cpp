@@ -84,7 +84,7 @@ listener_core::listener_core(const std::string& text, listener_options options)
   if (!watch_ || !bell_) {
     sys::fail(errc::resource_exhausted, "troupe: no listener can be made", errno);
   }
-  address_.kind == socket_address::family::tcp ? listen_tcp() : listen_unix();
+  listening_ = address_.kind == socket_address::family::tcp ? listen_tcp() : listen_unix();
   add(bell_.number());
   add(listening_.number());
 }
@@ -109,7 +109,7 @@ void listener_core::add(int number) const {
   }
 }
 
-void listener_core::listen_tcp() {
+descriptor listener_core::listen_tcp() {
   int problem = EADDRNOTAVAIL;
   for (const raw_address& one : sys::look_up(address_)) {
     if (!one.is_loopback() && !options_.allow_remote) {
@@ -123,15 +123,14 @@ void listener_core::listen_tcp() {
     if (::bind(socket.number(), one.get(), one.bytes) == 0 &&
         ::listen(socket.number(), options_.backlog) == 0) {
       text_ = sys::local_address(socket.number());
-      listening_ = std::move(socket);
-      return;
+      return socket;
     }
     problem = errno;
   }
   fail_to_listen(address_.text, problem);
 }
 
-void listener_core::listen_unix() {
+descriptor listener_core::listen_unix() {
   const raw_address where = sys::look_up(address_).front();
   descriptor socket = new_socket(AF_UNIX);
   if (!options_.key) {
@@ -161,14 +160,14 @@ void listener_core::listen_unix() {
     file_device_ = made.st_dev;
     file_inode_ = made.st_ino;
   }
-  listening_ = std::move(socket);
+  return socket;
 }
 
 void listener_core::close() noexcept {
   if (is_inherited()) {
     return;
   }
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (!listening_) {
     return;
   }
@@ -267,7 +266,7 @@ std::optional<connection> listener_core::accept_until(const deadline& until) {
     deadline next = until;
     check_open();
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       if (!listening_) {
         fail_closed();
       }
@@ -280,6 +279,7 @@ std::optional<connection> listener_core::accept_until(const deadline& until) {
         }
       }
       const auto take = [&](auto& from) {
+        mutex_.assert_held();
         auto first = std::move(from.front());
         from.pop_front();
         if (ready_.empty() && refused_.empty()) {

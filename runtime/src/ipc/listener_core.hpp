@@ -6,6 +6,7 @@
 #include "troupe/error.hpp"
 #include "troupe/listener.hpp"
 
+#include "base/thread_safety.hpp"
 #include "ipc/handshake.hpp"
 #include "ipc/socket_address.hpp"
 
@@ -15,7 +16,6 @@
 #include <chrono>
 #include <deque>
 #include <list>
-#include <mutex>
 #include <optional>
 #include <string>
 
@@ -38,7 +38,7 @@ class listener_core {
     if (is_inherited()) {
       return false;
     }
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     return static_cast<bool>(listening_);
   }
   [[nodiscard]] int number() const {
@@ -66,18 +66,18 @@ class listener_core {
   [[noreturn]] static void fail_closed() {
     throw error{errc::closed, task_ran::no, "troupe: the listener is closed"};
   }
-  void listen_tcp();
-  void listen_unix();
+  /// These return the listening socket.
+  descriptor listen_tcp();
+  descriptor listen_unix();
   /// Throws error{resource_exhausted}.
   void add(int number) const;
 
-  // The following members are called with the mutex held.
-  void look_at_the_door();
-  void step_clients();
-  void drop_late_clients(clock::time_point now);
+  void look_at_the_door() TROUPE_REQUIRES(mutex_);
+  void step_clients() TROUPE_REQUIRES(mutex_);
+  void drop_late_clients(clock::time_point now) TROUPE_REQUIRES(mutex_);
   /// Nothing if the client is not ready.
-  void step(std::list<client>::iterator which);
-  void ring(bool on) const noexcept;
+  void step(std::list<client>::iterator which) TROUPE_REQUIRES(mutex_);
+  void ring(bool on) const noexcept TROUPE_REQUIRES(mutex_);
 
   const listener_options options_;
   const sys::socket_address address_;
@@ -89,11 +89,13 @@ class listener_core {
   dev_t file_device_ = 0;
   ino_t file_inode_ = 0;
 
-  mutable std::mutex mutex_;
-  descriptor listening_;
-  std::list<client> clients_;  // not done with their proof, in the order they came
-  std::deque<connection> ready_;
-  std::deque<std::string> refused_;  // each is one accept's authentication_error
+  mutable guarded_mutex mutex_;
+  descriptor listening_ TROUPE_GUARDED_BY(mutex_);
+  /// Not done with their proof, in the order they came.
+  std::list<client> clients_ TROUPE_GUARDED_BY(mutex_);
+  std::deque<connection> ready_ TROUPE_GUARDED_BY(mutex_);
+  /// Each is one accept's authentication_error.
+  std::deque<std::string> refused_ TROUPE_GUARDED_BY(mutex_);
 };
 
 }  // namespace troupe::detail

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 
@@ -15,7 +14,7 @@ namespace {
 
 struct hook_slot {
   detail::fork_safe_mutex mutex;
-  std::shared_ptr<const log_hook> hook;
+  std::shared_ptr<const log_hook> hook TROUPE_GUARDED_BY(mutex);
 };
 
 hook_slot& slot() {
@@ -43,8 +42,9 @@ void to_stderr(log_level level, std::string_view text) {
 
 void set_log_hook(log_hook hook) {
   auto fresh = hook ? std::make_shared<const log_hook>(std::move(hook)) : nullptr;
-  const std::lock_guard lock{slot().mutex};
-  slot().hook.swap(fresh);
+  hook_slot& here = slot();
+  const detail::fork_safe_guard lock{here.mutex};
+  here.hook.swap(fresh);
 }
 
 namespace detail {
@@ -53,8 +53,9 @@ void log(log_level level, std::string_view text) noexcept {
   try {
     std::shared_ptr<const log_hook> hook;
     {
-      const std::lock_guard lock{slot().mutex};
-      hook = slot().hook;
+      hook_slot& here = slot();
+      const fork_safe_guard lock{here.mutex};
+      hook = here.hook;
     }
     if (hook) {
       (*hook)(level, text);

@@ -31,7 +31,7 @@ reactor::reactor()
 reactor::~reactor() {
   stop_ = true;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     wake();
   }
   thread_.join();
@@ -51,7 +51,7 @@ void reactor::wake() {
 
 void reactor::watch(int fd, watcher ready) {
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     watchers_[fd] = std::make_shared<watcher>(std::move(ready));
   }
   epoll_event event{};
@@ -68,18 +68,18 @@ void reactor::watch(int fd, watcher ready) {
 
 void reactor::forget(int fd) {
   ::epoll_ctl(epoll_.number(), EPOLL_CTL_DEL, fd, nullptr);
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   watchers_.erase(fd);
 }
 
 void reactor::post(std::function<void()> function) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   posted_.push_back(std::move(function));
   wake();
 }
 
 std::uint64_t reactor::call_at(time_point when, std::function<void()> function) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const std::uint64_t id = next_timer_++;
   const bool first = timers_.empty() || when < timers_.begin()->first;
   timers_.emplace(when, timer{id, std::move(function)});
@@ -107,7 +107,7 @@ void reactor::run() {
   while (!stop_) {
     int timeout = -1;
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       if (!posted_.empty()) {
         timeout = 0;
       } else if (!timers_.empty()) {
@@ -123,13 +123,13 @@ void reactor::run() {
       if (fd == wake_.number()) {
         std::uint64_t value = 0;
         [[maybe_unused]] const auto got = ::read(fd, &value, sizeof value);
-        const std::lock_guard lock{mutex_};
+        const mutex_guard lock{mutex_};
         woken_ = false;
         continue;
       }
       std::shared_ptr<watcher> ready;
       {
-        const std::lock_guard lock{mutex_};
+        const mutex_guard lock{mutex_};
         if (const auto found = watchers_.find(fd); found != watchers_.end()) {
           ready = found->second;
         }
@@ -139,7 +139,7 @@ void reactor::run() {
       }
     }
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       todo.swap(posted_);
       const auto now = std::chrono::steady_clock::now();
       while (!timers_.empty() && timers_.begin()->first <= now) {

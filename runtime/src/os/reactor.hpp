@@ -3,13 +3,14 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include "base/thread_safety.hpp"
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -51,7 +52,7 @@ class reactor {
 
  private:
   void run();
-  void wake();
+  void wake() TROUPE_REQUIRES(mutex_);
 
   struct timer {
     std::uint64_t id;
@@ -61,12 +62,12 @@ class reactor {
   descriptor epoll_;
   descriptor wake_;
   std::atomic<bool> stop_{false};
-  std::mutex mutex_;
-  std::vector<std::function<void()>> posted_;                   // guarded by mutex_
-  std::multimap<time_point, timer> timers_;                     // guarded by mutex_
-  std::unordered_map<int, std::shared_ptr<watcher>> watchers_;  // guarded by mutex_
-  std::uint64_t next_timer_ = 1;                                // guarded by mutex_
-  bool woken_ = false;                                          // guarded by mutex_
+  guarded_mutex mutex_;
+  std::vector<std::function<void()>> posted_ TROUPE_GUARDED_BY(mutex_);
+  std::multimap<time_point, timer> timers_ TROUPE_GUARDED_BY(mutex_);
+  std::unordered_map<int, std::shared_ptr<watcher>> watchers_ TROUPE_GUARDED_BY(mutex_);
+  std::uint64_t next_timer_ TROUPE_GUARDED_BY(mutex_) = 1;
+  bool woken_ TROUPE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

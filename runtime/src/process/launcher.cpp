@@ -98,7 +98,7 @@ pid_t execute_server(const program& self, const descriptor& control, pid_t super
 
 launcher::launcher(program self) : self_{std::move(self)} {
   failpoint::table_descriptor();  // made before the fork, so that all processes share it
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   start_server();
 }
 
@@ -106,7 +106,7 @@ launcher::~launcher() {
   std::vector<std::int64_t> here;
   pid_t server = -1;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     // At the end of the stream the server kills what is left and leaves. Shut down, not only
     // closed: a process that the program forked by itself may hold a copy of this end.
     ::shutdown(server_.number(), SHUT_RDWR);
@@ -171,12 +171,12 @@ void launcher::ensure_server() {
 void launcher::attach(reactor& loop, events callbacks) {
   events_ = std::move(callbacks);
   loop_ = &loop;
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   loop_->watch(server_.number(), [this] { server_readable(); });
 }
 
 void launcher::detach() {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (server_) {
     loop_->forget(server_.number());
   }
@@ -192,7 +192,7 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
     // the thread that forked.
     auto shared = std::make_shared<channel_ends>(std::move(ends));
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       to_fork_.emplace(worker, false);
     }
     loop_->post(
@@ -201,7 +201,7 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
   }
   int code = 0;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     try {
       ensure_server();
     } catch (const error&) {
@@ -229,7 +229,7 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
 }
 
 void launcher::kill(std::uint64_t worker, int signal) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (const auto found = to_fork_.find(worker); found != to_fork_.end()) {
     found->second = true;
     return;
@@ -256,7 +256,7 @@ void launcher::server_readable() {
     child::message answer{};
     sys::received got;
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       if (!server_) {
         return;
       }
@@ -271,7 +271,7 @@ void launcher::server_readable() {
     }
     if (answer.what == child::op::launched) {
       {
-        const std::lock_guard lock{mutex_};
+        const mutex_guard lock{mutex_};
         of_server_[answer.worker] = answer.pid;
       }
       events_.launched(answer.worker, answer.pid,
@@ -279,7 +279,7 @@ void launcher::server_readable() {
     } else if (answer.what == child::op::failed || answer.what == child::op::exited ||
                answer.what == child::op::vanished) {
       {
-        const std::lock_guard lock{mutex_};
+        const mutex_guard lock{mutex_};
         of_server_.erase(answer.worker);
       }
       if (answer.what == child::op::failed) {
@@ -297,7 +297,7 @@ void launcher::server_readable() {
 void launcher::server_lost() {
   std::map<std::uint64_t, std::int64_t> orphans;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     loop_->forget(server_.number());
     server_.reset();
     ::waitpid(static_cast<pid_t>(std::exchange(server_pid_, -1)), nullptr, 0);
@@ -316,13 +316,13 @@ void launcher::server_lost() {
 
 void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidfd) {
   const auto forget_order = [this, worker] {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     to_fork_.erase(worker);
   };
   const pid_t parent = ::getpid();
   int code = 0;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     const auto found = to_fork_.find(worker);
     code = found != to_fork_.end() && found->second ? ECANCELED : 0;
     try {
@@ -371,7 +371,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidf
   const int watched = pidfd.number();
   descriptor copy{with_pidfd ? ::fcntl(watched, F_DUPFD_CLOEXEC, 3) : -1};
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     forked_.emplace(worker, forked_child{pid, std::move(pidfd)});
     if (const auto order = to_fork_.extract(worker); !order.empty() && order.mapped()) {
       ::kill(pid, SIGKILL);  // killed while it was being forked
@@ -385,7 +385,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidf
 void launcher::reap_forked(std::uint64_t worker) {
   exit_report report;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     const auto found = forked_.find(worker);
     if (found == forked_.end()) {
       return;

@@ -4,13 +4,13 @@
 #include "troupe/error.hpp"
 #include "troupe/start_method.hpp"
 
+#include "base/thread_safety.hpp"
 #include "channel/channel.hpp"
 #include "os/reactor.hpp"
 
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -92,23 +92,25 @@ class launcher {
     descriptor pidfd;
   };
 
-  void ensure_server();  ///< with the mutex held
-  void start_server();
+  void ensure_server() TROUPE_REQUIRES(mutex_);
+  void start_server() TROUPE_REQUIRES(mutex_);
   void server_readable();
   void server_lost();
   void fork_here(std::uint64_t worker, channel_ends ends, bool with_pidfd);
   void reap_forked(std::uint64_t worker);
-  void order_guard(bool guard, std::int64_t pid);
+  void order_guard(bool guard, std::int64_t pid) TROUPE_REQUIRES(mutex_);
 
   program self_;
   reactor* loop_ = nullptr;
   events events_;
-  mutable std::mutex mutex_;
-  descriptor server_;                                // guarded by mutex_
-  std::int64_t server_pid_ = -1;                     // guarded by mutex_
-  std::map<std::uint64_t, std::int64_t> of_server_;  // guarded by mutex_; pid 0: not yet known
-  std::map<std::uint64_t, forked_child> forked_;     // guarded by mutex_
-  std::map<std::uint64_t, bool> to_fork_;  // guarded by mutex_; true: killed before its turn
+  mutable guarded_mutex mutex_;
+  descriptor server_ TROUPE_GUARDED_BY(mutex_);
+  std::int64_t server_pid_ TROUPE_GUARDED_BY(mutex_) = -1;
+  /// Pid 0: not yet known.
+  std::map<std::uint64_t, std::int64_t> of_server_ TROUPE_GUARDED_BY(mutex_);
+  std::map<std::uint64_t, forked_child> forked_ TROUPE_GUARDED_BY(mutex_);
+  /// True: killed before its turn.
+  std::map<std::uint64_t, bool> to_fork_ TROUPE_GUARDED_BY(mutex_);
 };
 
 }  // namespace troupe::detail

@@ -75,7 +75,7 @@ descriptor stderr_relay::open(std::uint64_t worker, std::size_t to_come) {
   if (!made || ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || needed > limit.rlim_cur) {
     bool tell = false;
     {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       tell = !std::exchange(told_short_, true);
     }
     if (tell) {
@@ -89,13 +89,13 @@ descriptor stderr_relay::open(std::uint64_t worker, std::size_t to_come) {
   ::fcntl(reader.number(), F_SETFL, O_NONBLOCK);  // this end only
   const int number = reader.number();
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     sources_[worker].pipe = std::move(reader);
   }
   try {
     loop_.watch(number, [this, worker] { readable(worker); });
   } catch (const error&) {  // no memory to watch it: the worker does without
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     sources_.erase(worker);
     return {};
   }
@@ -103,7 +103,7 @@ descriptor stderr_relay::open(std::uint64_t worker, std::size_t to_come) {
 }
 
 void stderr_relay::readable(std::uint64_t worker) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const auto found = sources_.find(worker);
   if (found != sources_.end()) {
     read_some(worker, found->second);
@@ -138,7 +138,7 @@ void stderr_relay::read_some(std::uint64_t worker, source& from) {
   if (!from.line.empty() && !from.line_timer && !finished_) {
     from.line_timer = true;
     loop_.call_at(std::chrono::steady_clock::now() + line_patience, [this, worker] {
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       if (const auto found = sources_.find(worker); found != sources_.end()) {
         found->second.line_timer = false;
         pass_line(found->second);
@@ -211,7 +211,7 @@ void stderr_relay::write_out() {
       if (!write_timer_ && !finished_) {
         write_timer_ = true;
         loop_.call_at(std::chrono::steady_clock::now() + write_patience, [this] {
-          const std::lock_guard lock{mutex_};
+          const mutex_guard lock{mutex_};
           write_timer_ = false;
           write_out();
         });
@@ -227,7 +227,7 @@ void stderr_relay::write_out() {
 }
 
 std::string stderr_relay::close(std::uint64_t worker) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const auto found = sources_.find(worker);
   if (found == sources_.end()) {
     return {};
@@ -273,7 +273,7 @@ void stderr_relay::finish() {
 
 void stderr_relay::pass_everything_on() {
   const auto until = std::chrono::steady_clock::now() + last_patience;
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   finished_ = true;
   for (auto& [worker, from] : sources_) {
     loop_.forget(from.pipe.number());

@@ -3,12 +3,12 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include "base/thread_safety.hpp"
 #include "os/reactor.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,23 +52,22 @@ class stderr_relay {
 
   void readable(std::uint64_t worker);
   void pass_everything_on();
-  // The following members are called with the mutex held.
-  void read_some(std::uint64_t worker, source& from);
-  void take(source& from, std::string_view bytes);
-  void pass_line(source& from);
-  void write_out();
+  void read_some(std::uint64_t worker, source& from) TROUPE_REQUIRES(mutex_);
+  void take(source& from, std::string_view bytes) TROUPE_REQUIRES(mutex_);
+  void pass_line(source& from) TROUPE_REQUIRES(mutex_);
+  void write_out() TROUPE_REQUIRES(mutex_);
   /// False: this process's stderr takes nothing just now.
-  bool write_some();
+  bool write_some() TROUPE_REQUIRES(mutex_);
 
   reactor& loop_;
-  std::mutex mutex_;
-  std::map<std::uint64_t, source> sources_;  // guarded by mutex_
-  std::string outgoing_;                     // guarded by mutex_
-  std::size_t written_ = 0;                  // guarded by mutex_; of outgoing_
-  std::vector<char> buffer_;                 // guarded by mutex_
-  bool write_timer_ = false;                 // guarded by mutex_
-  bool told_short_ = false;                  // guarded by mutex_
-  bool finished_ = false;                    // guarded by mutex_
+  guarded_mutex mutex_;
+  std::map<std::uint64_t, source> sources_ TROUPE_GUARDED_BY(mutex_);
+  std::string outgoing_ TROUPE_GUARDED_BY(mutex_);
+  std::size_t written_ TROUPE_GUARDED_BY(mutex_) = 0;  // of outgoing_
+  std::vector<char> buffer_ TROUPE_GUARDED_BY(mutex_);
+  bool write_timer_ TROUPE_GUARDED_BY(mutex_) = false;
+  bool told_short_ TROUPE_GUARDED_BY(mutex_) = false;
+  bool finished_ TROUPE_GUARDED_BY(mutex_) = false;
 };
 
 /// The last lines of `text`: at most `lines` and `bytes`. A first line that is too long is cut at

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/thread_safety.hpp"
+
 #include <mutex>
 
 // A process that is forked while other threads run has copies of the locks that those threads held.
@@ -11,15 +13,15 @@
 namespace troupe::detail {
 
 /// A mutex of a process-wide object; it is never destroyed. Nothing else is locked under it.
-class fork_safe_mutex {
+class TROUPE_CAPABILITY("mutex") fork_safe_mutex {
  public:
   fork_safe_mutex();
   ~fork_safe_mutex() = default;  // never called
   fork_safe_mutex(const fork_safe_mutex&) = delete;
   fork_safe_mutex& operator=(const fork_safe_mutex&) = delete;
 
-  void lock() { mutex_.lock(); }
-  void unlock() { mutex_.unlock(); }
+  void lock() TROUPE_ACQUIRE() { mutex_.lock(); }
+  void unlock() TROUPE_RELEASE() { mutex_.unlock(); }
 
  private:
   friend class all_locked_for_fork;
@@ -27,7 +29,22 @@ class fork_safe_mutex {
   fork_safe_mutex* next_;
 };
 
-/// Holds all of them around a fork(), so that both processes have them free afterwards.
+/// Holds a fork_safe_mutex as long as it lives.
+class TROUPE_SCOPED_CAPABILITY fork_safe_guard {
+ public:
+  explicit fork_safe_guard(fork_safe_mutex& mutex) TROUPE_ACQUIRE(mutex) : mutex_{mutex} {
+    mutex.lock();
+  }
+  ~fork_safe_guard() TROUPE_RELEASE() { mutex_.unlock(); }
+  fork_safe_guard(const fork_safe_guard&) = delete;
+  fork_safe_guard& operator=(const fork_safe_guard&) = delete;
+
+ private:
+  fork_safe_mutex& mutex_;
+};
+
+/// Holds all of them around a fork(), so that both processes have them free afterwards. The
+/// analysis does not know that: which mutexes there are is known at run time.
 class all_locked_for_fork {
  public:
   all_locked_for_fork();

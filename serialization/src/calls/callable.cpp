@@ -7,7 +7,6 @@
 #include "base/fork_safety.hpp"
 
 #include <map>
-#include <mutex>
 #include <stdexcept>
 
 namespace troupe {
@@ -22,7 +21,7 @@ struct named_entry {
 class name_table {
  public:
   void add(std::string_view name, const named_entry& entry) {
-    const std::lock_guard lock{mutex_};
+    const fork_safe_guard lock{mutex_};
     const auto [at, is_new] = entries_.try_emplace(std::string{name}, entry);
     if (!is_new && at->second.function != entry.function) {
       throw std::logic_error{"troupe::name: another function is already named '" +
@@ -31,14 +30,14 @@ class name_table {
   }
 
   named_entry find(const std::string& name) {
-    const std::lock_guard lock{mutex_};
+    const fork_safe_guard lock{mutex_};
     const auto found = entries_.find(name);
     return found == entries_.end() ? named_entry{nullptr, nullptr} : found->second;
   }
 
  private:
   fork_safe_mutex mutex_;
-  std::map<std::string, named_entry, std::less<>> entries_;  // guarded by mutex_
+  std::map<std::string, named_entry, std::less<>> entries_ TROUPE_GUARDED_BY(mutex_);
 };
 
 // Names are given before main and looked up until after it, so the table is never destroyed.

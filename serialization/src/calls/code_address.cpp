@@ -16,7 +16,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -119,7 +118,7 @@ class library_list {
  public:
   template <class Visit>
   auto with(Visit&& visit) {
-    const std::lock_guard lock{mutex_};
+    const fork_safe_guard lock{mutex_};
     const load_counters now = count_loads();
     if (now != counted_ || libraries_.empty()) {
       refresh();
@@ -129,7 +128,7 @@ class library_list {
   }
 
  private:
-  void refresh() {
+  void refresh() TROUPE_REQUIRES(mutex_) {
     libraries_.clear();
     ::dl_iterate_phdr(
         [](dl_phdr_info* info, std::size_t, void* to) {
@@ -150,8 +149,8 @@ class library_list {
   }
 
   fork_safe_mutex mutex_;
-  load_counters counted_;          // guarded by mutex_
-  std::vector<module> libraries_;  // guarded by mutex_
+  load_counters counted_ TROUPE_GUARDED_BY(mutex_);
+  std::vector<module> libraries_ TROUPE_GUARDED_BY(mutex_);
 };
 
 library_list& libraries() {

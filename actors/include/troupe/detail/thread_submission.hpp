@@ -128,8 +128,10 @@ class thread_submission : public future_state {
   [[nodiscard]] item_records* records() const noexcept { return records_.load(); }
   item_records& make_records();
 
-  std::uint64_t number = 0;          ///< set when it is submitted
-  const void* bound_to = nullptr;    ///< the only worker that may run it; guarded by the scheduler
+  std::uint64_t number = 0;  ///< set when it is submitted
+  /// The only worker that may run it. Guarded by the mutex of the scheduler, which is private to
+  /// its room: no annotation can name it here.
+  const void* bound_to = nullptr;
   std::atomic<bool> limited{false};  ///< an item was asked to stop: look into the records
 
  protected:

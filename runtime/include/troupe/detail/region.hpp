@@ -5,6 +5,7 @@
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/robust_lock.hpp"
+#include "troupe/detail/thread_safety.hpp"
 #include "troupe/objects.hpp"
 
 #include <array>
@@ -13,7 +14,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -280,7 +280,8 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   void recover_slot(process_slot& slot, std::uint64_t dead);
 
   region_spec spec_;
-  std::mutex making_;
+  /// Guards what `make` writes, until `begin_` is set. No annotation: then it is read without.
+  guarded_mutex making_;
   descriptor memory_;
   mapping view_;
   std::atomic<std::byte*> begin_{nullptr};

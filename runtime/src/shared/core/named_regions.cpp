@@ -19,7 +19,6 @@
 
 #include <array>
 #include <cerrno>
-#include <mutex>
 #include <system_error>
 #include <utility>
 
@@ -65,7 +64,7 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
   made->lay_out(region_named_flag);
   const std::string nameless = "/proc/self/fd/" + std::to_string(made->memory_.number());
   // Under the lock: another thread that opens the name finds this region, or waits for it.
-  const std::lock_guard lock{registry.mutex};
+  const mutex_guard lock{registry.mutex};
   static_cast<void>(made->claim_slot());
   if (::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     code = errno;
@@ -102,7 +101,7 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
     refuse_object("'" + name + "' is too short");
   }
   std::shared_ptr<region> made;
-  const std::lock_guard lock{registry.mutex};
+  const mutex_guard lock{registry.mutex};
   if (const auto at = registry.objects.find(id); at != registry.objects.end()) {
     if (auto here = at->second.object.lock()) {
       made = std::move(here);

@@ -20,7 +20,6 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
-#include <mutex>
 #include <new>
 #include <utility>
 
@@ -121,7 +120,7 @@ void region::make() {
                     "works on several objects at once, need all of them here. Use lock() and the "
                     "guard, or objects of one machine"};
   }
-  const std::lock_guard making{making_};
+  const mutex_guard making{making_};
   if (begin() != nullptr) {
     return;
   }
@@ -132,7 +131,7 @@ void region::make() {
   memory_.keep_in_children();
   view_ = map_for_children(memory_, bytes);
   lay_out(0);
-  const std::lock_guard lock{registry.mutex};
+  const mutex_guard lock{registry.mutex};
   registry.add(shared_from_this());
   static_cast<void>(claim_slot());
 }
@@ -224,7 +223,7 @@ std::shared_ptr<region> region::import(const std::shared_ptr<const attachment>& 
   }
   region_registry& registry = region_registry::instance();
   std::shared_ptr<region> made;  // after the lock: its deleter takes it
-  const std::lock_guard lock{registry.mutex};
+  const mutex_guard lock{registry.mutex};
   if (const auto at = registry.objects.find(from->id()); at != registry.objects.end()) {
     if (auto here = at->second.object.lock()) {
       made = here;

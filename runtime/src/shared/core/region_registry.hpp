@@ -4,9 +4,10 @@
 #include "troupe/detail/memory.hpp"
 #include "troupe/detail/region.hpp"
 
+#include "base/thread_safety.hpp"
+
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -18,15 +19,14 @@ struct region_registry {
     std::weak_ptr<region> object;
     unsigned count = 0;  ///< regions of the object: two while one without handles is replaced
   };
-  std::mutex mutex;
-  std::unordered_map<std::uint64_t, entry> objects;  // guarded by mutex
-  std::vector<mapping> kept;                         // guarded by mutex; locked at their end
+  guarded_mutex mutex;
+  std::unordered_map<std::uint64_t, entry> objects TROUPE_GUARDED_BY(mutex);
+  std::vector<mapping> kept TROUPE_GUARDED_BY(mutex);  // locked at their end
 
   /// Never destroyed: handles may be global variables.
   static region_registry& instance();
 
-  /// Under the mutex.
-  void add(const std::shared_ptr<region>& object) {
+  void add(const std::shared_ptr<region>& object) TROUPE_REQUIRES(mutex) {
     entry& at = objects[object->id()];
     at.object = object;
     ++at.count;

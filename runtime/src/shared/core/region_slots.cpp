@@ -14,7 +14,6 @@
 #include "shared/core/transaction.hpp"
 
 #include <algorithm>
-#include <mutex>
 #include <string>
 
 namespace troupe::detail {
@@ -87,7 +86,7 @@ process_slot& region::own_slot() {
   }
   for (int attempt = 0; attempt < 2; ++attempt) {
     {
-      const std::lock_guard lock{region_registry::instance().mutex};
+      const mutex_guard lock{region_registry::instance().mutex};
       if (process_slot* const mine = claim_slot()) {
         return *mine;
       }

@@ -74,10 +74,11 @@ class export_proxies::proxy final : public export_thread {
   proxy(const proxy&) = delete;
   proxy& operator=(const proxy&) = delete;
 
-  // What the others set, under the lock of all.
+  // What the others set, guarded by the mutex of all. No annotation: the analysis cannot know that
+  // `all_` of a proxy is the object whose mutex they hold.
   std::deque<request> inbox;
   std::uint64_t thread = 0;  ///< the remote one it belongs to
-  std::condition_variable came;
+  guarded_condition came;
   std::atomic<bool> dismissed{false};
   bool finished = false;
 
@@ -87,8 +88,10 @@ class export_proxies::proxy final : public export_thread {
   }
   /// Throws proxy_dismissed.
   [[nodiscard]] request next() {
-    std::unique_lock lock{all_.mutex_};
-    came.wait(lock, [&] { return dismissed.load() || !inbox.empty(); });
+    mutex_lock lock{all_.mutex_};
+    while (!dismissed.load() && inbox.empty()) {
+      came.wait(lock);
+    }
     leave_if_dismissed();
     request first = std::move(inbox.front());
     inbox.pop_front();
@@ -202,7 +205,7 @@ export_proxies::~export_proxies() {
 void export_proxies::run(std::uint64_t number, std::uint64_t thread,
                          std::span<const std::byte> message) {
   reap(false);
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (over_) {
     return;
   }
@@ -236,7 +239,7 @@ void export_proxies::run(std::uint64_t number, std::uint64_t thread,
 }
 
 void export_proxies::thread_ended(std::uint64_t thread) noexcept {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (const auto at = busy_.find(thread); at != busy_.end()) {
     at->second->dismissed = true;
     at->second->came.notify_one();
@@ -246,7 +249,7 @@ void export_proxies::thread_ended(std::uint64_t thread) noexcept {
 
 void export_proxies::end() noexcept {
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     over_ = true;
     for (const auto& one : all_) {
       one->dismissed = true;
@@ -261,7 +264,7 @@ void export_proxies::work(proxy& me) {
   try {
     for (;;) {
       me.handle(me.next());
-      const std::lock_guard lock{mutex_};
+      const mutex_guard lock{mutex_};
       if (me.inbox.empty() && !me.has_locks() && !me.dismissed) {
         busy_.erase(me.thread);
         if (idle_.size() >= most_idle) {
@@ -272,14 +275,14 @@ void export_proxies::work(proxy& me) {
     }
   } catch (const proxy_dismissed&) {  // NOLINT(bugprone-empty-catch): it goes
   }
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   me.finished = true;
 }
 
 void export_proxies::reap(bool all) noexcept {
   std::list<std::unique_ptr<proxy>> gone;
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     for (auto at = all_.begin(); at != all_.end();) {
       const auto next = std::next(at);
       if (all || (*at)->finished) {

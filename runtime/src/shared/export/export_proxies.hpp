@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/thread_safety.hpp"
 #include "shared/export/exporting.hpp"
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <thread>
 #include <unordered_map>
@@ -50,11 +49,11 @@ class export_proxies {
 
   exporting& exported_;
   send_answer send_;
-  std::mutex mutex_;
-  bool over_ = false;                               // guarded by mutex_
-  std::list<std::unique_ptr<proxy>> all_;           // guarded by mutex_
-  std::unordered_map<std::uint64_t, proxy*> busy_;  // guarded by mutex_; by remote thread
-  std::vector<proxy*> idle_;                        // guarded by mutex_
+  guarded_mutex mutex_;
+  bool over_ TROUPE_GUARDED_BY(mutex_) = false;
+  std::list<std::unique_ptr<proxy>> all_ TROUPE_GUARDED_BY(mutex_);
+  std::unordered_map<std::uint64_t, proxy*> busy_ TROUPE_GUARDED_BY(mutex_);  // by remote thread
+  std::vector<proxy*> idle_ TROUPE_GUARDED_BY(mutex_);
 };
 
 /// An answer to a message from which no operation could be read.

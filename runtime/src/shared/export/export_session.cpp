@@ -2,6 +2,7 @@
 #include "troupe/error.hpp"
 #include "troupe/log.hpp"
 
+#include "base/thread_safety.hpp"
 #include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "shared/export/export_proxies.hpp"
@@ -13,7 +14,6 @@
 #include <cstdint>
 #include <cstring>
 #include <future>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <typeinfo>
@@ -63,17 +63,17 @@ class export_session::state {
   [[nodiscard]] exporting& exported() noexcept { return exported_; }
 
  private:
-  void act_on(input_archive& ar, std::span<const std::byte> message);
+  void act_on(input_archive& ar, std::span<const std::byte> message) TROUPE_REQUIRES(receiving_);
   void send(std::span<const std::byte> answer) noexcept;
   /// False: it came before.
-  [[nodiscard]] bool is_new(std::uint64_t number) noexcept;
+  [[nodiscard]] bool is_new(std::uint64_t number) noexcept TROUPE_REQUIRES(receiving_);
 
-  std::mutex sending_;
-  std::unique_ptr<object_sink> link_;  // guarded by sending_
-  std::mutex ending_;
-  std::mutex receiving_;
-  std::uint64_t last_number_ = 0;  // guarded by receiving_
-  std::uint64_t answer_to_ = 0;    // guarded by receiving_
+  guarded_mutex sending_;
+  const std::unique_ptr<object_sink> link_ TROUPE_PT_GUARDED_BY(sending_);
+  guarded_mutex ending_;  // the second end() returns after the first one
+  guarded_mutex receiving_;
+  std::uint64_t last_number_ TROUPE_GUARDED_BY(receiving_) = 0;
+  std::uint64_t answer_to_ TROUPE_GUARDED_BY(receiving_) = 0;
   session_owner owner_;
   exporting exported_{owner_.identity()};
   export_proxies proxies_{exported_, [this](std::span<const std::byte> answer) { send(answer); }};
@@ -81,7 +81,7 @@ class export_session::state {
 
 void export_session::state::send(std::span<const std::byte> answer) noexcept {
   try {
-    const std::lock_guard lock{sending_};
+    const mutex_guard lock{sending_};
     link_->send({answer.begin(), answer.end()});
   } catch (...) {  // whatever a transport throws
     // The link is cut, or its owner will cut it, as a transport that cannot send is of no use: the
@@ -95,7 +95,7 @@ bool export_session::state::is_new(std::uint64_t number) noexcept {
 }
 
 void export_session::state::receive(std::span<const std::byte> message) {
-  const std::lock_guard lock{receiving_};
+  const mutex_guard lock{receiving_};
   answer_to_ = 0;
   try {
     input_archive ar{message};
@@ -134,7 +134,7 @@ void export_session::state::act_on(input_archive& ar, std::span<const std::byte>
 }
 
 void export_session::state::end() noexcept {
-  const std::lock_guard lock{ending_};
+  const mutex_guard lock{ending_};
   proxies_.end();
   exported_.end();
 }

@@ -87,7 +87,7 @@ void exporting::save(output_archive& ar, const attachment_list& attachments) {
            "send it in parts");
   }
   std::vector<exported_here> wanted = resolve(attachments);
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (over_) {
     throw error{errc::connection_lost, task_ran::no,
                 "troupe: the link to the other machine is cut: no object can be exported to it"};
@@ -163,13 +163,13 @@ attachment_list exporting::load(input_archive& ar) {
 }
 
 std::shared_ptr<exported_here> exporting::find(std::uint64_t id) const {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const auto at = exported_.find(id);
   return at == exported_.end() ? nullptr : at->second;
 }
 
 void exporting::give_back(std::uint64_t id, std::uint64_t times) {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   if (const auto at = exported_.find(id); at != exported_.end()) {
     at->second->times -= std::min(times, at->second->times);
     if (at->second->times == 0) {
@@ -188,7 +188,7 @@ void exporting::drop_unused() noexcept {
 }
 
 void exporting::end() noexcept {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   over_ = true;
   for (auto& [id, one] : exported_) {
     leaving_.push_back(std::move(one));

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/thread_safety.hpp"
 #include "shared/export/export_operations.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -40,14 +40,15 @@ class exporting {
 
  private:
   [[nodiscard]] std::vector<exported_here> resolve(const attachment_list& attachments) const;
-  void drop_unused() noexcept;
+  void drop_unused() noexcept TROUPE_REQUIRES(mutex_);
 
   std::uint64_t identity_;
-  mutable std::mutex mutex_;
-  bool over_ = false;                                                           // guarded by mutex_
-  std::unordered_map<std::uint64_t, std::shared_ptr<exported_here>> exported_;  // guarded by mutex_
+  mutable guarded_mutex mutex_;
+  bool over_ TROUPE_GUARDED_BY(mutex_) = false;
+  std::unordered_map<std::uint64_t, std::shared_ptr<exported_here>> exported_
+      TROUPE_GUARDED_BY(mutex_);
   /// Given back, but the session still holds something of it, or an operation runs.
-  std::vector<std::shared_ptr<exported_here>> leaving_;  // guarded by mutex_
+  std::vector<std::shared_ptr<exported_here>> leaving_ TROUPE_GUARDED_BY(mutex_);
 };
 
 }  // namespace troupe::detail

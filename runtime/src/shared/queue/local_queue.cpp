@@ -120,7 +120,7 @@ local_queue::parts& local_queue::get_parts() {
     return *there;
   }
   // Not std::call_once: on some machines an exception does not get through it.
-  const std::lock_guard lock{making_};
+  const mutex_guard lock{making_};
   if (!parts_) {
     queue_storage storage;
     queue_socket socket;

@@ -4,12 +4,13 @@
 #include "troupe/detail/queue_core.hpp"
 #include "troupe/detail/region.hpp"
 
+#include "base/thread_safety.hpp"
+
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -60,9 +61,9 @@ class local_queue final : public queue_core {
   parts& get_parts();
 
   queue_spec spec_;
-  std::mutex making_;
+  guarded_mutex making_;
   std::atomic<parts*> ready_{nullptr};  // what `parts_` has, once all of it is there
-  std::unique_ptr<parts> parts_;
+  std::unique_ptr<parts> parts_ TROUPE_GUARDED_BY(making_);
 };
 
 }  // namespace troupe::detail

@@ -99,11 +99,11 @@ std::uint64_t import_state::send(byte_buffer& message, waiting_thread* for_answe
   }
   // Numbers grow in the order in which messages go, so that the exporter knows one that comes
   // twice.
-  const std::lock_guard sending{sending_};
+  const mutex_guard sending{sending_};
   const std::uint64_t number = ++last_number_;
   std::memcpy(message.data() + number_offset, &number, sizeof number);
   {
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     if (over_) {
       return 0;
     }
@@ -114,7 +114,7 @@ std::uint64_t import_state::send(byte_buffer& message, waiting_thread* for_answe
   try {
     link_->send({message.bytes().begin(), message.bytes().end()});
   } catch (...) {  // whatever a transport throws: it means that the message did not go
-    const std::lock_guard lock{mutex_};
+    const mutex_guard lock{mutex_};
     waiting_.erase(number);
     return 0;
   }
@@ -127,8 +127,10 @@ remote_answer import_state::call(byte_buffer& request) {
     throw_lost(task_ran::no);
   }
   {
-    std::unique_lock lock{mutex_};
-    me.came.wait(lock, [&] { return me.answered || me.lost; });
+    mutex_lock lock{mutex_};
+    while (!me.answered && !me.lost) {
+      me.came.wait(lock);
+    }
   }
   if (!me.answered) {
     throw_lost(task_ran::maybe);
@@ -160,7 +162,7 @@ void import_state::receive(std::span<const std::byte> message) {
     return;
   }
   std::memcpy(&number, message.data(), sizeof number);
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   const auto found = waiting_.find(number);
   if (found == waiting_.end()) {
     return;  // came twice, or no thread asked for it
@@ -173,7 +175,7 @@ void import_state::receive(std::span<const std::byte> message) {
 }
 
 void import_state::end() noexcept {
-  const std::lock_guard lock{mutex_};
+  const mutex_guard lock{mutex_};
   over_ = true;
   for (const auto& [number, thread] : waiting_) {
     thread->lost = true;
@@ -218,7 +220,7 @@ std::shared_ptr<region> import_state::arrived(input_archive& ar, const exported_
       one.payload_bytes > std::uint64_t{1} << 46) {
     ar.fail("it names a shared object that cannot be", typeid(exported_object));
   }
-  const std::lock_guard lock{known_mutex_};
+  const mutex_guard lock{known_mutex_};
   if (const auto known = known_.find(one.id); known != known_.end()) {
     if (auto here = known->second.lock()) {
       imported(*here)->arrived_again();

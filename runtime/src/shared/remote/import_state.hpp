@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/thread_safety.hpp"
 #include "shared/remote/exported_object.hpp"
 #include "shared/remote/imported_object.hpp"
 #include "shared/remote/object_sink.hpp"
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -32,8 +31,9 @@ class import_state : public std::enable_shared_from_this<import_state> {
   [[nodiscard]] attachment_list load(input_archive& ar);
 
  private:
+  /// Guarded by mutex_. No annotation: this struct does not know whose mutex_ that is.
   struct waiting_thread {
-    std::condition_variable came;
+    guarded_condition came;
     std::vector<std::byte> answer;
     bool answered = false;
     bool lost = false;
@@ -42,17 +42,18 @@ class import_state : public std::enable_shared_from_this<import_state> {
   std::uint64_t send(byte_buffer& message, waiting_thread* for_answer);
   [[nodiscard]] std::shared_ptr<region> arrived(input_archive& ar, const exported_object& one);
 
-  std::mutex sending_;
-  std::unique_ptr<object_sink> link_;  // guarded by sending_
-  std::uint64_t last_number_ = 0;      // guarded by sending_
+  guarded_mutex sending_;
+  const std::unique_ptr<object_sink> link_ TROUPE_PT_GUARDED_BY(sending_);
+  std::uint64_t last_number_ TROUPE_GUARDED_BY(sending_) = 0;
 
-  std::mutex mutex_;
-  std::unordered_map<std::uint64_t, waiting_thread*> waiting_;  // guarded by mutex_; by number
-  bool over_ = false;                                           // guarded by mutex_
+  guarded_mutex mutex_;
+  /// By number.
+  std::unordered_map<std::uint64_t, waiting_thread*> waiting_ TROUPE_GUARDED_BY(mutex_);
+  bool over_ TROUPE_GUARDED_BY(mutex_) = false;
   std::uint32_t forks_ = 0;
 
-  std::mutex known_mutex_;
-  std::unordered_map<std::uint64_t, std::weak_ptr<region>> known_;  // guarded by known_mutex_
+  guarded_mutex known_mutex_;
+  std::unordered_map<std::uint64_t, std::weak_ptr<region>> known_ TROUPE_GUARDED_BY(known_mutex_);
 };
 
 }  // namespace troupe::detail
