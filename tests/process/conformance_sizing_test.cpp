@@ -88,7 +88,7 @@ TROUPE_CONFORMANCE(Sizing, OneTaskAfterTheOtherNeedsOneWorker) {
 TROUPE_CONFORMANCE(Sizing, BoundsOutOfRangeAreRefused) {
   for (const auto& [least, most] :
        std::vector<std::pair<int, int>>{{0, 4}, {5, 4}, {1, 5000}, {-1, 2}}) {
-    EXPECT_THROW(self.make_with([least = least, most = most](auto& options) {
+    EXPECT_THROW(self.make_with([&](auto& options) {
       options.min_workers = least;
       options.max_workers = most;
     }),

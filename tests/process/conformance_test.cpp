@@ -69,7 +69,7 @@ TROUPE_CONFORMANCE(Conformance, GivesTheResultsOfASerialRun) {
 
 TROUPE_CONFORMANCE(Conformance, MapsInInputOrderWhateverTheChunk) {
   auto p = self.make();
-  for (const std::size_t chunk : {0, 1, 3, 100, 5000}) {
+  for (const std::size_t chunk : {0U, 1U, 3U, 100U, 5000U}) {
     int next = 0;
     for (const int y : Words::lazy(p, square, std::views::iota(0, 1000), {.chunk = chunk})) {
       EXPECT_EQ(y, square(next));
@@ -147,7 +147,7 @@ TROUPE_CONFORMANCE(Conformance, ExceptionsArriveAsThemselves) {
 
 TROUPE_CONFORMANCE(Conformance, IterationGoesOnAfterAnException) {
   auto p = self.make();
-  for (const std::size_t chunk : {0, 1, 4}) {
+  for (const std::size_t chunk : {0U, 1U, 4U}) {
     auto results =
         Words::lazy(p, fails_at_multiples_of_five, std::views::iota(1, 21), {.chunk = chunk});
     std::vector<int> values;

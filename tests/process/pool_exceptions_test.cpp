@@ -221,7 +221,7 @@ int fail_on_multiples(int x) {
 
 TEST_P(PoolExceptions, AMapThrowsTheFirstFailureInInputOrder) {
   pool p{options()};
-  for (const std::size_t chunk : {0, 1, 3, 50}) {
+  for (const std::size_t chunk : {0U, 1U, 3U, 50U}) {
     SCOPED_TRACE("chunk " + std::to_string(chunk));
     try {
       p.map(fail_on_multiples, std::views::iota(0, 100), {.chunk = chunk});
@@ -288,7 +288,7 @@ TEST_P(PoolExceptions, AFailureOfAMapCancelsWhatComesAfterItAndHasNotBegun) {
 
 TEST_P(PoolExceptions, ImapGivesAnItemsErrorAtItsPositionAndGoesOn) {
   pool p{options()};
-  for (const std::size_t chunk : {0, 1, 4}) {
+  for (const std::size_t chunk : {0U, 1U, 4U}) {
     SCOPED_TRACE("chunk " + std::to_string(chunk));
     auto results = p.imap(fail_on_multiples, std::views::iota(0, 30), {.chunk = chunk});
     int position = 0;

@@ -63,7 +63,7 @@ class counted_input {
 
 TEST_P(PoolInput, ImapPullsAtMostTheWindowAheadOfWhatItGaveOut) {
   pool p{options()};
-  for (const std::size_t chunk : {0, 1, 4}) {
+  for (const std::size_t chunk : {0U, 1U, 4U}) {
     for (const int window : {1, 2, 10, 100}) {
       SCOPED_TRACE("window " + std::to_string(window) + ", chunk " + std::to_string(chunk));
       int pulled = 0;
@@ -170,7 +170,7 @@ TROUPE_FOR_EVERY_START_METHOD(PoolInputThatThrows);
 TEST_P(PoolInputThatThrows, FailsMapAsItIsAndThePoolIsUsableAfter) {
   pool p{options()};
   for (const int bad : {0, 3, 6}) {
-    for (const std::size_t chunk : {0, 1, 2, 4}) {
+    for (const std::size_t chunk : {0U, 1U, 2U, 4U}) {
       SCOPED_TRACE("element " + std::to_string(bad) + ", chunk " + std::to_string(chunk));
       int pulled = 0;
       EXPECT_THROW(p.map(square, counted_input{&pulled, 20, bad}, {.chunk = chunk}), input_failed);
@@ -187,7 +187,7 @@ TEST_P(PoolInputThatThrows, FailsMapAsItIsAndThePoolIsUsableAfter) {
 TEST_P(PoolInputThatThrows, GivesImapAllItemsBeforeIt) {
   pool p{options()};
   for (const int bad : {0, 3, 6}) {
-    for (const std::size_t chunk : {0, 1, 2, 4}) {
+    for (const std::size_t chunk : {0U, 1U, 2U, 4U}) {
       SCOPED_TRACE("element " + std::to_string(bad) + ", chunk " + std::to_string(chunk));
       int pulled = 0;
       std::vector<int> ordered;

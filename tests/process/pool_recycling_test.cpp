@@ -39,7 +39,7 @@ void expect_no_worker_ran_more_than(std::uint64_t limit, const std::vector<std::
 }
 
 TEST_P(PoolRecycling, CountsTasksNotChunks) {
-  for (const std::size_t chunk : {0, 1, 3, 7, 100}) {
+  for (const std::size_t chunk : {0U, 1U, 3U, 7U, 100U}) {
     SCOPED_TRACE("chunk " + std::to_string(chunk));
     pool p{limited(2, 3)};
     const auto ids = p.map(worker_of_task, std::views::iota(0, 40), {.chunk = chunk});

@@ -53,7 +53,7 @@ TEST_P(PoolResults, EveryMapGivesTheSerialResultWithAndWithoutChunk) {
   for (const auto& [a, b] : pairs) {
     sums.push_back(a + b);
   }
-  for (const std::size_t chunk : {0, 1, 7, 100, 1000}) {
+  for (const std::size_t chunk : {0U, 1U, 7U, 100U, 1000U}) {
     SCOPED_TRACE("chunk " + std::to_string(chunk));
     EXPECT_EQ(p.map(square, input, {.chunk = chunk}), expected);
     EXPECT_EQ(p.map_async(square, input, {.chunk = chunk}).get(), expected);

@@ -161,7 +161,7 @@ TEST_F(ThreadPool, MapsGiveTheSerialResultWhateverTheChunk) {
     expected.push_back(i * i);
   }
   const std::vector<std::pair<int, int>> pairs{{1, 2}, {3, 4}};
-  for (const std::size_t chunk : {0, 1, 7, 1000, 5000}) {
+  for (const std::size_t chunk : {0U, 1U, 7U, 1000U, 5000U}) {
     EXPECT_EQ(p.map(square, std::views::iota(0, 3000), {.chunk = chunk}), expected);
     EXPECT_EQ(p.map_async(square, std::views::iota(0, 3000), {.chunk = chunk}).get(), expected);
     EXPECT_EQ(p.starmap(add, pairs, {.chunk = chunk}), (std::vector{3, 7}));

@@ -189,7 +189,7 @@ TEST_F(SupervisorSizing, WorkersDoNotGrowOldWhileOthersOfTheirPoolStart) {
   host_->run();
   const auto task = submit("a");
   ASSERT_EQ(size(), 2U);
-  for (const std::size_t at : {0, 1}) {
+  for (const std::size_t at : {0U, 1U}) {
     if (claims(worker(at)) == "a") {
       gives(worker(at));
     }
