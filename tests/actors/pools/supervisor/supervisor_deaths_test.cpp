@@ -50,6 +50,29 @@ TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildIsKilledAndGetsNoTask) {
   EXPECT_EQ(value(task), "a") << "the next one is of this build";
 }
 
+// The supervisor looked at its ring again and again until the worker's process had ended.
+TEST_F(SupervisorDeaths, FramesOfAWorkerOfAnotherBuildAreNotWaitedFor) {
+  begin({.workers = 1});
+  worker(0).start();
+  worker(0).say_hello_of_another_build();
+  worker(0).say_ready();
+  host_->run();
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorDeaths, FramesThatComeBeforeTheHelloWaitForIt) {
+  begin({.workers = 1});
+  worker(0).start();
+  worker(0).say_ready();
+  host_->run();
+  worker(0).say_hello();
+  const auto task = submit("a");
+  works(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
 TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildFailsTheStartAndSaysSo) {
   begin({.workers = 1});
   worker(0).start();
