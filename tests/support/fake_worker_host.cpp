@@ -65,8 +65,13 @@ void fake_worker::send_hello(std::uint8_t other_build) {
 }
 
 void fake_worker::say_ready() {
+  say_ready_unheard();
+  channel_->ring_bell();
+}
+
+void fake_worker::say_ready_unheard() {
   read();
-  push(frame_kind::ready, 0, 0, {});
+  channel_->push(frame_kind::ready, 0, 0, {}, {});
   ready_ = true;
 }
 
@@ -199,6 +204,11 @@ void fake_worker::give_unheard(std::uint64_t number, const std::string& value,
 }
 
 void fake_worker::give_failure(std::uint64_t number, errc code, const std::string& text) {
+  give_failure_unheard(number, code, text);
+  channel_->ring_bell();
+}
+
+void fake_worker::give_failure_unheard(std::uint64_t number, errc code, const std::string& text) {
   drop_claimed(number);
   failure why;
   why.code = code;
@@ -206,8 +216,7 @@ void fake_worker::give_failure(std::uint64_t number, errc code, const std::strin
   why.text = text;
   byte_buffer bytes;
   encode(bytes, why);
-  push(frame_kind::result, result_failed, number,
-       {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  channel_->push(frame_kind::result, result_failed, number, {}, bytes.bytes());
 }
 
 void fake_worker::echo_all(std::chrono::nanoseconds took) {

@@ -53,6 +53,8 @@ class fake_worker {
   /// The same by another program than the one that started it.
   void say_hello_of_another_build();
   void say_ready();
+  /// The same, and the supervisor hears of it only with what comes next.
+  void say_ready_unheard();
   void fail_initializer(const std::string& text);
   /// start, say_hello, say_ready.
   void come_up();
@@ -98,6 +100,7 @@ class fake_worker {
   void echo_all(std::chrono::nanoseconds took = std::chrono::milliseconds{5});
   /// A frame that no worker sends.
   void talk_nonsense();
+  void give_failure_unheard(std::uint64_t number, errc code, const std::string& text);
 
   // Tasks of its task.
   void open_outcomes();

@@ -70,6 +70,10 @@ void supervisor::on(const worker_exited& message) {
 }
 
 void supervisor::on(look_for_results /*message*/) {
+  read_results();
+}
+
+void supervisor::read_results() {
   for (worker_record* const worker : state_.workers.copy()) {
     if (worker->sent.outstanding() > 0 && worker->channel->readable()) {
       reader_.service(*worker);
@@ -120,6 +124,8 @@ void supervisor::on(const time_passed& message) {
       fleet_.on_idle_timer();
       break;
     case timer::limits:
+      // After a pause of this process timers come before the frames that arrived meanwhile.
+      read_results();
       stopper_.on_timer();
       break;
     case timer::retry:
@@ -136,6 +142,9 @@ void supervisor::on_worker_timer(worker_record& worker, timer what) {
   switch (what) {
     case timer::start_limit:
       if (worker.phase == worker_phase::starting) {
+        reader_.service(worker);  // as for `timer::limits`
+      }
+      if (worker.phase == worker_phase::starting) {
         worker.notes.start_failure = plain_failure(
             errc::start_timeout, task_ran::no,
             "a worker of " + state_.face.title() + " (pid " + std::to_string(worker.pid) +
@@ -145,6 +154,7 @@ void supervisor::on_worker_timer(worker_record& worker, timer what) {
       }
       break;
     case timer::worker_grace:
+      reader_.service(worker);  // as for `timer::limits`
       control_.kill(worker, "it did not leave within the grace time");
       break;
     case timer::unblock:

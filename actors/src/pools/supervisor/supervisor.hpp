@@ -86,6 +86,8 @@ class supervisor {
   void on(const retry_answered& message);
   void on(const time_passed& message);
   void on_worker_timer(worker_record& worker, timer what);
+  /// Reads the results that have arrived from workers.
+  void read_results();
   void dispatch();
   void finish_turn();
 

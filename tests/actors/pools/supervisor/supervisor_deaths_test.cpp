@@ -144,6 +144,69 @@ TEST_F(SupervisorDeaths, AWorkerThatIsNotReadyInTimeIsKilled) {
   EXPECT_TRUE(finished());
 }
 
+// ---- limits that pass while the program is stopped ----------------------------------------------
+// When it goes on, the timers come first: what arrived meanwhile is not read yet.
+
+TEST_F(SupervisorDeaths, AWorkerThatWasReadyBeforeItsStartLimitIsReadIsNotKilled) {
+  begin({.workers = 1, .start_timeout = 50ms});
+  worker(0).start();
+  worker(0).say_hello();
+  host_->run();
+  worker(0).say_ready_unheard();
+  host_->advance(1h);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  const auto task = submit("a");
+  works(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
+TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsTimeoutIsReached) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms});
+  claims(worker(0));
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(value(task), "a");
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  EXPECT_EQ(pool_->stats().deaths, 0U);
+}
+
+TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsDeadlineIsReached) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.deadline = 50ms});
+  claims(worker(0));
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(value(task), "a");
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+}
+
+TEST_F(SupervisorDeaths, AFailureThatHasArrivedCountsWhenItsTimeoutIsReached) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms, .retries = 1});
+  claims(worker(0));
+  worker(0).give_failure_unheard(worker(0).claimed().front().number, errc::task_failed, "no");
+  host_->advance(1h);
+  EXPECT_EQ(code(task), errc::task_failed) << "it threw in time, and has not timed out";
+}
+
+TEST_F(SupervisorDeaths, AWorkerWhoseTaskHasEndedInTheGraceTimeIsNotKilled) {
+  make({.workers = 1, .grace = 30ms});
+  const auto timed = submit("a", {.timeout = 50ms});
+  claims(worker(0));
+  host_->advance(60ms);
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(code(timed), errc::timeout);
+  const auto cancelled = submit("b");
+  claims(worker(0));
+  EXPECT_FALSE(cancelled->cancel(true));
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(value(cancelled), "b");
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+}
+
 TEST_F(SupervisorDeaths, AShortageWhenAWorkerIsStartedPasses) {
   make({.workers = 1, .restart = {.start_attempts = 1, .backoff = 10ms}});
   const auto task = submit("a");
