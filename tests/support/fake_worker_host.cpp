@@ -226,7 +226,12 @@ void fake_worker::echo_all(std::chrono::nanoseconds took) {
 }
 
 void fake_worker::talk_nonsense() {
-  push(frame_kind::result, 0, 1'000'000, "nonsense");
+  talk_nonsense_unheard();
+  channel_->ring_bell();
+}
+
+void fake_worker::talk_nonsense_unheard() {
+  channel_->push(frame_kind::result, 0, 1'000'000, {}, {});
 }
 
 void fake_worker::open_outcomes() {

@@ -100,7 +100,7 @@ class fake_worker {
   void echo_all(std::chrono::nanoseconds took = std::chrono::milliseconds{5});
   /// A frame that no worker sends.
   void talk_nonsense();
-  void give_failure_unheard(std::uint64_t number, errc code, const std::string& text);
+  void talk_nonsense_unheard();
 
   // Tasks of its task.
   void open_outcomes();

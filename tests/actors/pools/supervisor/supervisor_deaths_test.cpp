@@ -639,6 +639,25 @@ TEST_F(SupervisorBehind, TerminateCancelsWhatRuns) {
   EXPECT_EQ(code(map, 3), errc::cancelled);
 }
 
+// What was not read from a worker that the pool had ended was worker_lost, "died of SIGTERM".
+TEST_F(SupervisorDeaths, WhatIsLostWithAWorkerThatThePoolEndsIsCancelled) {
+  make({.workers = 1});
+  submit("first");
+  claims(worker(0));
+  gives(worker(0), 10us);  // so short that many are sent ahead
+  const auto map = submit({"a", "b", "c"});
+  ASSERT_EQ(claims(worker(0)), "a");
+  worker(0).talk_nonsense_unheard();
+  gives_unheard(worker(0));  // behind what breaks the channel
+  ASSERT_EQ(claims(worker(0)), "b");
+  pool_->terminate();
+  let_killed_die();
+  EXPECT_TRUE(finished());
+  for (std::uint32_t item = 0; item < 3; ++item) {
+    EXPECT_EQ(code(map, item), errc::cancelled) << text(map, item);
+  }
+}
+
 TEST_F(SupervisorBehind, AnExecutorThatEndsAsksWhatRunsToStop) {
   const auto map = begin_map({});
   pool_->cancel_waiting();
