@@ -28,7 +28,9 @@ std::shared_ptr<future_state> submit_nested(submission_builder&& submission);
 /// A task may wait for tasks of its own pool. While it has some, nothing else is sent to its
 /// worker, and where no worker is left for what waits, the pool starts one more, which goes again
 /// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
-/// submission from a worker that has none yet fails with error{would_deadlock}.
+/// submission from a worker that has none yet fails with error{would_deadlock}. Tasks of tasks go
+/// before all that has not begun, whatever its priority; while as many tasks wait for tasks of
+/// their own as the pool has workers, no further ones of the same depth begin.
 ///
 /// @blocks no member but `apply` and `map`.
 /// @threads only the task's own may submit; the futures are as any other.

@@ -68,13 +68,13 @@ TEST(PoolSize, ResizingMakesItFixed) {
 
 TEST(PoolSize, StartsOneMoreForEachParentWhileTasksWait) {
   pool_size size{2, 2};
-  size.add_parent();
+  size.add_parent(0);
   EXPECT_EQ(size.compensate(true, true), change::none) << "another worker has room";
   EXPECT_EQ(size.compensate(true, false), change::more);
   EXPECT_EQ(size.wanted(), 3);
   EXPECT_EQ(size.compensate(true, false), change::none);
   EXPECT_EQ(size.compensate(false, false), change::none) << "it is kept while the parent waits";
-  size.remove_parent();
+  size.remove_parent(0);
   EXPECT_EQ(size.compensate(false, true), change::fewer);
   EXPECT_EQ(size.wanted(), 2);
 }
@@ -82,12 +82,12 @@ TEST(PoolSize, StartsOneMoreForEachParentWhileTasksWait) {
 TEST(PoolSize, ExtraWorkersAreBounded) {
   pool_size size{2, 2};
   for (int i = 0; i < 2 + max_extra_workers - 1; ++i) {
-    size.add_parent();
+    size.add_parent(0);
   }
   EXPECT_FALSE(size.too_many_parents());
   size.compensate(true, false);
   EXPECT_EQ(size.wanted(), 2 + max_extra_workers);
-  size.add_parent();
+  size.add_parent(0);
   EXPECT_TRUE(size.too_many_parents());
 }
 
@@ -119,6 +119,30 @@ TEST(RecyclingRules, TheOneWithTheLeastToDoGoesFirstAndThenTheYoungest) {
   EXPECT_TRUE(goes_before(0, 1, 2, 9));
   EXPECT_FALSE(goes_before(3, 9, 2, 1));
   EXPECT_TRUE(goes_before(2, 9, 2, 1));
+}
+
+TEST(PoolSize, WithAsManyParentsAsWorkersOnlyWhatIsNestedDeeperBegins) {
+  pool_size size{2, 2};
+  size.add_parent(0);
+  EXPECT_TRUE(size.may_begin(0)) << "the other worker is left";
+  size.add_parent(0);
+  EXPECT_FALSE(size.may_begin(0));
+  EXPECT_TRUE(size.may_begin(1));
+  size.add_parent(1);
+  EXPECT_TRUE(size.may_begin(1));
+  size.add_parent(3);
+  EXPECT_FALSE(size.may_begin(0));
+  EXPECT_FALSE(size.may_begin(1)) << "those of 1 and of 3 are two";
+  EXPECT_TRUE(size.may_begin(2));
+  size.remove_parent(3);
+  EXPECT_TRUE(size.may_begin(1));
+  EXPECT_FALSE(size.may_begin(0));
+  size.remove_parent(1);
+  size.remove_parent(0);
+  EXPECT_TRUE(size.may_begin(0));
+  size.add_parent(0);
+  size.set(3);
+  EXPECT_TRUE(size.may_begin(0)) << "the pool is larger now";
 }
 
 }  // namespace

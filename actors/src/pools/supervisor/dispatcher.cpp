@@ -31,6 +31,9 @@ bool dispatcher::has_room(const worker_record& worker) const {
   if (state_.concurrency() > 1 && !worker.stops.reasons.empty()) {
     return false;  // the worker may be killed to end one task, and others would be lost with it
   }
+  if (worker.sent.empty() && enough_run()) {
+    return false;
+  }
   if (worker.sent.outstanding() < state_.concurrency()) {
     return true;
   }
@@ -38,6 +41,24 @@ bool dispatcher::has_room(const worker_record& worker) const {
   // vain.
   return !worker.pace.stalled && turn_begun_ - worker.pace.last_progress < patience &&
          worker.sent.outstanding() < worker.pace.window();
+}
+
+bool dispatcher::enough_run() const {
+  return running_ && *running_ >= std::max(size_.target(), 1);
+}
+
+void dispatcher::count_running() {
+  running_.reset();
+  if (size_.parents() > 0 || size_.wanted() > size_.target()) {
+    running_ = state_.workers.count([](const worker_record* worker) {
+      return worker->usable() && !worker->sent.empty() && !worker->is_parent();
+    });
+  }
+}
+
+task_range* dispatcher::next() {
+  task_range* const first = state_.queue.next();
+  return first != nullptr && size_.may_begin(first->depth()) ? first : nullptr;
 }
 
 void dispatcher::unblock(worker_record& worker) {
@@ -112,6 +133,9 @@ bool dispatcher::send(worker_record& worker, task_range& what) {
   if (worker.sent.outstanding() == 0) {
     worker.pace.last_progress = state_.now();
   }
+  if (running_ && worker.sent.empty()) {
+    ++*running_;
+  }
   worker.sent.add(what.split(sent.items));
   worker.room.bell_due = true;
   state_.counts.running += sent.items;
@@ -127,7 +151,7 @@ bool dispatcher::send_own() {
   for (worker_record* worker : state_.workers) {
     while (has_room(*worker)) {
       task_range* const what = state_.queue.next_of(worker->id);
-      if (what == nullptr || !send(*worker, *what)) {
+      if (what == nullptr || !size_.may_begin(what->depth()) || !send(*worker, *what)) {
         break;
       }
       sent = true;
@@ -143,8 +167,9 @@ void dispatcher::send_waiting() {
   if (state_.counts.running > 0) {
     turn_begun_ = state_.now();
   }
+  count_running();
   bool sent = send_own();
-  while (task_range* const what = state_.queue.next()) {
+  while (task_range* const what = next()) {
     worker_record* const worker =
         state_.workers.pick([this](const worker_record& one) { return has_room(one); });
     if (worker == nullptr) {
@@ -174,7 +199,7 @@ void dispatcher::send_waiting() {
 }
 
 void dispatcher::watch_balance(bool may_grow) {
-  if (state_.counts.running <= 1 || balance_timer_ || state_.queue.next() != nullptr) {
+  if (state_.counts.running <= 1 || balance_timer_ || next() != nullptr) {
     return;
   }
   const std::uint32_t busy = state_.concurrency();
@@ -195,7 +220,7 @@ void dispatcher::on_balance_timer(bool may_grow) {
   const auto is_idle = [=](const worker_record* worker) {
     return worker->usable() && worker->sent.outstanding() < busy;
   };
-  if (state_.queue.next() != nullptr || !state_.serving() ||
+  if (next() != nullptr || !state_.serving() ||
       (!may_grow && !state_.workers.any(is_idle))) {
     return;
   }

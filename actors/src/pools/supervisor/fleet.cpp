@@ -266,8 +266,8 @@ void fleet::on_idle_timer() {
   state_.dispatch_due = true;
 }
 
-void fleet::compensate(bool some_have_room) {
-  switch (size_.compensate(state_.queue.next() != nullptr, some_have_room)) {
+void fleet::compensate(bool some_wait, bool some_have_room) {
+  switch (size_.compensate(some_wait, some_have_room)) {
     case pool_size::change::more:
       maintain();
       break;

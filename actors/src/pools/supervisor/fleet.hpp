@@ -58,8 +58,9 @@ class fleet {
   void watch_idle();
   void on_idle_timer();
   /// Adjusts the number of extra workers, one for each worker whose task waits for tasks.
-  /// `some_have_room`: a worker can take a task, so no further one is needed.
-  void compensate(bool some_have_room);
+  /// `some_wait`: a task that may begin waits for any worker. `some_have_room`: a worker can take a
+  /// task, so no further one is needed.
+  void compensate(bool some_wait, bool some_have_room);
   [[nodiscard]] pool_size& size() noexcept { return size_; }
   [[nodiscard]] std::uint64_t task_limit() const { return rules_.task_limit(); }
   /// An elastic pool that has not its largest size.
