@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "scheduling/affinity_keys.hpp"
+
 #include <algorithm>
 #include <climits>
 #include <compare>
@@ -101,8 +103,12 @@ class task_queue {
   [[nodiscard]] bool waits_for(std::uint64_t worker) const { return lines_.contains(worker); }
 
   /// Ranges with this key wait for that worker from now on, unless the key is bound.
-  void bind(const std::string& key, std::uint64_t worker) { bound_.emplace(key, worker); }
-  [[nodiscard]] bool has_bindings() const noexcept { return !bound_.empty(); }
+  void bind(const std::string& key, std::uint64_t worker) { keys_.bind(key, worker); }
+  [[nodiscard]] bool is_bound(const std::string& key) { return keys_.find(key) != nullptr; }
+  /// How many keys are bound to the worker.
+  [[nodiscard]] std::size_t keys_of(std::uint64_t worker) const { return keys_.count(worker); }
+  /// True: something waits for a certain worker.
+  [[nodiscard]] bool has_lines() const noexcept { return !lines_.empty(); }
   /// The worker runs a task that waits for tasks: what tasks have submitted and is in its line is
   /// given back to all workers.
   void block(std::uint64_t worker) {
@@ -127,10 +133,7 @@ class task_queue {
   /// Frees the keys of a worker that takes nothing more, and gives its line back to all workers.
   /// True: there was something in it.
   bool unbind(std::uint64_t worker) {
-    if (bound_.empty()) {
-      return false;
-    }
-    std::erase_if(bound_, [&](const auto& one) { return one.second == worker; });
+    keys_.unbind(worker);
     auto line = lines_.extract(worker);
     if (line.empty()) {
       return false;
@@ -186,14 +189,12 @@ class task_queue {
     return ranges;
   }
   std::deque<Range>* line_for(const Range& what) {
-    if (bound_.empty() || what.affinity().empty()) {
+    const std::uint64_t* const bound =
+        what.affinity().empty() ? nullptr : keys_.find(what.affinity());
+    if (bound == nullptr || (what.depth() > 0 && blocked_.contains(*bound))) {
       return nullptr;
     }
-    const auto found = bound_.find(what.affinity());
-    if (found == bound_.end() || (what.depth() > 0 && blocked_.contains(found->second))) {
-      return nullptr;
-    }
-    return &lines_[found->second];
+    return &lines_[*bound];
   }
   static void put_aside(std::deque<Range>& line, Range&& what) {
     const auto later_one = std::find_if(
@@ -203,11 +204,11 @@ class task_queue {
   }
 
   std::map<rank, std::deque<Range>, std::greater<>> any_;
-  std::map<std::uint64_t, std::deque<Range>> lines_;         // by the worker they wait for
-  std::map<std::string, std::uint64_t, std::less<>> bound_;  // affinity keys to workers
-  std::set<std::uint64_t> blocked_;                          // workers
-  int lowest_ = INT_MAX;                                     // of all that came
-  std::size_t over_ = 0;  // at most so many are over, and were not swept out
+  std::map<std::uint64_t, std::deque<Range>> lines_;  // by the worker they wait for
+  affinity_keys<std::uint64_t> keys_;
+  std::set<std::uint64_t> blocked_;  // workers
+  int lowest_ = INT_MAX;             // of all that came
+  std::size_t over_ = 0;             // at most so many are over, and were not swept out
 };
 
 }  // namespace troupe::detail

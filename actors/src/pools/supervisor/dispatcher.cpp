@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <tuple>
 
 namespace troupe::detail {
 namespace {
@@ -59,6 +60,25 @@ void dispatcher::count_running() {
 task_range* dispatcher::next() {
   task_range* const first = state_.queue.next();
   return first != nullptr && size_.may_begin(first->depth()) ? first : nullptr;
+}
+
+worker_record* dispatcher::worker_for(const task_range& what) {
+  if (what.affinity().empty() || state_.queue.is_bound(what.affinity())) {
+    return state_.workers.pick([this](const worker_record& one) { return has_room(one); });
+  }
+  // A new key stays with its worker, so it goes to an idle one with few keys.
+  worker_record* best = nullptr;
+  const auto burden = [this](const worker_record& one) {
+    const std::uint32_t tasks = one.sent.outstanding();
+    return std::tuple{tasks < state_.concurrency() ? 0 : tasks, state_.queue.keys_of(one.id),
+                      tasks};
+  };
+  for (worker_record* const one : state_.workers) {
+    if (has_room(*one) && (best == nullptr || burden(*one) < burden(*best))) {
+      best = one;
+    }
+  }
+  return best;
 }
 
 void dispatcher::unblock(worker_record& worker) {
@@ -144,7 +164,7 @@ bool dispatcher::send(worker_record& worker, task_range& what) {
 }
 
 bool dispatcher::send_own() {
-  if (!state_.queue.has_bindings()) {
+  if (!state_.queue.has_lines()) {
     return false;
   }
   bool sent = false;
@@ -170,8 +190,7 @@ void dispatcher::send_waiting() {
   count_running();
   bool sent = send_own();
   while (task_range* const what = next()) {
-    worker_record* const worker =
-        state_.workers.pick([this](const worker_record& one) { return has_room(one); });
+    worker_record* const worker = worker_for(*what);
     if (worker == nullptr) {
       break;
     }

@@ -54,6 +54,8 @@ class dispatcher {
 
  private:
   void count_running();
+  /// The worker that takes `what`, which any may; null: none has room.
+  worker_record* worker_for(const task_range& what);
   bool send_own();
   bool send(worker_record& worker, task_range& what);
   [[nodiscard]] std::uint32_t items_for(const worker_record& worker, const task_range& what) const;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -156,6 +157,49 @@ TEST_F(SupervisorDispatch, WhatWaitedForADeadWorkerGoesToAnother) {
   EXPECT_EQ(claims(other), "b");
   gives(other);
   EXPECT_EQ(value(next), "b");
+}
+
+// All went to the worker that had run the last task.
+TEST_F(SupervisorDispatch, NewKeysAreSpreadOverTheWorkers) {
+  make({.workers = 4});
+  std::map<std::uint64_t, int> keys;
+  for (int i = 0; i < 40; ++i) {
+    submit("x", {.affinity = "key " + std::to_string(i)});
+    for (fake_worker* const one : host_->workers()) {
+      if (!claims(*one).empty()) {
+        ++keys[one->id()];
+        gives(*one);
+      }
+    }
+  }
+  EXPECT_EQ(keys.size(), 4U);
+  for (const auto& [worker, count] : keys) {
+    EXPECT_EQ(count, 10);
+  }
+}
+
+TEST_F(SupervisorDispatch, AForgottenKeyIsANewOneAndLosesNothing) {
+  make({.workers = 2});
+  submit("running", {.affinity = "cat"});
+  const std::size_t at = claims(worker(0)).empty() ? 1 : 0;
+  if (at == 1) {
+    ASSERT_EQ(claims(worker(1)), "running");
+  }
+  fake_worker& other = worker(1 - at);
+  const auto waits = submit("waits", {.affinity = "cat"});
+  for (std::size_t i = 0; i <= detail::max_affinity_keys; ++i) {
+    submit("x", {.affinity = "key " + std::to_string(i)});
+    ASSERT_EQ(claims(other), "x");
+    gives(other);
+  }
+  const auto again = submit("again", {.affinity = "cat"});
+  EXPECT_EQ(claims(other), "again");
+  gives(other);
+  gives(worker(at));
+  EXPECT_EQ(claims(worker(at)), "waits") << "it goes where its key was bound when it came";
+  gives(worker(at));
+  EXPECT_EQ(value(waits), "waits");
+  EXPECT_EQ(value(again), "again");
 }
 
 TEST_F(SupervisorDispatch, CoroutinesOfAWorkerEndInAnyOrder) {
