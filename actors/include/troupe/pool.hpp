@@ -48,7 +48,10 @@ class submissions : public map_calls<Self, process_maps> {
   /// @throws error{argument_encode_failed} or error{payload_too_large}, before anything was sent;
   ///   pool_closed; pool_broken.
   template <class F, class... Args>
-  future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
+  [[nodiscard(
+      "the future: who drops it does not see a failure, and the pool may end first")]] future<task_result_t<F,
+                                                                                                            Args...>>
+  apply_async(F function, const Args&... args) {
     return encoded_future<task_result_t<F, Args...>>(
         submit(core(), encode_call(function, args...), options()));
   }
@@ -149,7 +152,8 @@ class pool : public detail::submissions<pool> {
   /// The other one may only be destroyed then.
   pool(pool&&) noexcept = default;
   pool& operator=(pool&&) = delete;
-  /// Without close and join before it: as terminate.
+  /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how
+  /// many tasks had not begun.
   ///
   /// @blocks until the workers are gone and all callbacks have run: about the grace time at most,
   ///   unless a callback takes longer.

@@ -47,7 +47,12 @@ class own_pool {
   /// @throws error{wrong_state} on another thread than the task's; encoding errors, before anything
   ///   was sent; pool_closed if the pool is gone.
   template <class F, class... Args>
-  future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
+  [[nodiscard(
+      "the future: who drops it does not see a failure, and the pool may end first")]] future<detail::
+                                                                                                  task_result_t<
+                                                                                                      F,
+                                                                                                      Args...>>
+  apply_async(F function, const Args&... args) const {
     detail::submission_builder submission = detail::nested_builder();
     if constexpr (detail::check_task<F, Args...>()) {
       submission.callable([&](detail::byte_sink& sink) {

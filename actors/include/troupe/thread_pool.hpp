@@ -78,7 +78,8 @@ class local_submissions : public map_calls<Self, thread_maps> {
   ///   error{would_deadlock} in a task that waits for room 64 tasks deep; what copying the
   ///   arguments throws.
   template <class F, class... Args>
-  auto apply_async(F&& function, Args&&... args) {
+  [[nodiscard("the future: who drops it does not see a failure, and the pool may end first")]] auto
+  apply_async(F&& function, Args&&... args) {
     return *run_one(true, std::forward<F>(function), std::forward<Args>(args)...);
   }
 
@@ -194,7 +195,8 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// The other one may only be destroyed then.
   thread_pool(thread_pool&&) noexcept = default;
   thread_pool& operator=(thread_pool&&) = delete;
-  /// Without close and join before it: as terminate.
+  /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how
+  /// many tasks had not begun.
   ///
   /// @blocks until the running tasks have returned, however long they take, and all callbacks have
   ///   run.

@@ -239,8 +239,7 @@ void dispatcher::on_balance_timer(bool may_grow) {
   const auto is_idle = [=](const worker_record* worker) {
     return worker->usable() && worker->sent.outstanding() < busy;
   };
-  if (next() != nullptr || !state_.serving() ||
-      (!may_grow && !state_.workers.any(is_idle))) {
+  if (next() != nullptr || !state_.serving() || (!may_grow && !state_.workers.any(is_idle))) {
     return;
   }
   const steady_time now = state_.now();

@@ -3,6 +3,7 @@
 
 #include "troupe/detail/futex.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace troupe::detail {
@@ -211,6 +212,18 @@ std::uint64_t supervisor::with_workers(const submission_group& group) const {
   for (const worker_record* worker : state_.workers) {
     for (const sent_range& sent : worker->sent.all()) {
       items += sent.what.work && sent.what.work->group.get() == &group ? sent.left() : 0;
+    }
+  }
+  return items;
+}
+
+std::uint64_t supervisor::not_begun() const {
+  std::uint64_t items = state_.counts.queued + state_.counts.pending_retries;
+  for (const worker_record* worker : state_.workers) {
+    const std::uint64_t undecided = worker->channel->undecided();
+    for (const sent_range& sent : worker->sent.all()) {
+      const std::uint64_t next = sent.next_number();
+      items += sent.left() - std::min<std::uint64_t>(sent.left(), std::max(undecided, next) - next);
     }
   }
   return items;

@@ -159,6 +159,26 @@ TEST_F(SupervisorDispatch, WhatWaitedForADeadWorkerGoesToAnother) {
   EXPECT_EQ(value(next), "b");
 }
 
+TEST_F(SupervisorDispatch, WhatNoWorkerHasBegunIsCounted) {
+  make({.workers = 1});
+  const auto not_begun = [&] {
+    std::uint64_t items = 0;
+    pool_->ask([&](detail::supervisor& supervisor) { items = supervisor.not_begun(); });
+    return items;
+  };
+  submit("first");
+  claims(worker(0));
+  EXPECT_EQ(not_begun(), 0U);
+  gives(worker(0), 10us);  // so short that many are sent ahead
+  submit({"a", "b", "c"});
+  claims(worker(0));
+  gives_unheard(worker(0));
+  claims(worker(0));
+  EXPECT_EQ(not_begun(), 1U) << "one has ended, one runs, one was sent ahead";
+  submit(std::vector<std::string>(1000, "x"));
+  EXPECT_EQ(not_begun(), 1001U);
+}
+
 // All went to the worker that had run the last task.
 TEST_F(SupervisorDispatch, NewKeysAreSpreadOverTheWorkers) {
   make({.workers = 4});
