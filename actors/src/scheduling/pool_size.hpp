@@ -80,15 +80,28 @@ class pool_size {
     }
     return true;
   }
+  /// How many tasks may run at a time that do not wait for tasks. Where few extra workers are left,
+  /// some are kept for what is nested deeper: each of these tasks may become a parent.
+  [[nodiscard]] int may_run() const noexcept {
+    constexpr int kept = 8;
+    const int left = most_ + max_extra_workers - parents_;
+    return std::clamp(left - std::min(left / 2, kept), 1, std::max(target_, 1));
+  }
   /// There are so many parents that no further extra worker is started.
   [[nodiscard]] bool too_many_parents() const noexcept {
     return parents_ >= most_ + max_extra_workers;
   }
   enum class change : std::uint8_t { none, more, fewer };
   /// Adjusts the number of extra workers, and returns how it changed. `waiting`: a task that may
-  /// begin waits for any worker; `room`: a worker can take it, or will soon.
-  change compensate(bool waiting, bool room) noexcept {
-    const int extra = waiting ? std::min(parents_, max_extra_workers) : std::min(extra_, parents_);
+  /// begin waits for any worker; `room`: a worker can take it, or will soon; `more_wait`: tasks
+  /// wait, whether they may begin or not.
+  ///
+  /// Some stay while parents come and go: a start for each parent takes longer than most tasks.
+  change compensate(bool waiting, bool room, bool more_wait) noexcept {
+    const int needed = waiting ? std::min(parents_, max_extra_workers) : std::min(extra_, parents_);
+    const int kept =
+        parents_ > 0 || more_wait ? std::min(extra_, std::max(2 * parents_, 4 * target_)) : 0;
+    const int extra = std::max(needed, kept);
     if (extra > extra_ && room) {
       return change::none;
     }

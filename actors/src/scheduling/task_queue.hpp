@@ -21,12 +21,12 @@ namespace troupe::detail {
 
 /// Owns the ranges that wait for a worker: what is nested deeper first, of one depth a higher
 /// priority, of equals what came first. A range with an affinity key waits for the worker to which
-/// the key is bound, while there is one. A range that a task has submitted does not wait for a worker
-/// that is blocked, as this may be the worker of that task.
+/// the key is bound, while there is one. A range that a task has submitted does not wait for a
+/// worker that is blocked, as this may be the worker of that task.
 ///
-/// A `Range` has `depth()` (0: no task has submitted it), `priority()`, `affinity()` (empty: none), and `is_over()`: it was decided while it
-/// waited, and is dropped when its turn comes, or when most are. So what is cancelled need not be
-/// looked for.
+/// A `Range` has `depth()` (0: no task has submitted it), `priority()`, `affinity()` (empty: none),
+/// and `is_over()`: it was decided while it waited, and is dropped when its turn comes, or when most
+/// are. So what is cancelled need not be looked for.
 template <class Range>
 class task_queue {
  public:

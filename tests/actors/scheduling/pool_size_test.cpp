@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 
 namespace troupe::detail {
 namespace {
@@ -69,14 +70,52 @@ TEST(PoolSize, ResizingMakesItFixed) {
 TEST(PoolSize, StartsOneMoreForEachParentWhileTasksWait) {
   pool_size size{2, 2};
   size.add_parent(0);
-  EXPECT_EQ(size.compensate(true, true), change::none) << "another worker has room";
-  EXPECT_EQ(size.compensate(true, false), change::more);
+  EXPECT_EQ(size.compensate(true, true, true), change::none) << "another worker has room";
+  EXPECT_EQ(size.compensate(true, false, true), change::more);
   EXPECT_EQ(size.wanted(), 3);
-  EXPECT_EQ(size.compensate(true, false), change::none);
-  EXPECT_EQ(size.compensate(false, false), change::none) << "it is kept while the parent waits";
+  EXPECT_EQ(size.compensate(true, false, true), change::none);
+  EXPECT_EQ(size.compensate(false, false, false), change::none) << "it is kept for the parent";
   size.remove_parent(0);
-  EXPECT_EQ(size.compensate(false, true), change::fewer);
+  EXPECT_EQ(size.compensate(false, true, false), change::fewer);
   EXPECT_EQ(size.wanted(), 2);
+}
+
+// One was started, and let go, for nearly every parent.
+TEST(PoolSize, ExtraWorkersStayWhileParentsComeAndGo) {
+  pool_size size{1, 1};
+  for (int i = 0; i < 6; ++i) {
+    size.add_parent(0);
+  }
+  size.compensate(true, false, true);
+  ASSERT_EQ(size.wanted(), 1 + 6);
+  for (int i = 0; i < 3; ++i) {
+    size.remove_parent(0);
+  }
+  EXPECT_EQ(size.compensate(false, true, false), change::none);
+  size.remove_parent(0);
+  EXPECT_EQ(size.compensate(false, true, false), change::fewer);
+  EXPECT_EQ(size.wanted(), 1 + 4) << "twice as many as there are parents";
+  size.remove_parent(0);
+  size.remove_parent(0);
+  size.compensate(false, true, true);
+  EXPECT_EQ(size.wanted(), 1 + 4) << "for what waits and may become a parent";
+  size.compensate(false, true, false);
+  EXPECT_EQ(size.wanted(), 1);
+}
+
+// 64 parents, and 64 children that are parents: none was left for their children.
+TEST(PoolSize, OfTheLastExtraWorkersSomeAreKeptForWhatIsNestedDeeper) {
+  constexpr int workers = 64;
+  pool_size size{workers, workers};
+  EXPECT_EQ(size.may_run(), workers);
+  std::uint32_t depth = 0;
+  for (; !size.too_many_parents(); ++depth) {
+    ASSERT_GE(size.may_run(), 1);
+    for (int running = size.may_run(); running > 0; --running) {
+      size.add_parent(depth);  // all that run become parents
+    }
+  }
+  EXPECT_GE(depth, 6U);
 }
 
 TEST(PoolSize, ExtraWorkersAreBounded) {
@@ -85,7 +124,7 @@ TEST(PoolSize, ExtraWorkersAreBounded) {
     size.add_parent(0);
   }
   EXPECT_FALSE(size.too_many_parents());
-  size.compensate(true, false);
+  size.compensate(true, false, true);
   EXPECT_EQ(size.wanted(), 2 + max_extra_workers);
   size.add_parent(0);
   EXPECT_TRUE(size.too_many_parents());

@@ -45,7 +45,7 @@ bool dispatcher::has_room(const worker_record& worker) const {
 }
 
 bool dispatcher::enough_run() const {
-  return running_ && *running_ >= std::max(size_.target(), 1);
+  return running_ && *running_ >= size_.may_run();
 }
 
 void dispatcher::count_running() {

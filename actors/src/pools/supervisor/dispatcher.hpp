@@ -17,8 +17,8 @@ namespace troupe::detail {
 /// Sends waiting tasks to workers: it decides which task goes to which worker and when, and takes
 /// tasks back that wait behind a slow one while another worker is idle.
 ///
-/// Refers to the pool's state, ledger, control and size; owns only notes on descriptors that could not be
-/// sent.
+/// Refers to the pool's state, ledger, control and size; owns only notes on descriptors that could
+/// not be sent.
 ///
 /// @threads the supervisor's turn, all members.
 class dispatcher {
@@ -43,8 +43,8 @@ class dispatcher {
   /// The next task for any worker that may begin now; null: none waits, or those that wait could
   /// become parents, of which there are enough (`pool_size::may_begin`).
   task_range* next();
-  /// As many workers run tasks that do not wait for tasks as the pool is to have; the extra ones
-  /// are for what is waited for. As of the last dispatch.
+  /// As many workers run tasks that do not wait for tasks as may (`pool_size::may_run`); the extra
+  /// ones are for what is waited for. As of the last dispatch.
   [[nodiscard]] bool enough_run() const;
   /// After a frame was not sent, with errno `code`: true if the frame is to be tried again. False
   /// for errors that do not pass, and once descriptors have been short for too long.
@@ -70,7 +70,7 @@ class dispatcher {
   std::optional<steady_time> short_since_;  // the kernel refuses to send descriptors
   /// Items that were refused in this dispatch; they fail after they have left their queues.
   std::vector<std::pair<task_range, std::shared_ptr<const failure>>> refused_;
-  /// Usable workers that have tasks and no task that waits for tasks; none: there are no extra ones.
+  /// Usable workers that have tasks and no task that waits for tasks; nothing: no extra ones exist.
   std::optional<int> running_;
   steady_time turn_begun_{};  // the last dispatch in which a worker had tasks
   bool balance_timer_ = false;

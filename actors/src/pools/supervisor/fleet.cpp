@@ -266,8 +266,8 @@ void fleet::on_idle_timer() {
   state_.dispatch_due = true;
 }
 
-void fleet::compensate(bool some_wait, bool some_have_room) {
-  switch (size_.compensate(some_wait, some_have_room)) {
+void fleet::compensate(bool some_wait, bool some_have_room, bool more_wait) {
+  switch (size_.compensate(some_wait, some_have_room, more_wait)) {
     case pool_size::change::more:
       maintain();
       break;

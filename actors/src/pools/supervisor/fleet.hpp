@@ -59,8 +59,8 @@ class fleet {
   void on_idle_timer();
   /// Adjusts the number of extra workers, one for each worker whose task waits for tasks.
   /// `some_wait`: a task that may begin waits for any worker. `some_have_room`: a worker can take a
-  /// task, so no further one is needed.
-  void compensate(bool some_wait, bool some_have_room);
+  /// task, so no further one is needed. `more_wait`: tasks wait, whether they may begin or not.
+  void compensate(bool some_wait, bool some_have_room, bool more_wait);
   [[nodiscard]] pool_size& size() noexcept { return size_; }
   [[nodiscard]] std::uint64_t task_limit() const { return rules_.task_limit(); }
   /// An elastic pool that has not its largest size.

@@ -196,7 +196,6 @@ void nested_tasks::on_done(std::uint64_t id, std::uint64_t ticket,
 void nested_tasks::end_parent(const worker_record& worker) {
   fleet_.size().remove_parent(worker.children.depth);
   state_.queue.unblock(worker.id);
-  some_ended_ = true;
   state_.dispatch_due = true;
 }
 
@@ -255,13 +254,13 @@ void nested_tasks::send_outcomes(worker_record& worker) {
 }
 
 void nested_tasks::compensate() {
-  if (fleet_.size().parents() > 0 || std::exchange(some_ended_, false)) {
-    some_ended_ = false;
+  const pool_size& size = fleet_.size();
+  if (size.parents() > 0 || size.wanted() > size.target()) {
     const bool some_wait = dispatcher_.next() != nullptr && !dispatcher_.enough_run();
     const bool some_have_room = state_.workers.any([this](const worker_record* worker) {
       return worker->phase == worker_phase::starting || dispatcher_.has_room(*worker);
     });
-    fleet_.compensate(some_wait, some_have_room);
+    fleet_.compensate(some_wait, some_have_room, state_.counts.queued > 0);
   }
 }
 

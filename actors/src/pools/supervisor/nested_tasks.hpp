@@ -66,7 +66,6 @@ class nested_tasks {
   fleet& fleet_;
   dispatcher& dispatcher_;
   std::uint64_t& last_number_;
-  bool some_ended_ = false;  ///< a parent's last child ended since the last `compensate`
 };
 
 }  // namespace troupe::detail

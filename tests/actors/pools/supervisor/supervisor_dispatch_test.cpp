@@ -438,18 +438,22 @@ TEST_F(SupervisorNested, ManyParentsNeedFewMoreWorkers) {
   }
   run_all(parents);
   EXPECT_LE(most_workers_, 6U);
+  EXPECT_LE(host_->launches(), 8U) << "workers come and go for parents";
+  EXPECT_EQ(pool_->workers().size(), 2U) << "the extra ones go again";
 }
 
 TEST_F(SupervisorNested, AMapOfAThousandParentsNeedsFewMoreWorkers) {
   make({.workers = 4});
   run_all({submit(std::vector<std::string>(1000, "1"))});
   EXPECT_LE(most_workers_, 12U);
+  EXPECT_LE(host_->launches(), 20U);
 }
 
 TEST_F(SupervisorNested, EachDepthNeedsFewMoreWorkers) {
   make({.workers = 2});
   run_all({submit(std::vector<std::string>(300, "2"))});
   EXPECT_LE(most_workers_, 10U);
+  EXPECT_LE(host_->launches(), 20U);
 }
 
 TEST_F(SupervisorNested, AnElasticPoolOfParentsStillGrows) {
