@@ -165,8 +165,11 @@ void nested_tasks::begin(worker_record& worker, std::uint64_t ticket,
     control_.take_back(worker);  // what was sent ahead would wait for the tasks of this task
   }
   if (!state_.serving() && state_.phase != pool_phase::starting) {
-    ledger_.refuse(*child, errc::pool_closed,
-                   state_.face.title() + " is ending: it takes no more work");
+    // As what waited when the pool was ended: its task most likely fails with the same.
+    const bool broken = state_.phase == pool_phase::broken;
+    ledger_.refuse(*child, broken ? errc::pool_broken : errc::cancelled,
+                   state_.face.title() + (broken ? " is broken" : " was terminated") +
+                       ": it takes no more work");
     return;
   }
   if (first && fleet_.size().too_many_parents()) {

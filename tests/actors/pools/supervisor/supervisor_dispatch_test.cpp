@@ -531,5 +531,21 @@ TEST_F(SupervisorNested, AChildThatWaitsPastItsDeadlineFails) {
   EXPECT_EQ(ended->second, "failed");
 }
 
+// The task threw pool_closed on, so that its own future said that it had not run.
+TEST_F(SupervisorNested, WhatATaskSubmitsToATerminatedPoolIsCancelled) {
+  make({.workers = 1});
+  submit("parent");
+  ASSERT_EQ(claims(worker(0)), "parent");
+  pool_->terminate();
+  worker(0).open_outcomes();
+  worker(0).submit(1, "child");
+  host_->run();
+  const auto ended = worker(0).outcome();
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->second, "failed");
+  EXPECT_EQ(pool_->stats().cancelled, 1U);
+  EXPECT_EQ(pool_->stats().failed, 0U);
+}
+
 }  // namespace
 }  // namespace troupe::test
