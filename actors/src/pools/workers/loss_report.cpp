@@ -126,6 +126,13 @@ failure loss_of(const pool_state& state, const worker_record& worker, const sent
                 std::to_string(worker.pid) + ") was ended";
     return loss;
   }
+  if (state.phase == pool_phase::broken && notice.kind == 2 && notice.value == SIGKILL) {
+    loss.death->out_of_memory = oom_kill::no;
+    loss.code = errc::pool_broken;
+    loss.text = task + " was running when " + state.face.title() + " broke: its worker (pid " +
+                std::to_string(worker.pid) + ") was killed";
+    return loss;
+  }
   loss.code = errc::worker_lost;
   std::string how = notice.with_server
                         ? "died with the fork server"

@@ -320,6 +320,30 @@ TEST_F(SupervisorDeaths, TooManyDeathsBreakThePool) {
   EXPECT_THROW(submit("b"), pool_broken);
 }
 
+// It was said to be lost to a SIGKILL, as if it had run out of memory.
+TEST_F(SupervisorDeaths, WhatRunsWhenThePoolBreaksFailsWithThat) {
+  make({.workers = 3, .restart = {.intensity = 0}});
+  const std::vector<submitted> tasks{submit("a"), submit("a"), submit("a")};
+  for (std::size_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(claims(worker(i)), "a");
+  }
+  worker(2).die_of(SIGBUS);  // at the same time, and heard of later
+  worker(0).die_of(SIGSEGV);
+  host_->run();
+  let_killed_die();
+  int lost = 0;
+  int broken = 0;
+  for (const submitted& task : tasks) {
+    lost += code(task) == errc::worker_lost ? 1 : 0;
+    if (code(task) == errc::pool_broken) {
+      ++broken;
+      EXPECT_NE(text(task).find("was running when"), std::string::npos) << text(task);
+    }
+  }
+  EXPECT_EQ(lost, 2);
+  EXPECT_EQ(broken, 1);
+}
+
 TEST_F(SupervisorDeaths, DeathsThatAreLongAgoDoNotCount) {
   make({.workers = 1, .restart = {.intensity = 2, .period = 1s}});
   for (int i = 0; i < 6; ++i) {
