@@ -48,10 +48,8 @@ class submissions : public map_calls<Self, process_maps> {
   /// @throws error{argument_encode_failed} or error{payload_too_large}, before anything was sent;
   ///   pool_closed; pool_broken.
   template <class F, class... Args>
-  [[nodiscard(
-      "the future: who drops it does not see a failure, and the pool may end first")]] future<task_result_t<F,
-                                                                                                            Args...>>
-  apply_async(F function, const Args&... args) {
+  [[nodiscard("the future: it alone tells how the task ended")]]
+  future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
     return encoded_future<task_result_t<F, Args...>>(
         submit(core(), encode_call(function, args...), options()));
   }

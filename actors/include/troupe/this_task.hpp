@@ -40,19 +40,16 @@ std::shared_ptr<future_state> submit_nested(submission_builder&& submission);
 class own_pool {
  public:
   /// As pool::apply_async with the pool's default options. Whether the pool takes the task is told
-  /// only by the future: it may throw pool_closed, pool_broken or error{would_deadlock}.
+  /// only by the future: it may throw cancelled_error if the pool was terminated, pool_broken or
+  /// error{would_deadlock}.
   ///
   /// @blocks no.
   /// @worker_dies as pool::apply_async.
   /// @throws error{wrong_state} on another thread than the task's; encoding errors, before anything
   ///   was sent; pool_closed if the pool is gone.
   template <class F, class... Args>
-  [[nodiscard(
-      "the future: who drops it does not see a failure, and the pool may end first")]] future<detail::
-                                                                                                  task_result_t<
-                                                                                                      F,
-                                                                                                      Args...>>
-  apply_async(F function, const Args&... args) const {
+  [[nodiscard("the future: it alone tells how the task ended")]]
+  future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
     detail::submission_builder submission = detail::nested_builder();
     if constexpr (detail::check_task<F, Args...>()) {
       submission.callable([&](detail::byte_sink& sink) {

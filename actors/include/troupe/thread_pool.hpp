@@ -78,8 +78,8 @@ class local_submissions : public map_calls<Self, thread_maps> {
   ///   error{would_deadlock} in a task that waits for room 64 tasks deep; what copying the
   ///   arguments throws.
   template <class F, class... Args>
-  [[nodiscard("the future: who drops it does not see a failure, and the pool may end first")]] auto
-  apply_async(F&& function, Args&&... args) {
+  [[nodiscard("the future: it alone tells how the task ended")]]
+  auto apply_async(F&& function, Args&&... args) {
     return *run_one(true, std::forward<F>(function), std::forward<Args>(args)...);
   }
 
