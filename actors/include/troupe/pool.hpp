@@ -147,6 +147,9 @@ class pool : public detail::submissions<pool> {
   pool() : pool{pool_options{}} {}
   /// A pool with workers as `options` says.
   explicit pool(const pool_options& options) : core_{detail::make_pool(options)} {}
+  /// A pool of so many processes, else with the default options.
+  template <detail::worker_count Count>
+  explicit pool(Count workers) : pool{pool_options{.workers = detail::to_workers(workers)}} {}
   /// The other one may only be destroyed then.
   pool(pool&&) noexcept = default;
   pool& operator=(pool&&) = delete;

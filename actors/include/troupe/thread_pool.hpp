@@ -192,6 +192,10 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// A pool with threads as `options` says.
   explicit thread_pool(const thread_pool_options& options)
       : core_{detail::make_thread_pool(options)} {}
+  /// A pool of so many threads, else with the default options.
+  template <detail::worker_count Count>
+  explicit thread_pool(Count workers)
+      : thread_pool{thread_pool_options{.workers = detail::to_workers(workers)}} {}
   /// The other one may only be destroyed then.
   thread_pool(thread_pool&&) noexcept = default;
   thread_pool& operator=(thread_pool&&) = delete;
