@@ -28,7 +28,7 @@ namespace {
 
 void execute(const troupe::detail::program& self) {
   namespace detail = troupe::detail;
-  auto [here, there] = detail::sys::socket_pair();
+  auto [here, there] = troupe::sys::socket_pair();
   detail::worker_boot boot;
   boot.ends.socket = std::move(there);
   errno = 0;
