@@ -110,7 +110,7 @@ TEST_F(RoleOfASetGidProgram, IsNotObeyed) {
 TEST_F(RoleOfASetGidProgram, IsNotGivenByIt) {
   const std::string output = run_program({program_, "execute"}).output;
   EXPECT_NE(output.find("worker: refused\n"), std::string::npos) << output;
-  EXPECT_NE(output.find("server: spawn_failed: "), std::string::npos) << output;
+  EXPECT_NE(output.find("server: cannot start the fork server: "), std::string::npos) << output;
   EXPECT_NE(output.find("Make its troupe::system before any thread"), std::string::npos) << output;
 }
 
