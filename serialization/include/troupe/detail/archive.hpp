@@ -372,26 +372,31 @@ void save_member_function(output_archive& ar, const void* pointer, std::size_t s
 void load_member_function(input_archive& ar, void* pointer, std::size_t size,
                           const std::type_info& type);
 
+template <class F>
+struct noexcept_removed {
+  using type = F;
+};
+template <class R, class... Args>
+struct noexcept_removed<R(Args...) noexcept> {
+  using type = R(Args...);
+};
+template <class F>
+using without_noexcept = typename noexcept_removed<F>::type;
+
 }  // namespace detail
 
-// Functions cross, other raw pointers do not.
-template <class R, class... Args>
-void serialize(output_archive& ar, R (*&function)(Args...)) {
+// Functions cross, other raw pointers do not. Not written as R (*)(Args...): with Clang [[noreturn]]
+// is a part of a function's type, which that does not match.
+template <class F>
+  requires std::is_function_v<F>
+void serialize(output_archive& ar, F*& function) {
   detail::save_function(ar, reinterpret_cast<const void*>(function));
 }
-template <class R, class... Args>
-void serialize(input_archive& ar, R (*&function)(Args...)) {
-  function = reinterpret_cast<R (*)(Args...)>(
-      const_cast<void*>(detail::load_function(ar, typeid(R(Args...)))));
-}
-template <class R, class... Args>
-void serialize(output_archive& ar, R (*&function)(Args...) noexcept) {
-  detail::save_function(ar, reinterpret_cast<const void*>(function));
-}
-template <class R, class... Args>
-void serialize(input_archive& ar, R (*&function)(Args...) noexcept) {
-  function = reinterpret_cast<R (*)(Args...) noexcept>(
-      const_cast<void*>(detail::load_function(ar, typeid(R(Args...)))));
+template <class F>
+  requires std::is_function_v<F>
+void serialize(input_archive& ar, F*& function) {
+  function = reinterpret_cast<F*>(
+      const_cast<void*>(detail::load_function(ar, typeid(detail::without_noexcept<F>))));
 }
 template <class T>
   requires std::is_member_function_pointer_v<T>
