@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// ERROR: troupe: this type cannot cross to another process
+// ERROR: troupe: this object belongs to its process
 // NAMES: must_be_serializable<troupe::future<int>
 #include "troupe/pool.hpp"
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <numeric>
 #include <ranges>
 #include <stdexcept>
@@ -236,6 +237,40 @@ TROUPE_CONFORMANCE(Conformance, ACallbackThatThrowsIsReportedAndTheNextOnesRun) 
   set_log_hook({});
   EXPECT_EQ(calls, 2);
   EXPECT_EQ(reports, 2);
+}
+
+int run_until_stopped(const std::string& running) {
+  mark(running);
+  const auto token = this_task::stop_token();
+  return eventually([&] { return token.stop_requested(); }) ? 1 : 0;
+}
+
+// It dropped them without a word.
+TROUPE_CONFORMANCE(ConformanceOfPools, ADestructorSaysHowManyTasksItDrops) {
+  std::mutex mutex;
+  std::vector<std::string> warnings;
+  set_log_hook([&](log_level level, std::string_view text) {
+    const std::lock_guard lock{mutex};
+    if (level == log_level::warning) {
+      warnings.emplace_back(text);
+    }
+  });
+  {
+    auto p = self.make({.workers = 1});
+    std::vector<future<int>> kept;
+    for (int i = 0; i < 5; ++i) {
+      kept.push_back(Words::submit(p, run_until_stopped, self.file("running")));
+    }
+    EXPECT_TRUE(eventually([&] { return marks(self.file("running")) == 1; }));
+  }
+  {
+    auto p = self.make({.workers = 1});
+    Words::submit(p, square, 3).get();
+    Words::end(p);
+  }
+  set_log_hook({});
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_NE(warnings[0].find("before 4 tasks had begun"), std::string::npos) << warnings[0];
 }
 
 TROUPE_CONFORMANCE(Conformance, ACallbackMaySubmit) {

@@ -115,12 +115,17 @@ void by_raise(int number) {
   ::raise(number);
 }
 
-// noipa: what surely crashes may otherwise be folded into its caller, or away.
-[[gnu::noipa]] void write_to_null(int value) {
+// What surely crashes may otherwise be folded into its caller, or away.
+#if defined(__clang__)
+#define AS_WRITTEN [[clang::noinline, clang::optnone]]
+#else
+#define AS_WRITTEN [[gnu::noipa]]
+#endif
+AS_WRITTEN void write_to_null(int value) {
   volatile int* volatile nowhere = nullptr;
   *nowhere = value;
 }
-[[gnu::noipa]] void by_null(int value) {
+AS_WRITTEN void by_null(int value) {
   no_core();
   write_to_null(value);
   say("never said\n");
@@ -141,14 +146,14 @@ void by_end_of_file(const std::string& path) {
   void* const at = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   static_cast<volatile char*>(at)[10] = 1;
 }
-[[gnu::noipa]] void by_call_to_nowhere(int /*unused*/) {
+AS_WRITTEN void by_call_to_nowhere(int /*unused*/) {
   no_core();
   void (*volatile nowhere)() = nullptr;
   nowhere();
   say("never said\n");
 }
-[[gnu::noipa]] int deeper(int n) {  // NOLINT(misc-no-recursion): the point of it
-  volatile char frame[4096];        // NOLINT(modernize-avoid-c-arrays): volatile members
+AS_WRITTEN int deeper(int n) {  // NOLINT(misc-no-recursion): the point of it
+  volatile char frame[4096];    // NOLINT(modernize-avoid-c-arrays): volatile members
   frame[n % 4096] = static_cast<char>(n);
   return n < 0 ? n : deeper((n + 1) & 0x7fffffff) + frame[n % 4096];
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What the ways to submit give back: the serial result, whatever the chunk, the order and the
 // types.
+#include "troupe/value.hpp"
+
 #include "pool_fixture.hpp"
 
 #include <algorithm>
@@ -13,6 +15,7 @@
 #include <optional>
 #include <ranges>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -38,6 +41,36 @@ TEST_P(PoolResults, ApplyAndApplyAsyncGiveTheSerialResult) {
   EXPECT_EQ(p.apply(add, 1, 2), 3);
   EXPECT_EQ(p.apply_async(add, 20, 22).get(), 42);
   EXPECT_NE(p.apply(pid_here), ::getpid());
+}
+
+int value_of(const std::pair<const std::string, int>& entry) {
+  return entry.second;
+}
+
+TEST_P(PoolResults, TheElementsOfAMapAndItemsInBracesAreItems) {
+  pool p{options()};
+  const std::map<std::string, int> table{{"a", 1}, {"b", 2}};
+  EXPECT_EQ(p.map(value_of, table), (std::vector{1, 2}));
+  EXPECT_EQ(p.map(square, {1, 2, 3}), (std::vector{1, 4, 9}));
+  EXPECT_EQ(p.map_async(square, {2, 3}).get(), (std::vector{4, 9}));
+}
+
+void count_one(const value<int>& counter) {
+  counter.fetch_add(1);
+}
+
+TEST_P(PoolResults, AHandleTakenByConstReferenceIsTheSameObject) {
+  pool p{options()};
+  const value<int> counter;
+  p.apply(count_one, counter);
+  EXPECT_EQ(counter.load(), 1);
+}
+
+TEST_P(PoolResults, APoolIsMadeOfANumberOfWorkers) {
+  pool p(1);
+  EXPECT_EQ(p.workers().size(), 1U);
+  EXPECT_THROW(pool(0), std::invalid_argument);
+  EXPECT_THROW(pool(std::size_t{1} << 32U), std::invalid_argument);
 }
 
 // Python: _TestPool.test_map, test_map_async, test_starmap, test_imap, test_imap_unordered.

@@ -49,7 +49,7 @@ TEST_P(PoolSizing, ClosedWhileWorkersStartItIsClosedAndNotBroken) {
     p.resize(8);
     p.close();
     p.join();
-    EXPECT_THROW(p.apply_async(square, 3), pool_closed);
+    EXPECT_THROW(static_cast<void>(p.apply_async(square, 3)), pool_closed);
     EXPECT_EQ(p.stats().deaths, 0U);
   }
 }

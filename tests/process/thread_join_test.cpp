@@ -96,7 +96,6 @@ TEST_F(ThreadJoin, WaitsForATerminateOnAnotherThread) {
 
 TEST_F(ThreadJoin, WaitsForTheOutcomesOfAnExecutorsTasksThatAreDropped) {
   thread_gate gate;
-  std::atomic<bool> over{false};
   thread_pool_executor ex{{.workers = 1}};
   const auto busy = ex.submit([&] { gate.wait(); });
   gate.wait_for_waiters(1);

@@ -119,7 +119,6 @@ TEST_F(ThreadMapEnd, MapThrowsWhenWhatRanHasStopped) {
 TEST_F(ThreadMapEnd, AFailureStopsOnlyWhatComesBehindIt) {
   thread_pool p{{.workers = 3}};
   inside items;
-  std::atomic<bool> failed{false};
   const auto work = [&](int i) {
     switch (i) {
       case 0: {

@@ -142,7 +142,7 @@ TEST_F(ThreadPool, ArgumentsAndFunctionsAreGoneWhenTheFutureIsReady) {
 TEST_F(ThreadPool, WhatWasGivenToACancelledTaskIsGoneAtOnce) {
   thread_pool p{{.workers = 1}};
   thread_gate gate;
-  p.apply_async([&] { gate.wait(); });
+  const auto held = p.apply_async([&] { gate.wait(); });
   gate.wait_for_waiters(1);
   const auto argument = std::make_shared<int>(2);
   auto f = p.apply_async([](const std::shared_ptr<int>& x) { return *x; }, argument);
@@ -299,7 +299,7 @@ TEST_F(ThreadPool, TheDestructorWaitsForTheRunningTaskAndDropsTheOthers) {
   {
     thread_pool p{{.workers = 1, .grace = 1h}};
     std::latch begun{1};
-    p.apply_async([&] {
+    const auto running = p.apply_async([&] {
       const auto token = this_task::stop_token();
       begun.count_down();
       EXPECT_TRUE(eventually([&] { return token.stop_requested(); }));
@@ -379,7 +379,7 @@ TEST_F(ThreadPool, TasksThatWaitForAFullQueueMakeRoom) {
   std::atomic<int> ran{0};
   p.apply([&] {
     for (int i = 0; i < 20; ++i) {
-      p.apply_async([&] { ++ran; });
+      static_cast<void>(p.apply_async([&] { ++ran; }));
     }
   });
   p.close();
@@ -483,7 +483,7 @@ TEST_F(ThreadPool, ManyThreadsSubmitManyTasks) {
     for (int t = 0; t < 4; ++t) {
       submitters.emplace_back([&] {
         for (int i = 0; i < 2000; ++i) {
-          p.apply_async([&] { ++sum; });
+          static_cast<void>(p.apply_async([&] { ++sum; }));
         }
       });
     }

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <latch>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -216,6 +217,16 @@ TEST_F(ThreadAffinity, WhatWaitsForAWorkerThatLeavesGoesElsewhere) {
       EXPECT_NE(f.get(), std::thread::id{});
     }
   }
+}
+
+// All went to the first worker.
+TEST_F(ThreadAffinity, NewKeysAreSpreadOverTheWorkers) {
+  thread_pool p{{.workers = 4}};
+  std::set<std::thread::id> seen;
+  for (int i = 0; i < 40; ++i) {
+    seen.insert(p.with({.affinity = "key " + std::to_string(i)}).apply(here));
+  }
+  EXPECT_EQ(seen.size(), 4U);
 }
 
 TEST_F(ThreadAffinity, UrgentBoundTasksComeBeforeTheRestOfAMap) {

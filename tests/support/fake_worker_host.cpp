@@ -21,6 +21,7 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 namespace troupe::test {
@@ -65,8 +66,13 @@ void fake_worker::send_hello(std::uint8_t other_build) {
 }
 
 void fake_worker::say_ready() {
+  say_ready_unheard();
+  channel_->ring_bell();
+}
+
+void fake_worker::say_ready_unheard() {
   read();
-  push(frame_kind::ready, 0, 0, {});
+  channel_->push(frame_kind::ready, 0, 0, {}, {});
   ready_ = true;
 }
 
@@ -199,6 +205,11 @@ void fake_worker::give_unheard(std::uint64_t number, const std::string& value,
 }
 
 void fake_worker::give_failure(std::uint64_t number, errc code, const std::string& text) {
+  give_failure_unheard(number, code, text);
+  channel_->ring_bell();
+}
+
+void fake_worker::give_failure_unheard(std::uint64_t number, errc code, const std::string& text) {
   drop_claimed(number);
   failure why;
   why.code = code;
@@ -206,8 +217,7 @@ void fake_worker::give_failure(std::uint64_t number, errc code, const std::strin
   why.text = text;
   byte_buffer bytes;
   encode(bytes, why);
-  push(frame_kind::result, result_failed, number,
-       {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  channel_->push(frame_kind::result, result_failed, number, {}, bytes.bytes());
 }
 
 void fake_worker::echo_all(std::chrono::nanoseconds took) {
@@ -217,7 +227,12 @@ void fake_worker::echo_all(std::chrono::nanoseconds took) {
 }
 
 void fake_worker::talk_nonsense() {
-  push(frame_kind::result, 0, 1'000'000, "nonsense");
+  talk_nonsense_unheard();
+  channel_->ring_bell();
+}
+
+void fake_worker::talk_nonsense_unheard() {
+  channel_->push(frame_kind::result, 0, 1'000'000, {}, {});
 }
 
 void fake_worker::open_outcomes() {
@@ -356,7 +371,12 @@ void fake_worker_host::run() {
 void fake_worker_host::advance(std::chrono::milliseconds by) {
   const steady_time until = now_ + by;
   run();
+  int at_once = 0;
   while (!timers_.empty() && timers_.begin()->first <= until) {
+    at_once = timers_.begin()->first > now_ ? 0 : at_once + 1;
+    if (at_once > 10'000) {
+      throw std::logic_error{"a timer is set for now, again and again"};
+    }
     now_ = std::max(now_, timers_.begin()->first);
     const auto function = std::move(timers_.begin()->second);
     timers_.erase(timers_.begin());

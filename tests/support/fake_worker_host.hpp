@@ -53,6 +53,8 @@ class fake_worker {
   /// The same by another program than the one that started it.
   void say_hello_of_another_build();
   void say_ready();
+  /// The same, and the supervisor hears of it only with what comes next.
+  void say_ready_unheard();
   void fail_initializer(const std::string& text);
   /// start, say_hello, say_ready.
   void come_up();
@@ -82,6 +84,10 @@ class fake_worker {
   void read();
   /// Tasks that it has read and neither claimed nor found to be taken back.
   [[nodiscard]] std::size_t waiting() const noexcept { return waiting_.size(); }
+  std::size_t read_and_count() {
+    read();
+    return waiting();
+  }
   /// Claims the next task that was not taken back; nothing: there is none. Announces its begin.
   std::optional<task> claim();
   /// What it has claimed and given no result for, in that order.
@@ -94,10 +100,12 @@ class fake_worker {
   void give_unheard(std::uint64_t number, const std::string& value,
                     std::chrono::nanoseconds took = std::chrono::milliseconds{5});
   void give_failure(std::uint64_t number, errc code, const std::string& text);
+  void give_failure_unheard(std::uint64_t number, errc code, const std::string& text);
   /// Claims all that waits, one after the other, and gives the arguments back as values.
   void echo_all(std::chrono::nanoseconds took = std::chrono::milliseconds{5});
   /// A frame that no worker sends.
   void talk_nonsense();
+  void talk_nonsense_unheard();
 
   // Tasks of its task.
   void open_outcomes();

@@ -245,6 +245,10 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
   /// An executor with workers as `how` says.
   explicit basic_executor(const options& how)
       : target_{how}, end_{detail::executor_access::core(target_)} {}
+  /// An executor with so many workers, else with the default options.
+  template <detail::worker_count Count>
+  explicit basic_executor(Count workers)
+      : basic_executor{options{.workers = detail::to_workers(workers)}} {}
   /// The other one may only be destroyed then.
   basic_executor(basic_executor&&) noexcept = default;
   basic_executor& operator=(basic_executor&&) = delete;

@@ -191,6 +191,7 @@ class future {
             return;
           }
           if constexpr (std::is_void_v<T>) {
+            static_cast<void>(decode);
             function();
           } else {
             function(decode(s));

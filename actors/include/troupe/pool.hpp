@@ -48,6 +48,7 @@ class submissions : public map_calls<Self, process_maps> {
   /// @throws error{argument_encode_failed} or error{payload_too_large}, before anything was sent;
   ///   pool_closed; pool_broken.
   template <class F, class... Args>
+  [[nodiscard("the future: it alone tells how the task ended")]]
   future<task_result_t<F, Args...>> apply_async(F function, const Args&... args) {
     return encoded_future<task_result_t<F, Args...>>(
         submit(core(), encode_call(function, args...), options()));
@@ -146,10 +147,14 @@ class pool : public detail::submissions<pool> {
   pool() : pool{pool_options{}} {}
   /// A pool with workers as `options` says.
   explicit pool(const pool_options& options) : core_{detail::make_pool(options)} {}
+  /// A pool of so many processes, else with the default options.
+  template <detail::worker_count Count>
+  explicit pool(Count workers) : pool{pool_options{.workers = detail::to_workers(workers)}} {}
   /// The other one may only be destroyed then.
   pool(pool&&) noexcept = default;
   pool& operator=(pool&&) = delete;
-  /// Without close and join before it: as terminate.
+  /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how
+  /// many tasks had not begun.
   ///
   /// @blocks until the workers are gone and all callbacks have run: about the grace time at most,
   ///   unless a callback takes longer.

@@ -43,8 +43,9 @@ struct task_options {
   /// What error texts call it, next to its number. Up to 200 bytes, no control characters.
   std::string label{};
   /// Tasks with the same key run on the same worker while that lives, no matter which thread
-  /// submits them, so that what the worker keeps for them is warm. Empty: on any. A worker that is
-  /// replaced or retired loses its keys; they go to others.
+  /// submits them, so that what the worker keeps for them is warm. Empty: on any. New keys are
+  /// spread over the workers. A worker that is replaced or retired loses its keys; they go to
+  /// others. The pool remembers the 16,384 keys used last; an older one is a new one.
   std::string affinity{};
 };
 

@@ -28,7 +28,9 @@ std::shared_ptr<future_state> submit_nested(submission_builder&& submission);
 /// A task may wait for tasks of its own pool. While it has some, nothing else is sent to its
 /// worker, and where no worker is left for what waits, the pool starts one more, which goes again
 /// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
-/// submission from a worker that has none yet fails with error{would_deadlock}.
+/// submission from a worker that has none yet fails with error{would_deadlock}. Tasks of tasks go
+/// before all that has not begun, whatever its priority; while as many tasks wait for tasks of
+/// their own as the pool has workers, no further ones of the same depth begin.
 ///
 /// @blocks no member but `apply` and `map`.
 /// @threads only the task's own may submit; the futures are as any other.
@@ -38,13 +40,15 @@ std::shared_ptr<future_state> submit_nested(submission_builder&& submission);
 class own_pool {
  public:
   /// As pool::apply_async with the pool's default options. Whether the pool takes the task is told
-  /// only by the future: it may throw pool_closed, pool_broken or error{would_deadlock}.
+  /// only by the future: it may throw cancelled_error if the pool was terminated, pool_broken or
+  /// error{would_deadlock}.
   ///
   /// @blocks no.
   /// @worker_dies as pool::apply_async.
   /// @throws error{wrong_state} on another thread than the task's; encoding errors, before anything
   ///   was sent; pool_closed if the pool is gone.
   template <class F, class... Args>
+  [[nodiscard("the future: it alone tells how the task ended")]]
   future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
     detail::submission_builder submission = detail::nested_builder();
     if constexpr (detail::check_task<F, Args...>()) {

@@ -78,6 +78,7 @@ class local_submissions : public map_calls<Self, thread_maps> {
   ///   error{would_deadlock} in a task that waits for room 64 tasks deep; what copying the
   ///   arguments throws.
   template <class F, class... Args>
+  [[nodiscard("the future: it alone tells how the task ended")]]
   auto apply_async(F&& function, Args&&... args) {
     return *run_one(true, std::forward<F>(function), std::forward<Args>(args)...);
   }
@@ -191,10 +192,15 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   /// A pool with threads as `options` says.
   explicit thread_pool(const thread_pool_options& options)
       : core_{detail::make_thread_pool(options)} {}
+  /// A pool of so many threads, else with the default options.
+  template <detail::worker_count Count>
+  explicit thread_pool(Count workers)
+      : thread_pool{thread_pool_options{.workers = detail::to_workers(workers)}} {}
   /// The other one may only be destroyed then.
   thread_pool(thread_pool&&) noexcept = default;
   thread_pool& operator=(thread_pool&&) = delete;
-  /// Without close and join before it: as terminate.
+  /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how
+  /// many tasks had not begun.
   ///
   /// @blocks until the running tasks have returned, however long they take, and all callbacks have
   ///   run.

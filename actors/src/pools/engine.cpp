@@ -1,9 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "pools/engine.hpp"
 
+#include "troupe/log.hpp"
+
 #include "futures/made_here.hpp"
 
+#include <string>
+
 namespace troupe::detail {
+
+void warn_of_dropped(const engine& pool, std::uint64_t items) {
+  if (items > 0) {
+    log(log_level::warning,
+        pool.title() + " is destroyed before " + std::to_string(items) +
+            (items == 1 ? " task" : " tasks") +
+            " had begun, which its destructor cancels: wait for the futures, or call close() and "
+            "join() before");
+  }
+}
 
 void close(const engine_ptr& pool) {
   check_not_inherited(pool);

@@ -67,4 +67,7 @@ class engine {
   [[nodiscard]] virtual bool can_wait() const noexcept = 0;
 };
 
+/// Logs a warning if a pool's destructor is about to cancel items that no worker has begun.
+void warn_of_dropped(const engine& pool, std::uint64_t items);
+
 }  // namespace troupe::detail

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 
 namespace troupe::detail {
@@ -17,7 +18,10 @@ inline constexpr int max_extra_workers = 64;
 ///
 /// An elastic pool wants more while tasks wait, and fewer when workers are idle. A worker whose
 /// task waits for tasks of its own (a *parent*) does not count while tasks wait for a worker: one
-/// extra worker may be started for each.
+/// extra worker may be started for each. While there are as many parents as the pool is to have
+/// workers, no further task begins that could become a parent of the same depth: all workers are
+/// left to the tasks that the parents wait for, so that there are few extra ones however many
+/// parents wait to begin.
 ///
 /// @threads one at a time; the caller guards it.
 class pool_size {
@@ -53,17 +57,51 @@ class pool_size {
   /// How many of `staying` workers are too many.
   [[nodiscard]] int surplus(int staying) const noexcept { return std::max(staying - wanted(), 0); }
 
-  void add_parent() noexcept { ++parents_; }
-  void remove_parent() noexcept { --parents_; }
+  /// `depth`: of the task; 0: no task has submitted it.
+  void add_parent(std::uint32_t depth) {
+    ++parents_;
+    ++parents_by_depth_[depth];
+  }
+  void remove_parent(std::uint32_t depth) {
+    --parents_;
+    if (const auto found = parents_by_depth_.find(depth); --found->second == 0) {
+      parents_by_depth_.erase(found);
+    }
+  }
+  /// Whether a task of that depth may begin. Then so may all that are nested deeper.
+  [[nodiscard]] bool may_begin(std::uint32_t depth) const noexcept {
+    const int most = std::max(target_, 1);
+    int parents = parents_;
+    for (auto it = parents_by_depth_.begin(); parents >= most; ++it) {
+      if (it == parents_by_depth_.end() || it->first >= depth) {
+        return false;
+      }
+      parents -= it->second;
+    }
+    return true;
+  }
+  /// How many tasks may run at a time that do not wait for tasks. Where few extra workers are left,
+  /// some are kept for what is nested deeper: each of these tasks may become a parent.
+  [[nodiscard]] int may_run() const noexcept {
+    constexpr int kept = 8;
+    const int left = most_ + max_extra_workers - parents_;
+    return std::clamp(left - std::min(left / 2, kept), 1, std::max(target_, 1));
+  }
   /// There are so many parents that no further extra worker is started.
   [[nodiscard]] bool too_many_parents() const noexcept {
     return parents_ >= most_ + max_extra_workers;
   }
   enum class change : std::uint8_t { none, more, fewer };
-  /// Adjusts the number of extra workers, and returns how it changed. `waiting`: a task waits for
-  /// any worker; `room`: a worker can take it, or will soon.
-  change compensate(bool waiting, bool room) noexcept {
-    const int extra = waiting ? std::min(parents_, max_extra_workers) : std::min(extra_, parents_);
+  /// Adjusts the number of extra workers, and returns how it changed. `waiting`: a task that may
+  /// begin waits for any worker; `room`: a worker can take it, or will soon; `more_wait`: tasks
+  /// wait, whether they may begin or not.
+  ///
+  /// Some stay while parents come and go: a start for each parent takes longer than most tasks.
+  change compensate(bool waiting, bool room, bool more_wait) noexcept {
+    const int needed = waiting ? std::min(parents_, max_extra_workers) : std::min(extra_, parents_);
+    const int kept =
+        parents_ > 0 || more_wait ? std::min(extra_, std::max(2 * parents_, 4 * target_)) : 0;
+    const int extra = std::max(needed, kept);
     if (extra > extra_ && room) {
       return change::none;
     }
@@ -80,6 +118,7 @@ class pool_size {
   int target_;       // workers wanted now, without extra ones
   int parents_ = 0;  // workers whose tasks have tasks of their own
   int extra_ = 0;    // workers wanted beyond target_
+  std::map<std::uint32_t, int> parents_by_depth_;
 };
 
 /// Why a worker is told to leave, other than a failure.

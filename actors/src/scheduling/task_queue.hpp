@@ -1,37 +1,45 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "scheduling/affinity_keys.hpp"
+
 #include <algorithm>
 #include <climits>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace troupe::detail {
 
-/// Owns the ranges that wait for a worker: a higher priority first, of equals what came first. A
-/// range with an affinity key waits for the worker to which the key is bound, while there is one.
+/// Owns the ranges that wait for a worker: what is nested deeper first, of one depth a higher
+/// priority, of equals what came first. A range with an affinity key waits for the worker to which
+/// the key is bound, while there is one. A range that a task has submitted does not wait for a
+/// worker that is blocked, as this may be the worker of that task.
 ///
-/// A `Range` has `priority()`, `affinity()` (empty: none), and `is_over()`: it was decided while it
-/// waited, and is dropped when its turn comes, or when most are. So what is cancelled need not be
-/// looked for.
+/// A `Range` has `depth()` (0: no task has submitted it), `priority()`, `affinity()` (empty: none),
+/// and `is_over()`: it was decided while it waited, and is dropped when its turn comes, or when most
+/// are. So what is cancelled need not be looked for.
 template <class Range>
 class task_queue {
  public:
-  /// Adds a range behind all others of its priority.
+  /// Adds a range behind all others of its depth and priority.
   void push(Range what) {
-    const int priority = what.priority();
-    lowest_ = std::min(lowest_, priority);
-    any_[priority].push_back(std::move(what));
+    const rank level = rank_of(what);
+    if (level.depth == 0) {
+      lowest_ = std::min(lowest_, level.priority);
+    }
+    any_[level].push_back(std::move(what));
   }
-  /// Adds a range in front of all others of its priority, before which it was here.
-  void push_front(Range what) { any_[what.priority()].push_front(std::move(what)); }
+  /// Adds a range in front of all others of its depth and priority, before which it was here.
+  void push_front(Range what) { any_[rank_of(what)].push_front(std::move(what)); }
   /// True: something of a lower priority has ever waited here.
   [[nodiscard]] bool may_overtake(int priority) const noexcept { return priority > lowest_; }
 
@@ -71,8 +79,8 @@ class task_queue {
   /// Removes what `next` returned.
   void pop() { any_.begin()->second.pop_front(); }
 
-  /// The first range in that worker's line, if no other range that the worker may take has a higher
-  /// priority; null otherwise.
+  /// The first range in that worker's line, if no other range that the worker may take is deeper or
+  /// has a higher priority; null otherwise.
   Range* next_of(std::uint64_t worker) {
     const auto line = lines_.find(worker);
     if (line == lines_.end()) {
@@ -88,22 +96,44 @@ class task_queue {
     Range& front = line->second.front();
     const auto rival = std::find_if(any_.begin(), any_.end(),
                                     [](const auto& level) { return !level.second.empty(); });
-    return rival != any_.end() && rival->first > front.priority() ? nullptr : &front;
+    return rival != any_.end() && rival->first > rank_of(front) ? nullptr : &front;
   }
   void pop_of(std::uint64_t worker) { lines_.find(worker)->second.pop_front(); }
   /// True: there is something in that worker's line.
   [[nodiscard]] bool waits_for(std::uint64_t worker) const { return lines_.contains(worker); }
 
-  /// Ranges with this key wait for that worker from now on.
-  void bind(const std::string& key, std::uint64_t worker) { bound_[key] = worker; }
-  [[nodiscard]] bool has_bindings() const noexcept { return !bound_.empty(); }
+  /// Ranges with this key wait for that worker from now on, unless the key is bound.
+  void bind(const std::string& key, std::uint64_t worker) { keys_.bind(key, worker); }
+  [[nodiscard]] bool is_bound(const std::string& key) { return keys_.find(key) != nullptr; }
+  /// How many keys are bound to the worker.
+  [[nodiscard]] std::size_t keys_of(std::uint64_t worker) const { return keys_.count(worker); }
+  /// True: something waits for a certain worker.
+  [[nodiscard]] bool has_lines() const noexcept { return !lines_.empty(); }
+  /// The worker runs a task that waits for tasks: what tasks have submitted and is in its line is
+  /// given back to all workers.
+  void block(std::uint64_t worker) {
+    blocked_.insert(worker);
+    const auto found = lines_.find(worker);
+    if (found == lines_.end()) {
+      return;
+    }
+    auto& line = found->second;
+    const auto kept = std::stable_partition(line.begin(), line.end(),
+                                            [](const Range& what) { return what.depth() == 0; });
+    for (auto it = line.end(); it != kept;) {
+      push_front(std::move(*--it));
+    }
+    line.erase(kept, line.end());
+    if (line.empty()) {
+      lines_.erase(found);
+    }
+  }
+  void unblock(std::uint64_t worker) { blocked_.erase(worker); }
+
   /// Frees the keys of a worker that takes nothing more, and gives its line back to all workers.
   /// True: there was something in it.
   bool unbind(std::uint64_t worker) {
-    if (bound_.empty()) {
-      return false;
-    }
-    std::erase_if(bound_, [&](const auto& one) { return one.second == worker; });
+    keys_.unbind(worker);
     auto line = lines_.extract(worker);
     if (line.empty()) {
       return false;
@@ -141,6 +171,13 @@ class task_queue {
   }
 
  private:
+  struct rank {
+    std::uint32_t depth = 0;
+    int priority = 0;
+    auto operator<=>(const rank&) const = default;
+  };
+  static rank rank_of(const Range& what) { return {what.depth(), what.priority()}; }
+
   [[nodiscard]] std::size_t size() const {
     std::size_t ranges = 0;
     for (const auto& [priority, waiting] : any_) {
@@ -152,24 +189,26 @@ class task_queue {
     return ranges;
   }
   std::deque<Range>* line_for(const Range& what) {
-    if (bound_.empty() || what.affinity().empty()) {
+    const std::uint64_t* const bound =
+        what.affinity().empty() ? nullptr : keys_.find(what.affinity());
+    if (bound == nullptr || (what.depth() > 0 && blocked_.contains(*bound))) {
       return nullptr;
     }
-    const auto found = bound_.find(what.affinity());
-    return found == bound_.end() ? nullptr : &lines_[found->second];
+    return &lines_[*bound];
   }
   static void put_aside(std::deque<Range>& line, Range&& what) {
     const auto later_one = std::find_if(
         line.begin(), line.end(),
-        [least = what.priority()](const Range& other) { return other.priority() < least; });
+        [least = rank_of(what)](const Range& other) { return rank_of(other) < least; });
     line.insert(later_one, std::move(what));
   }
 
-  std::map<int, std::deque<Range>, std::greater<>> any_;     // by priority
-  std::map<std::uint64_t, std::deque<Range>> lines_;         // by the worker they wait for
-  std::map<std::string, std::uint64_t, std::less<>> bound_;  // affinity keys to workers
-  int lowest_ = INT_MAX;                                     // of all that came
-  std::size_t over_ = 0;  // at most so many are over, and were not swept out
+  std::map<rank, std::deque<Range>, std::greater<>> any_;
+  std::map<std::uint64_t, std::deque<Range>> lines_;  // by the worker they wait for
+  affinity_keys<std::uint64_t> keys_;
+  std::set<std::uint64_t> blocked_;  // workers
+  int lowest_ = INT_MAX;             // of all that came
+  std::size_t over_ = 0;             // at most so many are over, and were not swept out
 };
 
 }  // namespace troupe::detail

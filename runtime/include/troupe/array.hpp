@@ -194,7 +194,7 @@ class array : public detail::array_handle<array<T>, T> {
   ///
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
-  guard lock() {
+  guard lock() const {
     static_cast<void>(this->object());
     return guard{this->object_};
   }
@@ -227,7 +227,7 @@ class array : public detail::array_handle<array<T>, T> {
   /// @blocks until the lock is the caller's.
   /// @throws std::length_error unless there are as many, and nothing is changed; as lock.
   template <detail::elements_for<T> Range>
-  void assign(Range&& elements) {
+  void assign(Range&& elements) const {
     static_cast<void>(this->object());
     const guard held{this->object_};
     base::copy_in(held.span(), std::forward<Range>(elements));
@@ -316,7 +316,7 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   ///
   /// @throws std::length_error unless there are as many, and nothing is changed.
   template <detail::elements_for<T> Range>
-  void assign(Range&& elements) {
+  void assign(Range&& elements) const {
     base::copy_in(base::elements(), std::forward<Range>(elements));
   }
 

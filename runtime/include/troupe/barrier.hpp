@@ -41,7 +41,7 @@ class barrier : public detail::object_handle {
   /// @returns a number from 0 to `parties() - 1`, another one for each of them.
   /// @blocks until all parties have come, and the action is done.
   /// @throws broken_barrier; what the action throws.
-  std::size_t arrive_and_wait() { return arrive(std::nullopt); }
+  std::size_t arrive_and_wait() const { return arrive(std::nullopt); }
   /// As arrive_and_wait, for a limited time: a timeout breaks the barrier for all parties.
   ///
   /// @returns as arrive_and_wait.
@@ -49,14 +49,14 @@ class barrier : public detail::object_handle {
   ///   unless this is the last party.
   /// @throws broken_barrier, also when the time is over; what the action throws.
   template <class Rep, class Period>
-  std::size_t arrive_and_wait_for(const std::chrono::duration<Rep, Period>& timeout) {
+  std::size_t arrive_and_wait_for(const std::chrono::duration<Rep, Period>& timeout) const {
     return arrive(detail::deadline_after(timeout));
   }
 
   /// Breaks it: threads that wait, and those that come, get broken_barrier until `reset()`.
-  void abort();
+  void abort() const;
   /// Makes it as new; threads that wait get broken_barrier.
-  void reset();
+  void reset() const;
 
   /// How many threads wait for each other; never changes.
   [[nodiscard]] std::size_t parties() const;
@@ -77,7 +77,7 @@ class barrier : public detail::object_handle {
   /// @}
 
  private:
-  std::size_t arrive(const detail::deadline& until);
+  std::size_t arrive(const detail::deadline& until) const;
 
   bound_call action_;
 };

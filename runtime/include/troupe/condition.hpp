@@ -44,7 +44,7 @@ class condition : public detail::object_handle {
   ///
   /// @blocks until notified, and then until the mutex is the caller's again.
   template <class Lock>
-  void wait(Lock& lock) {
+  void wait(Lock& lock) const {
     static_cast<void>(wait_within(mutex_of(lock), std::nullopt));
   }
   /// Waits until `ready()`, which is asked with the mutex locked: at once, and after each
@@ -53,7 +53,7 @@ class condition : public detail::object_handle {
   /// @blocks until `ready()` is true.
   /// @throws what `ready` throws.
   template <class Lock, class Predicate>
-  void wait(Lock& lock, Predicate ready) {
+  void wait(Lock& lock, Predicate ready) const {
     while (!ready()) {
       wait(lock);
     }
@@ -64,7 +64,7 @@ class condition : public detail::object_handle {
   /// @blocks for at most `timeout`, and then until the mutex is the caller's again; zero or less
   ///   only lets others have the mutex.
   template <class Lock, class Rep, class Period>
-  std::cv_status wait_for(Lock& lock, const std::chrono::duration<Rep, Period>& timeout) {
+  std::cv_status wait_for(Lock& lock, const std::chrono::duration<Rep, Period>& timeout) const {
     return status(wait_within(mutex_of(lock), detail::deadline_after(timeout)));
   }
   /// As wait with `ready`, for a limited time.
@@ -74,7 +74,7 @@ class condition : public detail::object_handle {
   /// @throws what `ready` throws.
   template <class Lock, class Rep, class Period, class Predicate>
   [[nodiscard]] bool wait_for(Lock& lock, const std::chrono::duration<Rep, Period>& timeout,
-                              Predicate ready) {
+                              Predicate ready) const {
     return wait_for_predicate(lock, detail::deadline_after(timeout), ready);
   }
   /// As wait_for, until `when`, on any clock that std::chrono has.
@@ -82,7 +82,8 @@ class condition : public detail::object_handle {
   /// @returns std::cv_status::timeout if it was not notified in time.
   /// @blocks until `when` at most, and then until the mutex is the caller's again.
   template <class Lock, class Clock, class Duration>
-  std::cv_status wait_until(Lock& lock, const std::chrono::time_point<Clock, Duration>& when) {
+  std::cv_status wait_until(Lock& lock,
+                            const std::chrono::time_point<Clock, Duration>& when) const {
     return status(detail::wait_on_clock(
         when, [&](const detail::deadline& until) { return wait_within(mutex_of(lock), until); }));
   }
@@ -93,7 +94,7 @@ class condition : public detail::object_handle {
   /// @throws what `ready` throws.
   template <class Lock, class Clock, class Duration, class Predicate>
   [[nodiscard]] bool wait_until(Lock& lock, const std::chrono::time_point<Clock, Duration>& when,
-                                Predicate ready) {
+                                Predicate ready) const {
     while (!ready()) {
       if (wait_until(lock, when) == std::cv_status::timeout) {
         return ready();
@@ -103,14 +104,14 @@ class condition : public detail::object_handle {
   }
 
   /// Wakes the thread that has waited longest, if there is one.
-  void notify_one() { notify(1); }
+  void notify_one() const { notify(1); }
   /// Wakes `count` of the threads that wait now, or all if there are fewer. The mutex need not be
   /// locked.
   ///
   /// @throws std::invalid_argument if `count` is negative.
-  void notify(std::ptrdiff_t count);
+  void notify(std::ptrdiff_t count) const;
   /// Wakes all threads that wait now.
-  void notify_all();
+  void notify_all() const;
 
   /// Threads that were waiting and not notified, a moment ago.
   [[nodiscard]] std::size_t waiting() const;
@@ -124,10 +125,10 @@ class condition : public detail::object_handle {
   /// @}
 
  private:
-  static detail::lock_handle& mutex_of(mutex& lock) noexcept { return lock; }
-  static detail::lock_handle& mutex_of(recursive_mutex& lock) noexcept { return lock; }
+  static const detail::lock_handle& mutex_of(const mutex& lock) noexcept { return lock; }
+  static const detail::lock_handle& mutex_of(const recursive_mutex& lock) noexcept { return lock; }
   template <class Mutex>
-  static detail::lock_handle& mutex_of(std::unique_lock<Mutex>& lock) {
+  static const detail::lock_handle& mutex_of(const std::unique_lock<Mutex>& lock) {
     check_owns(lock.owns_lock());
     return *lock.mutex();
   }
@@ -136,7 +137,7 @@ class condition : public detail::object_handle {
     return notified ? std::cv_status::no_timeout : std::cv_status::timeout;
   }
   template <class Lock, class Predicate>
-  bool wait_for_predicate(Lock& lock, const detail::deadline& until, Predicate& ready) {
+  bool wait_for_predicate(Lock& lock, const detail::deadline& until, Predicate& ready) const {
     while (!ready()) {
       if (!wait_within(mutex_of(lock), until)) {
         return ready();
@@ -144,7 +145,8 @@ class condition : public detail::object_handle {
     }
     return true;
   }
-  [[nodiscard]] bool wait_within(detail::lock_handle& with, const detail::deadline& until);
+  [[nodiscard]] bool wait_within(const detail::lock_handle& with,
+                                 const detail::deadline& until) const;
 };
 
 }  // namespace troupe

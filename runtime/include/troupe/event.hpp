@@ -29,9 +29,9 @@ class event : public detail::object_handle {
   explicit event(const object_options& options);
 
   /// Sets the flag, and ends all waits.
-  void set();
+  void set() const;
   /// Takes the flag back: later waits block until the next `set()`.
-  void clear();
+  void clear() const;
   /// The flag is set at this moment.
   [[nodiscard]] bool is_set() const;
 

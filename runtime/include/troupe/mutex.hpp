@@ -19,21 +19,21 @@ class lock_handle : public object_handle {
   /// half changed. Ask while holding it.
   [[nodiscard]] bool inherited() const;
   /// Says that what the lock guards is in order again. Call it while holding the lock.
-  void recovered();
+  void recovered() const;
 
   /// Ends the caller's hold.
   ///
   /// @throws std::system_error{operation_not_permitted} if the calling thread has not locked it.
-  void unlock();
+  void unlock() const;
 
  protected:
   explicit lock_handle(std::shared_ptr<region> object) noexcept
       : object_handle{std::move(object)} {}
   /// Takes the lock; of a recursive_mutex that the thread has, one more level of it.
-  void lock_any();
-  [[nodiscard]] bool try_lock_any();
+  void lock_any() const;
+  [[nodiscard]] bool try_lock_any() const;
   /// False: not before the deadline.
-  [[nodiscard]] bool lock_until(const deadline& until);
+  [[nodiscard]] bool lock_until(const deadline& until) const;
 
  private:
   // A condition waits with the lock itself.
@@ -69,18 +69,18 @@ class mutex : public detail::lock_handle {
   ///
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has it already.
-  void lock();
+  void lock() const;
   /// Takes the lock if it is free. Never blocks.
   ///
   /// @returns false: a thread has it, maybe the calling one.
-  [[nodiscard]] bool try_lock();
+  [[nodiscard]] bool try_lock() const;
   /// As lock, for a limited time.
   ///
   /// @returns false: the time was over first, or the calling thread has the lock already.
   /// @blocks for at most `timeout`; zero or less tries once.
   /// @throws as lock, for a time of more than ten years, which counts as for ever.
   template <class Rep, class Period>
-  [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) {
+  [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) const {
     return try_lock_within(detail::deadline_after(timeout));
   }
   /// As try_lock_for, until `when`, on any clock that std::chrono has.
@@ -88,7 +88,7 @@ class mutex : public detail::lock_handle {
   /// @returns false: the time was over first, or the calling thread has the lock already.
   /// @blocks until `when` at most.
   template <class Clock, class Duration>
-  [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
+  [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) const {
     return detail::wait_on_clock(
         when, [&](const detail::deadline& until) { return try_lock_within(until); });
   }
@@ -102,7 +102,7 @@ class mutex : public detail::lock_handle {
   /// @}
 
  private:
-  bool try_lock_within(const detail::deadline& until);
+  bool try_lock_within(const detail::deadline& until) const;
 };
 
 /// A lock that its holder may take again; it is free after as many `unlock()`.
@@ -130,19 +130,19 @@ class recursive_mutex : public detail::lock_handle {
   ///
   /// @blocks until the lock is the caller's, not at all if it is already.
   /// @throws std::system_error{resource_unavailable_try_again} after 2^32 - 1 levels.
-  void lock();
+  void lock() const;
   /// As lock, but never blocks.
   ///
   /// @returns false: another thread has it.
   /// @throws as lock.
-  [[nodiscard]] bool try_lock();
+  [[nodiscard]] bool try_lock() const;
   /// As lock, for a limited time.
   ///
   /// @returns false: the time was over first.
   /// @blocks for at most `timeout`; zero or less tries once.
   /// @throws as lock.
   template <class Rep, class Period>
-  [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) {
+  [[nodiscard]] bool try_lock_for(const std::chrono::duration<Rep, Period>& timeout) const {
     return try_lock_within(detail::deadline_after(timeout));
   }
   /// As try_lock_for, until `when`, on any clock that std::chrono has.
@@ -151,7 +151,7 @@ class recursive_mutex : public detail::lock_handle {
   /// @blocks until `when` at most.
   /// @throws as lock.
   template <class Clock, class Duration>
-  [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) {
+  [[nodiscard]] bool try_lock_until(const std::chrono::time_point<Clock, Duration>& when) const {
     return detail::wait_on_clock(
         when, [&](const detail::deadline& until) { return try_lock_within(until); });
   }
@@ -165,7 +165,7 @@ class recursive_mutex : public detail::lock_handle {
   /// @}
 
  private:
-  bool try_lock_within(const detail::deadline& until);
+  bool try_lock_within(const detail::deadline& until) const;
 };
 
 }  // namespace troupe

@@ -58,19 +58,19 @@ class basic_queue {
   /// @throws queue_closed; what encoding throws; error{resource_exhausted} if there is no memory
   ///   left, or too many different shared objects wait in queues. For all of them the queue is as
   ///   it was.
-  void put(const T& value) { static_cast<void>(put_until(value, std::nullopt)); }
+  void put(const T& value) const { static_cast<void>(put_until(value, std::nullopt)); }
   /// Adds an item if there is room. Does not wait for room.
   ///
   /// @returns false: the queue is full.
   /// @throws as put.
-  [[nodiscard]] bool try_put(const T& value) { return put_until(value, now()); }
+  [[nodiscard]] bool try_put(const T& value) const { return put_until(value, now()); }
   /// As put, for a limited time.
   ///
   /// @returns false: the queue was full all the time.
   /// @blocks for at most `timeout`; a negative one is over at once.
   /// @throws as put.
   template <class Rep, class Period>
-  [[nodiscard]] bool put_for(const T& value, std::chrono::duration<Rep, Period> timeout) {
+  [[nodiscard]] bool put_for(const T& value, std::chrono::duration<Rep, Period> timeout) const {
     return put_until(value, deadline_after(timeout));
   }
   /// Adds all of them in order; other producers' items may come between.
@@ -79,7 +79,7 @@ class basic_queue {
   /// @throws as put; of the items before the one that failed, all but up to 64 are in the queue.
   template <std::ranges::input_range Range>
     requires std::convertible_to<std::ranges::range_reference_t<Range>, const T&>
-  void put_range(Range&& values) {
+  void put_range(Range&& values) const {
     std::vector<queue_item> batch;
     for (const T& value : values) {
       batch.push_back(encoded(value));
@@ -97,19 +97,19 @@ class basic_queue {
   /// @throws queue_closed once it is closed and drained; error{argument_decode_failed} if the
   ///   item's bytes are no `T`, and what its `load` throws: the item is then lost, and done;
   ///   error{resource_exhausted} without descriptors for the item's handles: it stays.
-  [[nodiscard]] T get() { return std::move(*get_until(std::nullopt)); }
+  [[nodiscard]] T get() const { return std::move(*get_until(std::nullopt)); }
   /// Takes the next item if there is one. Does not wait for one.
   ///
   /// @returns nothing: the queue is empty.
   /// @throws as get.
-  [[nodiscard]] std::optional<T> try_get() { return get_until(now()); }
+  [[nodiscard]] std::optional<T> try_get() const { return get_until(now()); }
   /// As get, for a limited time.
   ///
   /// @returns nothing: the queue was empty all the time.
   /// @blocks for at most `timeout`; a negative one is over at once.
   /// @throws as get.
   template <class Rep, class Period>
-  [[nodiscard]] std::optional<T> get_for(std::chrono::duration<Rep, Period> timeout) {
+  [[nodiscard]] std::optional<T> get_for(std::chrono::duration<Rep, Period> timeout) const {
     return get_until(deadline_after(timeout));
   }
   /// As get, for loops: the end of the queue is no error.
@@ -117,7 +117,7 @@ class basic_queue {
   /// @returns nothing: the queue is closed and drained.
   /// @blocks while the queue is empty.
   /// @throws as get, without queue_closed.
-  [[nodiscard]] std::optional<T> get_optional() {
+  [[nodiscard]] std::optional<T> get_optional() const {
     std::vector<queue_item> items;
     if (core().get(items, 1, std::nullopt) == queue_answer::closed) {
       return std::nullopt;
@@ -128,7 +128,7 @@ class basic_queue {
   ///
   /// @blocks while the queue is empty.
   /// @throws as get; with an item that does not decode, those that were taken with it are lost.
-  [[nodiscard]] std::vector<T> get_some(std::size_t most) {
+  [[nodiscard]] std::vector<T> get_some(std::size_t most) const {
     std::vector<T> values;
     if (most != 0) {
       std::vector<queue_item> items;
@@ -155,24 +155,24 @@ class basic_queue {
   /// Says that an item that was taken is dealt with, by whichever process took it.
   ///
   /// @throws std::logic_error if all that were taken are dealt with already.
-  void task_done() { core().task_done(); }
+  void task_done() const { core().task_done(); }
   /// Waits until every item that was put is dealt with.
   ///
   /// @blocks until `task_done` was called for each of them.
   /// @worker_dies an item that it took and did not finish counts as dealt with: it is lost.
-  void join() { static_cast<void>(core().join(std::nullopt)); }
+  void join() const { static_cast<void>(core().join(std::nullopt)); }
   /// As join, for a limited time.
   ///
   /// @returns false: the time was over first.
   /// @blocks for at most `timeout`; a negative one only looks.
   template <class Rep, class Period>
-  [[nodiscard]] bool join_for(std::chrono::duration<Rep, Period> timeout) {
+  [[nodiscard]] bool join_for(std::chrono::duration<Rep, Period> timeout) const {
     return core().join(deadline_after(timeout));
   }
 
   /// Takes no more items, from any process; again is fine. Puts that wait end with queue_closed,
   /// readers get what is left.
-  void close() { core().close(); }
+  void close() const { core().close(); }
   /// It was closed, by any process.
   [[nodiscard]] bool is_closed() const { return core().is_closed(); }
 
@@ -180,7 +180,7 @@ class basic_queue {
   ///
   /// @blocks here and on ++, as get_optional.
   /// @throws as get_optional.
-  [[nodiscard]] iterator begin() { return iterator{*this}; }
+  [[nodiscard]] iterator begin() const { return iterator{*this}; }
   /// The end of that: closed and drained.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
@@ -239,13 +239,13 @@ class basic_queue {
     encode(item.bytes, value);
     return item;
   }
-  bool put_until(const T& value, const deadline& until) {
+  bool put_until(const T& value, const deadline& until) const {
     queue_item item = encoded(value);
     const bool done = put_batch({&item, 1}, until);
     keep_spare_buffer(item.bytes);
     return done;
   }
-  bool put_batch(std::span<const queue_item> items, const deadline& until) {
+  bool put_batch(std::span<const queue_item> items, const deadline& until) const {
     std::size_t stored = 0;
     const queue_answer answer = core().put(items, stored, until);
     if (answer == queue_answer::closed) {
@@ -254,7 +254,7 @@ class basic_queue {
     return answer == queue_answer::done;
   }
 
-  std::optional<T> get_until(const deadline& until) {
+  std::optional<T> get_until(const deadline& until) const {
     std::vector<queue_item> items;
     const queue_answer answer = core().get(items, 1, until);
     if (answer == queue_answer::closed) {
@@ -262,7 +262,7 @@ class basic_queue {
     }
     return answer == queue_answer::done ? std::optional<T>{decoded(items.front())} : std::nullopt;
   }
-  T decoded(queue_item& item) {
+  T decoded(queue_item& item) const {
     const attachment_source scope{item.attachments};
     try {
       T value = decode<T>(item.bytes.bytes());
@@ -295,7 +295,7 @@ class basic_queue<T, Kind, Before>::iterator {
   /// @}
 
   /// Takes the first item.
-  explicit iterator(basic_queue& from) : from_{from}, item_{from_.get_optional()} {}
+  explicit iterator(const basic_queue& from) : from_{from}, item_{from_.get_optional()} {}
   /// The item that was taken last.
   [[nodiscard]] T& operator*() const noexcept { return *item_; }
   /// @{

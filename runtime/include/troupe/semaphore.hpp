@@ -17,19 +17,19 @@ class semaphore_handle : public object_handle {
   ///
   /// @blocks until there is one.
   /// @throws error{resource_exhausted} if 240 processes have the object.
-  void acquire();
+  void acquire() const;
   /// Takes a permit if there is one. Does not wait for one.
   ///
   /// @returns false: there is none.
   /// @throws as acquire.
-  [[nodiscard]] bool try_acquire();
+  [[nodiscard]] bool try_acquire() const;
   /// As acquire, for a limited time.
   ///
   /// @returns false: the time was over first.
   /// @blocks for at most `timeout`; zero or less tries once.
   /// @throws as acquire.
   template <class Rep, class Period>
-  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& timeout) {
+  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& timeout) const {
     return acquire_within(deadline_after(timeout));
   }
   /// As try_acquire_for, until `when`, on any clock that std::chrono has.
@@ -38,7 +38,7 @@ class semaphore_handle : public object_handle {
   /// @blocks until `when` at most.
   /// @throws as acquire.
   template <class Clock, class Duration>
-  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& when) {
+  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& when) const {
     return wait_on_clock(when, [&](const deadline& until) { return acquire_within(until); });
   }
 
@@ -49,7 +49,7 @@ class semaphore_handle : public object_handle {
   /// @throws std::invalid_argument unless `count` is positive; std::logic_error if a bounded
   ///   semaphore would have more permits than it began with, std::overflow_error if there would be
   ///   more than can be counted. Then nothing is changed.
-  void release(std::ptrdiff_t count = 1);
+  void release(std::ptrdiff_t count = 1) const;
 
   /// The number of permits that were free a moment ago.
   [[nodiscard]] std::ptrdiff_t value() const;
@@ -62,7 +62,7 @@ class semaphore_handle : public object_handle {
   void load_semaphore(input_archive& ar, bool bounded);
 
  private:
-  bool acquire_within(const deadline& until);
+  bool acquire_within(const deadline& until) const;
 };
 
 }  // namespace detail

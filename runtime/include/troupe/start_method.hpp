@@ -20,7 +20,8 @@ enum class start_method : std::uint8_t {
   forkserver,  ///< forked from a small process that was started before any thread: fast, the
                ///< default; like spawn where that process has threads (see `system`)
   spawn,       ///< this program, executed anew: nothing inherited, about a millisecond slower. It
-               ///< is the build that runs, even if its file was replaced since
+               ///< is the build that runs, even if its file was replaced since. Refused (EPERM) in
+               ///< a program that got rights by being executed: set-uid, set-gid, capabilities
   fork,        ///< forked from this process as it is, without its other threads: locks that those
                ///< held stay locked in the child
 };

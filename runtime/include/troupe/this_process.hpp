@@ -13,7 +13,7 @@ namespace troupe {
 
 /// The number of CPUs that this process may really use: its affinity mask, cut down to the cgroup's
 /// CPU quota (v1 and v2, rounded up), at least 1. The environment variable TROUPE_CPUS, a number of
-/// 1 or more, overrides both.
+/// 1 or more, overrides both, but not in a set-uid program.
 ///
 /// @follows loky's cpu_count; Python's os.process_cpu_count, which ignores the quota.
 [[nodiscard]] int usable_cpus();

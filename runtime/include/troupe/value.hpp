@@ -127,7 +127,7 @@ class value : public detail::object_handle {
   ///
   /// @blocks until the lock is the caller's.
   /// @throws std::system_error{resource_deadlock_would_occur} if the thread has a guard of it.
-  guard lock() {
+  guard lock() const {
     static_cast<void>(object());
     return guard{object_};
   }
@@ -143,7 +143,7 @@ class value : public detail::object_handle {
     }
   }
   /// Replaces the value.
-  void store(const T& desired) {
+  void store(const T& desired) const {
     if constexpr (is_lock_free) {
       static_cast<void>(step(detail::atomic_step::store, &desired, [&](auto here) {
         here.store(desired);
@@ -156,7 +156,7 @@ class value : public detail::object_handle {
   /// Replaces the value.
   ///
   /// @returns what it was before.
-  T exchange(const T& desired) {
+  T exchange(const T& desired) const {
     if constexpr (is_lock_free) {
       return step(detail::atomic_step::exchange, &desired,
                   [&](auto here) { return here.exchange(desired); });
@@ -170,7 +170,7 @@ class value : public detail::object_handle {
   /// Compares bytes, like std::atomic, if T is lock-free or has no ==.
   ///
   /// @returns true: it was replaced.
-  bool compare_exchange(T& expected, const T& desired) {
+  bool compare_exchange(T& expected, const T& desired) const {
     if constexpr (is_lock_free) {
       if (detail::region* const here = mapped()) [[likely]] {
         return atomic(*here).compare_exchange_strong(expected, desired);
@@ -194,7 +194,7 @@ class value : public detail::object_handle {
   /// Adds `count`.
   ///
   /// @returns what it was before.
-  T fetch_add(T count)
+  T fetch_add(T count) const
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
     if constexpr (is_lock_free) {
@@ -211,7 +211,7 @@ class value : public detail::object_handle {
   /// Subtracts `count`.
   ///
   /// @returns what it was before.
-  T fetch_sub(T count)
+  T fetch_sub(T count) const
     requires std::is_arithmetic_v<T> && (!std::is_same_v<T, bool>)
   {
     if constexpr (is_lock_free) {
@@ -228,7 +228,7 @@ class value : public detail::object_handle {
   /// Keeps only the bits that are in `bits`.
   ///
   /// @returns what it was before.
-  T fetch_and(T bits)
+  T fetch_and(T bits) const
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
     return step(detail::atomic_step::bit_and, &bits,
@@ -237,7 +237,7 @@ class value : public detail::object_handle {
   /// Sets the bits that are in `bits`.
   ///
   /// @returns what it was before.
-  T fetch_or(T bits)
+  T fetch_or(T bits) const
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
     return step(detail::atomic_step::bit_or, &bits,
@@ -246,7 +246,7 @@ class value : public detail::object_handle {
   /// Inverts the bits that are in `bits`.
   ///
   /// @returns what it was before.
-  T fetch_xor(T bits)
+  T fetch_xor(T bits) const
     requires std::integral<T> && is_lock_free && (!std::is_same_v<T, bool>)
   {
     return step(detail::atomic_step::bit_xor, &bits,

@@ -192,13 +192,33 @@ void listener_core::ring(bool on) const noexcept {
   }
 }
 
+bool listener_core::let_go_of_oldest(const char* why) {
+  if (clients_.empty()) {
+    return false;
+  }
+  log(log_level::info,
+      "troupe: a client that had not proven itself was dropped at " + text_ + ", as " + why);
+  clients_.pop_front();
+  return true;
+}
+
 void listener_core::look_at_the_door() {
   // At most 16 in a row: clients that are done with their proof come before more new ones.
   for (int n = 0; n < 16; ++n) {
     descriptor socket;
     for (;;) {
       socket.reset(::accept4(listening_.number(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (socket || (errno != EINTR && errno != ECONNABORTED)) {
+      const int code = errno;
+      if (socket) {
+        break;
+      }
+      // Silent clients must not keep everybody out who comes after them.
+      const bool is_short = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
+      if (is_short && let_go_of_oldest("no descriptor was left for the next one")) {
+        continue;
+      }
+      if (code != EINTR && code != ECONNABORTED) {
+        errno = code;
         break;
       }
     }
@@ -217,7 +237,7 @@ void listener_core::look_at_the_door() {
       continue;
     }
     if (clients_.size() >= most_pending) {
-      clients_.pop_front();
+      let_go_of_oldest("too many were waiting");
     }
     const int number = socket.number();
     clients_.push_back({std::move(socket), handshake{handshake::side::listener, options_.key},

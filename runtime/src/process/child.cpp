@@ -11,7 +11,9 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -159,7 +161,15 @@ void settle(worker_boot& boot, pid_t parent) {
 
 }  // namespace
 
+bool may_execute_itself() {
+  return ::getauxval(AT_SECURE) == 0;
+}
+
 pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent) {
+  if (!may_execute_itself()) {
+    errno = EPERM;
+    return -1;
+  }
   std::string role = (boot.is_process ? "process:" : "worker:") + std::to_string(boot.id);
   std::vector<int> keep{boot.ends.socket.number(), boot.ends.memory.number()};
   if (failpoint::table_descriptor() >= 0) {
@@ -260,11 +270,55 @@ void undo_signal_settings() {
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
-descriptor inherited(std::uint64_t number) {
-  descriptor d{static_cast<int>(number)};
-  ::fcntl(d.number(), F_SETFD, FD_CLOEXEC);
-  return d;
+[[noreturn]] void refuse_role(const std::string& role, const char* why) {
+  throw error{errc::protocol_error, task_ran::no,
+              std::string{child::role_variable} + "=" + role +
+                  " is in the environment of this program, but " + why +
+                  ". troupe sets this variable for programs that it executes, which remove it"};
 }
+
+/// Whether `number` can be the end of a channel, or of the fork server's requests.
+bool is_own_kind_of_socket(int number) {
+  int domain = 0;
+  int type = 0;
+  socklen_t bytes = sizeof domain;
+  return ::getsockopt(number, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 &&
+         ::getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && domain == AF_UNIX &&
+         type == SOCK_SEQPACKET;
+}
+
+/// Memory, not a file on a disk.
+bool is_own_kind_of_memory(int number) {
+  return ::fcntl(number, F_GET_SEALS) >= 0;
+}
+
+/// What a role names. Nothing is done with a number before it has turned out to be what it should.
+class inherited_descriptors {
+ public:
+  inherited_descriptors(const std::string& role, std::span<const std::uint64_t> numbers)
+      : role_{role}, numbers_{numbers} {}
+
+  [[nodiscard]] descriptor socket(std::size_t index) const {
+    return checked(index, &is_own_kind_of_socket);
+  }
+  [[nodiscard]] descriptor memory(std::size_t index) const {
+    return checked(index, &is_own_kind_of_memory);
+  }
+
+ private:
+  [[nodiscard]] descriptor checked(std::size_t index, bool (*is_right)(int)) const {
+    const std::uint64_t number = numbers_[index];
+    if (number <= STDERR_FILENO || number > INT_MAX || !is_right(static_cast<int>(number))) {
+      refuse_role(role_, "the descriptors that it names are not the ends of a channel");
+    }
+    descriptor d{static_cast<int>(number)};
+    ::fcntl(d.number(), F_SETFD, FD_CLOEXEC);
+    return d;
+  }
+
+  const std::string& role_;
+  std::span<const std::uint64_t> numbers_;
+};
 
 }  // namespace
 
@@ -274,43 +328,44 @@ const program& this_program() {
 
 void take_role(const program& self) {
   remembered_program() = self;
-  const char* text = std::getenv(child::role_variable);
+  const char* text = ::secure_getenv(child::role_variable);
   if (text == nullptr) {
+    // In a set-uid program the variable is what another user wants it to do.
+    ::unsetenv(child::role_variable);
     return;
   }
   const std::string role{text};
   // Removed from the environment: a program that a task starts must not begin as a worker.
   ::unsetenv(child::role_variable);
+  const auto numbers = numbers_of(std::string_view{role}.substr(role.find(':') + 1));
+  const inherited_descriptors given{role, numbers};
   const bool is_process = role.starts_with("process:");
-  if (is_process || role.starts_with("worker:")) {
-    const auto numbers = numbers_of(std::string_view{role}.substr(role.find(':') + 1));
-    if (numbers.size() < 3) {
-      return;
-    }
-    worker_boot boot;
-    boot.id = numbers[0];
-    boot.method = start_method::spawn;
-    boot.is_process = is_process;
-    boot.ends = {inherited(numbers[1]), inherited(numbers[2]), {}};
-    if (numbers.size() > 3) {
-      failpoint::adopt_table(static_cast<int>(numbers[3]));
-    }
-    undo_signal_settings();
-    set_worker_id(boot.id);
-    ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
-    self.entry(std::move(boot));
-    ::_exit(0);
+  const bool is_server = role.starts_with("server:");
+  if ((!is_process && !is_server && !role.starts_with("worker:")) ||
+      numbers.size() < (is_server ? 2 : 3)) {
+    refuse_role(role, "it is no role");
   }
-  if (role.starts_with("server:")) {
-    const auto numbers = numbers_of(std::string_view{role}.substr(7));
-    if (numbers.size() < 2) {
-      return;
+  const auto adopt_failpoints = [&](std::size_t index) {
+    if (numbers.size() > index) {
+      failpoint::adopt_table(given.memory(index).release());
     }
-    if (numbers.size() > 2) {
-      failpoint::adopt_table(static_cast<int>(numbers[2]));
-    }
-    child::serve(inherited(numbers[0]), self, static_cast<pid_t>(numbers[1]));
+  };
+  if (is_server) {
+    descriptor control = given.socket(0);
+    adopt_failpoints(2);
+    child::serve(std::move(control), self, static_cast<pid_t>(numbers[1]));
   }
+  worker_boot boot;
+  boot.id = numbers[0];
+  boot.method = start_method::spawn;
+  boot.is_process = is_process;
+  boot.ends = {given.socket(1), given.memory(2), {}};
+  adopt_failpoints(3);
+  undo_signal_settings();
+  set_worker_id(boot.id);
+  ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
+  self.entry(std::move(boot));
+  ::_exit(0);
 }
 
 }  // namespace troupe::detail

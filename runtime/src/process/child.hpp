@@ -35,9 +35,13 @@ void plug_standard_streams();
 /// or the program asked for start_method::fork.
 [[noreturn]] void become_worker(worker_boot&& boot, const program& self, pid_t parent);
 
+/// Whether this program, executed by itself, would learn its role. A set-uid or set-gid program (any
+/// that got rights by being executed) ignores the variable, because its caller may set it.
+bool may_execute_itself();
+
 /// Forks a child that executes the program anew as the worker `boot`, otherwise as `become_worker`.
 /// This process may have threads: its copy does nothing before it executes that could wait for one
-/// of them. Returns the child's id, or -1 with errno.
+/// of them. Returns the child's id, or -1 with errno: EPERM if the program may not execute itself.
 pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent);
 
 /// The loop of the fork server.

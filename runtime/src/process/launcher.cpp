@@ -40,6 +40,12 @@ void signal_child(pid_t pid, int signal) {
 /// Executes the program anew as a fork server. Throws error{resource_exhausted}; returns -1 with
 /// errno.
 pid_t execute_server(const program& self, const descriptor& control, pid_t supervisor) {
+  if (!child::may_execute_itself()) {
+    throw error{errc::spawn_failed, task_ran::no,
+                "cannot start the fork server: this program got rights by being executed (set-uid, "
+                "set-gid or capabilities), so it cannot be executed anew, and it has threads "
+                "already, so it cannot be forked. Make its troupe::system before any thread"};
+  }
   // The copies have numbers above those that they get in the child.
   constexpr int first = STDERR_FILENO + 1;
   constexpr int room = first + 2;
@@ -205,7 +211,7 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
     try {
       ensure_server();
     } catch (const error&) {
-      code = EAGAIN;
+      code = child::may_execute_itself() ? EAGAIN : EPERM;
     }
     if (code == 0) {
       child::message request{with_pidfd ? child::op::launch_with_pidfd : child::op::launch,
@@ -328,7 +334,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidf
     try {
       ensure_server();  // as guardian
     } catch (const error&) {
-      code = EAGAIN;
+      code = child::may_execute_itself() ? EAGAIN : EPERM;
     }
   }
   std::fflush(nullptr);

@@ -113,7 +113,7 @@ double quota_cpus() {
 }  // namespace
 
 int usable_cpus() {
-  if (const char* text = std::getenv("TROUPE_CPUS")) {
+  if (const char* text = ::secure_getenv("TROUPE_CPUS")) {
     const std::string_view view{text};
     int number = 0;
     const auto [end, code] = std::from_chars(view.data(), view.data() + view.size(), number);

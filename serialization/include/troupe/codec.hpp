@@ -63,8 +63,9 @@ template <class T>
 
 /// The value whose bytes are exactly `bytes`, which are not trusted.
 ///
-/// Allocates at most about twice as much as was really read, no matter what lengths the bytes
-/// claim.
+/// Allocates for what was really read, no matter what lengths the bytes claim: elements of containers
+/// and what pointers point to take at most 128 times the bytes, and 64 MiB, in memory. More is
+/// refused: a million of empty optionals of 1 KiB each, for example.
 ///
 /// @throws error{protocol_error} with type, offset and reason; error{nesting_too_deep}; what the
 ///   type's own `load` throws.

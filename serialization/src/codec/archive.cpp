@@ -94,7 +94,8 @@ input_archive::input_archive(std::span<const std::byte> bytes)
     : InputArchive(this),
       begin_(bytes.data()),
       at_(bytes.data()),
-      end_(bytes.data() + bytes.size()) {}
+      end_(bytes.data() + bytes.size()),
+      memory_left_(detail::free_memory + bytes.size() * detail::max_memory_factor) {}
 
 input_archive::~input_archive() = default;
 
@@ -218,6 +219,12 @@ void input_archive::fail_depth(const std::type_info& type) const {
               "cannot decode a " + detail::type_name(type) + " at offset " +
                   std::to_string(offset()) + ": values nest deeper than " +
                   std::to_string(detail::max_nesting) + " levels"};
+}
+
+void input_archive::fail_memory(const std::type_info& type) const {
+  fail("its elements take more memory than " + std::to_string(detail::max_memory_factor) +
+           " times its bytes and " + std::to_string(detail::free_memory >> 20U) + " MiB",
+       type);
 }
 
 }  // namespace troupe

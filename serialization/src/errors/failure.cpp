@@ -69,6 +69,25 @@ const std::vector<known_type>& known_types() {
 
 }  // namespace
 
+std::string_view detail::stage_text(errc code) {
+  switch (code) {
+    case errc::argument_encode_failed:
+      return "encoding the arguments failed: ";
+    case errc::argument_decode_failed:
+      return "decoding the arguments failed: ";
+    case errc::result_encode_failed:
+      return "encoding the result failed: ";
+    case errc::result_decode_failed:
+      return "decoding the result failed: ";
+    case errc::initializer_failed:
+      return "the initializer failed: ";
+    case errc::unknown_function:
+      return "finding the function failed: ";
+    default:
+      return "";
+  }
+}
+
 standard_exception detail::kind_of_exception(const std::string& type) {
   for (const known_type& known : known_types()) {
     if (known.name == type) {
@@ -230,25 +249,6 @@ failure capture(const std::exception_ptr& thrown) {
   return captured;
 }
 
-std::string_view stage_text(errc code) {
-  switch (code) {
-    case errc::argument_encode_failed:
-      return "encoding the arguments failed: ";
-    case errc::argument_decode_failed:
-      return "decoding the arguments failed: ";
-    case errc::result_encode_failed:
-      return "encoding the result failed: ";
-    case errc::result_decode_failed:
-      return "decoding the result failed: ";
-    case errc::initializer_failed:
-      return "the initializer failed: ";
-    case errc::unknown_function:
-      return "finding the function failed: ";
-    default:
-      return "";
-  }
-}
-
 task_ran ran_before(errc code, task_ran otherwise) {
   switch (code) {
     case errc::argument_encode_failed:
@@ -283,7 +283,7 @@ failure capture_failure(errc code, const std::exception_ptr& thrown) noexcept {
   captured.ran = ran_before(code, captured.ran);
   captured.std_type = standard_exception::none;
   try {
-    captured.text.insert(0, stage_text(code));
+    captured.text.insert(0, detail::stage_text(code));
     cut(captured.text);
   } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the code tells the stage too
   }

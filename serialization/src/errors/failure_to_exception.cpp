@@ -16,6 +16,8 @@
 #include <new>
 #include <optional>
 #include <regex>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <typeinfo>
@@ -188,6 +190,35 @@ std::exception_ptr make_own(const std::shared_ptr<const failure>& what,
   }
 }
 
+/// An `error` of the library that was thrown where it happened: of no class of its own, or of one
+/// that only a higher layer knows. Not what wraps the failure of a stage.
+bool is_plain_error(const failure& what) {
+  const std::string_view stage = detail::stage_text(what.code);
+  return what.type_name.starts_with("troupe::") && what.type_name != "troupe::remote_error" &&
+         what.code != errc::task_failed && (stage.empty() || !what.text.starts_with(stage));
+}
+
+/// The code of a class that has one of its own, by the name of the class; else `task_failed`.
+errc code_of_class(const std::string& type) {
+  constexpr std::pair<std::string_view, errc> classes[] = {
+      {"troupe::timeout_error", errc::timeout},
+      {"troupe::cancelled_error", errc::cancelled},
+      {"troupe::pool_closed", errc::pool_closed},
+      {"troupe::pool_broken", errc::pool_broken},
+      {"troupe::broken_barrier", errc::broken_barrier},
+      {"troupe::not_bootstrapped", errc::not_bootstrapped},
+      {"troupe::end_of_stream", errc::end_of_stream},
+      {"troupe::broken_pipe", errc::broken_pipe},
+      {"troupe::authentication_error", errc::authentication_failed},
+      {"troupe::queue_closed", errc::queue_closed}};
+  for (const auto& [name, code] : classes) {
+    if (name == type) {
+      return code;
+    }
+  }
+  return errc::task_failed;
+}
+
 std::exception_ptr make_any(const std::shared_ptr<const failure>& what,
                             const std::exception_ptr& inner) {
   if (what->std_type != standard_exception::none) {
@@ -217,6 +248,11 @@ std::exception_ptr make_any(const std::shared_ptr<const failure>& what,
     case errc::queue_closed:
       return make_own<queue_closed>(what, inner);
     default:
+      if (is_plain_error(*what)) {
+        return make(failure_access::detailed(
+                        arrived_own<error>{what, what->code, what->ran, what->text}, what),
+                    inner);
+      }
       return what->type_name.empty()
                  ? make(failure_access::detailed(error{what->code, what->ran, what->text}, what),
                         inner)
@@ -247,6 +283,7 @@ std::exception_ptr make_causes(const failure& what) {
     one->type_name = what.causes[i - 1].type;
     one->text = what.causes[i - 1].text;
     one->std_type = kind_without_payload(one->type_name);
+    one->code = code_of_class(one->type_name);
     one->causes.assign(what.causes.begin() + static_cast<std::ptrdiff_t>(i),
                        what.causes.begin() + static_cast<std::ptrdiff_t>(count));
     one->pid = what.pid;
@@ -302,7 +339,7 @@ std::shared_ptr<const error> to_error(const failure& what) {
     default:
       break;
   }
-  if (what.type_name.empty()) {
+  if (what.type_name.empty() || is_plain_error(what)) {
     return share(error{what.code, what.ran, what.text});
   }
   return std::make_shared<const remote_error>(std::move(shared));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 
 namespace troupe::detail {
 namespace {
@@ -68,26 +69,64 @@ TEST(PoolSize, ResizingMakesItFixed) {
 
 TEST(PoolSize, StartsOneMoreForEachParentWhileTasksWait) {
   pool_size size{2, 2};
-  size.add_parent();
-  EXPECT_EQ(size.compensate(true, true), change::none) << "another worker has room";
-  EXPECT_EQ(size.compensate(true, false), change::more);
+  size.add_parent(0);
+  EXPECT_EQ(size.compensate(true, true, true), change::none) << "another worker has room";
+  EXPECT_EQ(size.compensate(true, false, true), change::more);
   EXPECT_EQ(size.wanted(), 3);
-  EXPECT_EQ(size.compensate(true, false), change::none);
-  EXPECT_EQ(size.compensate(false, false), change::none) << "it is kept while the parent waits";
-  size.remove_parent();
-  EXPECT_EQ(size.compensate(false, true), change::fewer);
+  EXPECT_EQ(size.compensate(true, false, true), change::none);
+  EXPECT_EQ(size.compensate(false, false, false), change::none) << "it is kept for the parent";
+  size.remove_parent(0);
+  EXPECT_EQ(size.compensate(false, true, false), change::fewer);
   EXPECT_EQ(size.wanted(), 2);
+}
+
+// One was started, and let go, for nearly every parent.
+TEST(PoolSize, ExtraWorkersStayWhileParentsComeAndGo) {
+  pool_size size{1, 1};
+  for (int i = 0; i < 6; ++i) {
+    size.add_parent(0);
+  }
+  size.compensate(true, false, true);
+  ASSERT_EQ(size.wanted(), 1 + 6);
+  for (int i = 0; i < 3; ++i) {
+    size.remove_parent(0);
+  }
+  EXPECT_EQ(size.compensate(false, true, false), change::none);
+  size.remove_parent(0);
+  EXPECT_EQ(size.compensate(false, true, false), change::fewer);
+  EXPECT_EQ(size.wanted(), 1 + 4) << "twice as many as there are parents";
+  size.remove_parent(0);
+  size.remove_parent(0);
+  size.compensate(false, true, true);
+  EXPECT_EQ(size.wanted(), 1 + 4) << "for what waits and may become a parent";
+  size.compensate(false, true, false);
+  EXPECT_EQ(size.wanted(), 1);
+}
+
+// 64 parents, and 64 children that are parents: none was left for their children.
+TEST(PoolSize, OfTheLastExtraWorkersSomeAreKeptForWhatIsNestedDeeper) {
+  constexpr int workers = 64;
+  pool_size size{workers, workers};
+  EXPECT_EQ(size.may_run(), workers);
+  std::uint32_t depth = 0;
+  for (; !size.too_many_parents(); ++depth) {
+    ASSERT_GE(size.may_run(), 1);
+    for (int running = size.may_run(); running > 0; --running) {
+      size.add_parent(depth);  // all that run become parents
+    }
+  }
+  EXPECT_GE(depth, 6U);
 }
 
 TEST(PoolSize, ExtraWorkersAreBounded) {
   pool_size size{2, 2};
   for (int i = 0; i < 2 + max_extra_workers - 1; ++i) {
-    size.add_parent();
+    size.add_parent(0);
   }
   EXPECT_FALSE(size.too_many_parents());
-  size.compensate(true, false);
+  size.compensate(true, false, true);
   EXPECT_EQ(size.wanted(), 2 + max_extra_workers);
-  size.add_parent();
+  size.add_parent(0);
   EXPECT_TRUE(size.too_many_parents());
 }
 
@@ -119,6 +158,30 @@ TEST(RecyclingRules, TheOneWithTheLeastToDoGoesFirstAndThenTheYoungest) {
   EXPECT_TRUE(goes_before(0, 1, 2, 9));
   EXPECT_FALSE(goes_before(3, 9, 2, 1));
   EXPECT_TRUE(goes_before(2, 9, 2, 1));
+}
+
+TEST(PoolSize, WithAsManyParentsAsWorkersOnlyWhatIsNestedDeeperBegins) {
+  pool_size size{2, 2};
+  size.add_parent(0);
+  EXPECT_TRUE(size.may_begin(0)) << "the other worker is left";
+  size.add_parent(0);
+  EXPECT_FALSE(size.may_begin(0));
+  EXPECT_TRUE(size.may_begin(1));
+  size.add_parent(1);
+  EXPECT_TRUE(size.may_begin(1));
+  size.add_parent(3);
+  EXPECT_FALSE(size.may_begin(0));
+  EXPECT_FALSE(size.may_begin(1)) << "those of 1 and of 3 are two";
+  EXPECT_TRUE(size.may_begin(2));
+  size.remove_parent(3);
+  EXPECT_TRUE(size.may_begin(1));
+  EXPECT_FALSE(size.may_begin(0));
+  size.remove_parent(1);
+  size.remove_parent(0);
+  EXPECT_TRUE(size.may_begin(0));
+  size.add_parent(0);
+  size.set(3);
+  EXPECT_TRUE(size.may_begin(0)) << "the pool is larger now";
 }
 
 }  // namespace

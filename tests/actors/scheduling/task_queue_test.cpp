@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,7 +18,9 @@ struct range {
   int level = 0;
   std::string key{};
   std::shared_ptr<bool> over = std::make_shared<bool>(false);
+  std::uint32_t nested = 0;
 
+  [[nodiscard]] std::uint32_t depth() const { return nested; }
   [[nodiscard]] int priority() const { return level; }
   [[nodiscard]] const std::string& affinity() const { return key; }
   [[nodiscard]] bool is_over() const { return *over; }
@@ -163,6 +166,57 @@ TEST_F(TaskQueue, AWorkersEndFreesItsKeysAndWhatWaitedForItComesFirst) {
   EXPECT_FALSE(queue_.unbind(7));
   EXPECT_EQ(rest(), (std::vector{1, 3, 4}));
   EXPECT_EQ(rest_of(8), std::vector{2});
+}
+
+/// What a task of that depth has submitted.
+range child(int name, std::uint32_t depth, std::string key = {}, int level = 0) {
+  range made{name, level, std::move(key)};
+  made.nested = depth;
+  return made;
+}
+
+TEST_F(TaskQueue, WhatIsNestedDeeperGoesFirstWhateverItsPriority) {
+  queue_.push({1, 9});
+  queue_.push(child(2, 1));
+  queue_.push(child(3, 2, {}, -5));
+  queue_.push(child(4, 1, {}, 3));
+  queue_.push(child(5, 1));
+  EXPECT_EQ(rest(), (std::vector{3, 4, 2, 5, 1}));
+  queue_.push(child(6, 1));
+  EXPECT_FALSE(queue_.may_overtake(-1)) << "it is not compared with what no task has submitted";
+}
+
+TEST_F(TaskQueue, WhatIsNestedDoesNotWaitForABlockedWorker) {
+  queue_.bind("cat", 7);
+  queue_.block(7);
+  queue_.push({1, 0, "cat"});
+  queue_.push(child(2, 1, "cat"));
+  EXPECT_EQ(rest(), std::vector{2});
+  EXPECT_EQ(rest_of(7), std::vector{1}) << "it can wait: no task waits for it";
+  queue_.unblock(7);
+  queue_.push(child(3, 1, "cat"));
+  EXPECT_EQ(rest(), std::vector<int>{});
+  EXPECT_EQ(rest_of(7), std::vector{3});
+}
+
+TEST_F(TaskQueue, WhatIsNestedLeavesTheLineOfAWorkerThatIsBlocked) {
+  queue_.bind("cat", 7);
+  queue_.push({1, 0, "cat"});
+  queue_.push(child(2, 1, "cat"));
+  queue_.push(child(3, 1, "cat"));
+  EXPECT_EQ(rest(), std::vector<int>{});
+  queue_.block(7);
+  EXPECT_EQ(rest(), (std::vector{2, 3}));
+  EXPECT_EQ(rest_of(7), std::vector{1});
+}
+
+TEST_F(TaskQueue, AKeyStaysWhereItIsBound) {
+  queue_.bind("cat", 7);
+  queue_.bind("cat", 8);
+  queue_.push({1, 0, "cat"});
+  rest();
+  EXPECT_EQ(rest_of(8), std::vector<int>{});
+  EXPECT_EQ(rest_of(7), std::vector{1});
 }
 
 TEST_F(TaskQueue, SweepsWhatWaitsForAnyAndForCertainWorkers) {

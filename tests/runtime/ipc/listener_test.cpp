@@ -7,6 +7,7 @@
 #include "support/eventually.hpp"
 #include "support/fails_with.hpp"
 #include "support/forked.hpp"
+#include "support/no_descriptors.hpp"
 #include "support/no_leaks.hpp"
 #include "support/sleeper.hpp"
 #include "support/temp_dir.hpp"
@@ -33,6 +34,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -48,6 +50,7 @@ using clock = std::chrono::steady_clock;
 using detail::descriptor;
 using test::fails_with;
 using test::forked;
+using test::signpost;
 
 class Listener : public test::no_leaks {
  protected:
@@ -570,6 +573,39 @@ TEST_F(Listener, SeveralThreadsMayAccept) {
   }
   EXPECT_TRUE(test::eventually([&] { return accepted == 30; }));
   at.close();
+}
+
+TEST_F(Listener, SilentClientsDoNotUseUpTheDescriptors) {
+  listener at{path_, {.key = "k"}};
+  std::vector<descriptor> silent;
+  for (int i = 0; i < 40; ++i) {
+    silent.push_back(raw_client());
+  }
+  signpost limited;
+  forked client{[&] {
+    limited.await();
+    connection there = connect(path_, {.key = "k", .timeout = 60s});
+    there.send(7);
+    return there.recv<int>() == 8 ? 0 : 1;
+  }};
+  std::optional<connection> here;
+  {
+    test::no_descriptors none;
+    none.allow(10);
+    limited.reached();
+    EXPECT_NO_THROW(here = at.accept_for(60s));
+  }
+  ASSERT_TRUE(here);
+  EXPECT_EQ(here->recv<int>(), 7);
+  here->send(8);
+  EXPECT_EQ(client.wait(), 0);
+  // Those that came first had to go.
+  char any = 0;
+  EXPECT_EQ(::recv(silent.front().number(), &any, 1, MSG_DONTWAIT), 1) << "of the greeting";
+  EXPECT_TRUE(test::eventually([&] {
+    std::array<char, 64> rest{};
+    return ::recv(silent.front().number(), rest.data(), rest.size(), MSG_DONTWAIT) == 0;
+  }));
 }
 
 TEST_F(Listener, WithoutDescriptorsTheClientWaitsAtTheDoor) {

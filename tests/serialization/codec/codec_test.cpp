@@ -260,6 +260,8 @@ TEST(Codec, SetsAndMapsComeBackAsTheyWere) {
 
 TEST(Codec, ProductsAndSumsComeBackAsTheyWere) {
   expect_round_trip(std::pair<int, std::string>{1, "a"});
+  expect_round_trip(std::pair<const std::string, int>{"an element of a map", 1});
+  expect_round_trip(std::vector<std::pair<const std::string, int>>{{"a", 1}, {"b", 2}});
   expect_round_trip(std::tuple<>{});
   expect_round_trip(std::tuple<int, std::string, point>{1, "a", {2, 3}});
   expect_round_trip(std::optional<int>{});

@@ -12,8 +12,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <random>
+#include <string>
+#include <typeinfo>
 
 namespace {
 
@@ -100,6 +103,16 @@ enum class color : std::uint8_t { red, green, blue };
 constexpr bool is_valid(color c) {
   return c <= color::blue;
 }
+
+/// Of which an empty one takes a byte.
+using large_optional = std::optional<std::array<char, 1024>>;
+
+/// One that takes nothing as bytes.
+struct large_without_bytes {
+  std::array<char, 4096> kept_here{};
+  template <class Archive>
+  void serialize(Archive& /*ar*/) {}
+};
 
 struct link {
   std::unique_ptr<link> next;
@@ -236,6 +249,73 @@ TEST(Hostile, ElementsThatTakeNoBytesAreCountedOverTheWholeMessage) {
   });
   EXPECT_LT(peak, 4 * bytes.size() + std::size_t{256} * 1024)
       << "one budget of 64 Ki empty elements, doubled";
+}
+
+/// What a message may take in memory, see input_archive; and a vector that grows has its elements
+/// twice for a moment, and room for as many.
+std::size_t most_memory_for(std::size_t input) {
+  return 4 * (128 * input + (std::size_t{64} << 20U));
+}
+
+template <class T>
+void expect_refused_for_its_memory(const std::vector<std::byte>& bytes) {
+  SCOPED_TRACE(typeid(T).name());
+  std::string why;
+  const std::size_t peak = peak_of([&] {
+    try {
+      static_cast<void>(decode<T>(bytes));
+    } catch (const error& refused) {
+      EXPECT_EQ(refused.code(), errc::protocol_error);
+      why = refused.what();
+    }
+  });
+  EXPECT_LT(peak, most_memory_for(bytes.size()));
+  EXPECT_NE(why.find("more memory than 128 times its bytes and 64 MiB"), std::string::npos) << why;
+}
+
+TEST(Hostile, AFewBytesThatStandForMuchMemory) {
+  constexpr std::size_t count = std::size_t{300} << 10U;
+  const auto zeros = encode(std::uint64_t{count}) + filled(count, 0);
+  expect_refused_for_its_memory<std::vector<large_optional>>(zeros);
+  expect_refused_for_its_memory<std::deque<large_optional>>(zeros);
+  expect_refused_for_its_memory<std::list<large_optional>>(zeros);
+  expect_refused_for_its_memory<std::forward_list<large_optional>>(zeros);
+  // Pointees, each behind a byte that says that it is there.
+  auto pointers = encode(std::uint64_t{count / 2});
+  for (std::size_t i = 0; i < count / 2; ++i) {
+    pointers.push_back(std::byte{1});
+    pointers.push_back(std::byte{0});
+  }
+  expect_refused_for_its_memory<std::vector<std::unique_ptr<large_optional>>>(pointers);
+}
+
+TEST(Hostile, MappedAndSharedValuesThatAreManyTimesTheirBytes) {
+  constexpr std::uint32_t count = 200'000;
+  detail::byte_buffer map;
+  encode(map, std::uint64_t{count});
+  detail::byte_buffer shared;
+  encode(shared, std::uint64_t{count});
+  for (std::uint32_t i = 0; i < count; ++i) {
+    encode(map, i);
+    encode(map, false);
+    encode(shared, (i + 1) | 0x80000000U);
+    encode(shared, false);
+  }
+  const std::vector<std::byte> map_bytes{map.bytes().begin(), map.bytes().end()};
+  const std::vector<std::byte> shared_bytes{shared.bytes().begin(), shared.bytes().end()};
+  expect_refused_for_its_memory<std::map<std::uint32_t, large_optional>>(map_bytes);
+  expect_refused_for_its_memory<std::unordered_map<std::uint32_t, large_optional>>(map_bytes);
+  expect_refused_for_its_memory<std::vector<std::shared_ptr<large_optional>>>(shared_bytes);
+  expect_refused_for_its_memory<std::vector<large_without_bytes>>(encode(std::uint64_t{60'000}));
+}
+
+TEST(Hostile, HonestElementsOfOneByteAreNotRefused) {
+  // More than 64 MiB in memory: a node of a list takes 40 bytes for its one.
+  const std::list<std::uint8_t> many(3'000'000, 7);
+  EXPECT_EQ(decode<std::list<std::uint8_t>>(encode(many)).size(), many.size());
+  using optionals = std::vector<std::optional<std::array<char, 120>>>;
+  const optionals empty(600'000);
+  EXPECT_EQ(decode<optionals>(encode(empty)).size(), empty.size());
 }
 
 TEST(Hostile, NestingOfTwoHundredKilobytes) {

@@ -336,6 +336,61 @@ TEST(Failure, OwnExceptionsThrownByATaskArriveAsTheSameClass) {
   expect_own(errc::worker_lost, worker_lost{lost});
 }
 
+TEST(Failure, AnErrorOfTheLibraryWithoutAClassOfItsOwnArrivesAsItIs) {
+  for (const errc code : {errc::spawn_failed, errc::resource_exhausted, errc::no_state,
+                          errc::argument_encode_failed, errc::protocol_error}) {
+    const error original{code, task_ran::no, "the text"};
+    const failure what = travelled(captured([&] { throw original; }));
+    try {
+      rethrow(what);
+    } catch (const remote_error& wrapped) {
+      ADD_FAILURE() << "it arrived in " << wrapped.what();
+    } catch (const error& arrived) {
+      EXPECT_EQ(arrived.code(), code);
+      EXPECT_EQ(arrived.ran(), task_ran::no);
+      EXPECT_STREQ(arrived.what(), original.what());
+      EXPECT_NE(dynamic_cast<const remote_error_info*>(&arrived), nullptr);
+    }
+    EXPECT_STREQ(to_error(what)->what(), original.what());
+    EXPECT_EQ(to_error(what)->code(), code);
+    EXPECT_EQ(dynamic_cast<const remote_error*>(to_error(what).get()), nullptr);
+    // Also from the second process to the third.
+    EXPECT_EQ(travelled(captured([&] { rethrow(what); })).type_name, what.type_name);
+  }
+}
+
+TEST(Failure, AnErrorOfTheLibraryInAStageIsStillThatOfTheStage) {
+  const failure what = [] {
+    try {
+      throw error{errc::protocol_error, task_ran::no, "bad byte"};
+    } catch (...) {
+      return travelled(capture_failure(errc::argument_decode_failed, std::current_exception()));
+    }
+  }();
+  EXPECT_THROW(rethrow(what), remote_error);
+  EXPECT_EQ(to_error(what)->code(), errc::argument_decode_failed);
+}
+
+TEST(Failure, AClassOfTheLibraryThatIsACauseIsRebuilt) {
+  const failure what = travelled(captured([] {
+    try {
+      throw queue_closed{"no more"};
+    } catch (...) {
+      std::throw_with_nested(std::runtime_error{"outer"});
+    }
+  }));
+  try {
+    rethrow(what);
+  } catch (const std::exception& outer) {
+    try {
+      std::rethrow_if_nested(outer);
+      ADD_FAILURE() << "nothing is nested";
+    } catch (const queue_closed& inner) {
+      EXPECT_STREQ(inner.what(), "no more");
+    }
+  }
+}
+
 TEST(Failure, ThoseThatTheLibraryMadeArriveAsTheirClass) {
   const auto make = [](errc code) {
     failure what;

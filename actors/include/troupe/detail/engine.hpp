@@ -3,13 +3,25 @@
 
 #include "troupe/task_options.hpp"
 
+#include <concepts>
+#include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 // What the handles of every pool do with the engine behind them, whichever that is.
 namespace troupe::detail {
 
 class engine;
+
+/// A number of workers, `pool(4)`. Not what `pool({})` means, which are options.
+template <class T>
+concept worker_count = std::integral<T> && !std::same_as<T, bool>;
+/// As the options have it, which refuse what is out of range.
+template <worker_count Count>
+[[nodiscard]] constexpr int to_workers(Count count) noexcept {
+  return std::in_range<int>(count) ? static_cast<int>(count) : std::numeric_limits<int>::max();
+}
 using engine_ptr = std::shared_ptr<engine>;
 class room_turn;
 

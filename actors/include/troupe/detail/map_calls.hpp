@@ -7,6 +7,7 @@
 #include "troupe/detail/pull_iterator.hpp"
 
 #include <cstddef>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <ranges>
@@ -93,6 +94,12 @@ class map_calls {
                                                                 end_of(how));
   }
 
+  /// As map, of the items in braces: `map(square, {1, 2, 3})`.
+  template <class F, class Item>
+  auto map(F function, std::initializer_list<Item> items, map_options how = {}) {
+    return map(std::move(function), std::vector<Item>(items), how);
+  }
+
   /// As map, with each item's elements as separate arguments: `starmap(add, {{1, 2}, {3, 4}})`.
   template <class F, std::ranges::input_range Range>
   auto starmap(F function, Range&& range, map_options how = {}) {
@@ -119,6 +126,11 @@ class map_calls {
   auto map_async(F function, Range&& range, map_options how = {}) {
     return run_map_async<plain<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
                                                                       how);
+  }
+  /// As map_async, of the items in braces.
+  template <class F, class Item>
+  auto map_async(F function, std::initializer_list<Item> items, map_options how = {}) {
+    return map_async(std::move(function), std::vector<Item>(items), how);
   }
   /// As map_async, with each item's elements as separate arguments.
   template <class F, std::ranges::input_range Range>

@@ -99,7 +99,9 @@ class thread_call final : public thread_submission {
   void begin_coroutine(const std::shared_ptr<local_run>& run, Make make) {
     outcome::coroutine::begin(as_coroutine_run(run), std::move(make),
                               [this](auto& value, auto& /*sink*/) {
-                                if constexpr (!std::is_void_v<R>) {
+                                if constexpr (std::is_void_v<R>) {
+                                  static_cast<void>(this);
+                                } else {
                                   value_.store(static_cast<R>(std::move(value)));
                                 }
                               });
@@ -268,7 +270,9 @@ class thread_block final : public thread_submission {
                                                                     std::move(*argument));
           },
           [this, item](auto& value, auto& /*sink*/) {
-            if constexpr (!std::is_void_v<result>) {
+            if constexpr (std::is_void_v<result>) {
+              static_cast<void>(this), static_cast<void>(item);
+            } else {
               values_[item].store(static_cast<result>(std::move(value)));
             }
           });

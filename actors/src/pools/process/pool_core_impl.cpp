@@ -181,7 +181,12 @@ void pool_core::end() noexcept {
   }
   try {
     if (finished_.load() == 0) {
-      terminate();
+      std::uint64_t dropped = 0;
+      ask([&dropped](supervisor& s) {
+        dropped = s.not_begun();
+        s.terminate();
+      });
+      warn_of_dropped(*this, dropped);
       while (finished_.load() == 0) {
         futex_wait(finished_, 0, std::nullopt);
       }

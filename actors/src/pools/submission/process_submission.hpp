@@ -86,6 +86,7 @@ class process_submission final : public future_state {
 
   // On the supervisor's turn.
   std::uint64_t number = 0;
+  std::uint32_t depth = 0;         ///< how deep it is nested; 0: no task of the pool submitted it
   std::uint32_t with_workers = 0;  ///< items sent to workers and without an outcome
   [[nodiscard]] bool decided(std::uint32_t item) const { return outcomes()[item].kind != pending; }
   void store_value(std::uint32_t item, std::span<const std::byte> value);

@@ -18,6 +18,7 @@ struct task_range {
   std::uint32_t count = 0;
   attempt_count attempt{};
 
+  [[nodiscard]] std::uint32_t depth() const { return work->depth; }
   [[nodiscard]] int priority() const { return work->options().priority; }
   [[nodiscard]] const std::string& affinity() const { return work->options().affinity; }
   /// True: its items were decided while it waited, all of them at the same time.

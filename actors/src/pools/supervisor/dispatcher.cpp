@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <tuple>
 
 namespace troupe::detail {
 namespace {
@@ -31,6 +32,9 @@ bool dispatcher::has_room(const worker_record& worker) const {
   if (state_.concurrency() > 1 && !worker.stops.reasons.empty()) {
     return false;  // the worker may be killed to end one task, and others would be lost with it
   }
+  if (worker.sent.empty() && enough_run()) {
+    return false;
+  }
   if (worker.sent.outstanding() < state_.concurrency()) {
     return true;
   }
@@ -38,6 +42,43 @@ bool dispatcher::has_room(const worker_record& worker) const {
   // vain.
   return !worker.pace.stalled && turn_begun_ - worker.pace.last_progress < patience &&
          worker.sent.outstanding() < worker.pace.window();
+}
+
+bool dispatcher::enough_run() const {
+  return running_ && *running_ >= size_.may_run();
+}
+
+void dispatcher::count_running() {
+  running_.reset();
+  if (size_.parents() > 0 || size_.wanted() > size_.target()) {
+    running_ = state_.workers.count([](const worker_record* worker) {
+      return worker->usable() && !worker->sent.empty() && !worker->is_parent();
+    });
+  }
+}
+
+task_range* dispatcher::next() {
+  task_range* const first = state_.queue.next();
+  return first != nullptr && size_.may_begin(first->depth()) ? first : nullptr;
+}
+
+worker_record* dispatcher::worker_for(const task_range& what) {
+  if (what.affinity().empty() || state_.queue.is_bound(what.affinity())) {
+    return state_.workers.pick([this](const worker_record& one) { return has_room(one); });
+  }
+  // A new key stays with its worker, so it goes to an idle one with few keys.
+  worker_record* best = nullptr;
+  const auto burden = [this](const worker_record& one) {
+    const std::uint32_t tasks = one.sent.outstanding();
+    return std::tuple{tasks < state_.concurrency() ? 0 : tasks, state_.queue.keys_of(one.id),
+                      tasks};
+  };
+  for (worker_record* const one : state_.workers) {
+    if (has_room(*one) && (best == nullptr || burden(*one) < burden(*best))) {
+      best = one;
+    }
+  }
+  return best;
 }
 
 void dispatcher::unblock(worker_record& worker) {
@@ -112,6 +153,9 @@ bool dispatcher::send(worker_record& worker, task_range& what) {
   if (worker.sent.outstanding() == 0) {
     worker.pace.last_progress = state_.now();
   }
+  if (running_ && worker.sent.empty()) {
+    ++*running_;
+  }
   worker.sent.add(what.split(sent.items));
   worker.room.bell_due = true;
   state_.counts.running += sent.items;
@@ -120,14 +164,14 @@ bool dispatcher::send(worker_record& worker, task_range& what) {
 }
 
 bool dispatcher::send_own() {
-  if (!state_.queue.has_bindings()) {
+  if (!state_.queue.has_lines()) {
     return false;
   }
   bool sent = false;
   for (worker_record* worker : state_.workers) {
     while (has_room(*worker)) {
       task_range* const what = state_.queue.next_of(worker->id);
-      if (what == nullptr || !send(*worker, *what)) {
+      if (what == nullptr || !size_.may_begin(what->depth()) || !send(*worker, *what)) {
         break;
       }
       sent = true;
@@ -143,10 +187,10 @@ void dispatcher::send_waiting() {
   if (state_.counts.running > 0) {
     turn_begun_ = state_.now();
   }
+  count_running();
   bool sent = send_own();
-  while (task_range* const what = state_.queue.next()) {
-    worker_record* const worker =
-        state_.workers.pick([this](const worker_record& one) { return has_room(one); });
+  while (task_range* const what = next()) {
+    worker_record* const worker = worker_for(*what);
     if (worker == nullptr) {
       break;
     }
@@ -174,7 +218,7 @@ void dispatcher::send_waiting() {
 }
 
 void dispatcher::watch_balance(bool may_grow) {
-  if (state_.counts.running <= 1 || balance_timer_ || state_.queue.next() != nullptr) {
+  if (state_.counts.running <= 1 || balance_timer_ || next() != nullptr) {
     return;
   }
   const std::uint32_t busy = state_.concurrency();
@@ -195,8 +239,7 @@ void dispatcher::on_balance_timer(bool may_grow) {
   const auto is_idle = [=](const worker_record* worker) {
     return worker->usable() && worker->sent.outstanding() < busy;
   };
-  if (state_.queue.next() != nullptr || !state_.serving() ||
-      (!may_grow && !state_.workers.any(is_idle))) {
+  if (next() != nullptr || !state_.serving() || (!may_grow && !state_.workers.any(is_idle))) {
     return;
   }
   const steady_time now = state_.now();

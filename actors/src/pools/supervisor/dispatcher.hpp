@@ -4,6 +4,7 @@
 #include "pools/workers/outcome_ledger.hpp"
 #include "pools/workers/pool_state.hpp"
 #include "pools/workers/worker_control.hpp"
+#include "scheduling/pool_size.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -16,16 +17,16 @@ namespace troupe::detail {
 /// Sends waiting tasks to workers: it decides which task goes to which worker and when, and takes
 /// tasks back that wait behind a slow one while another worker is idle.
 ///
-/// Refers to the pool's state, ledger and control; owns only notes on descriptors that could not be
-/// sent.
+/// Refers to the pool's state, ledger, control and size; owns only notes on descriptors that could
+/// not be sent.
 ///
 /// @threads the supervisor's turn, all members.
 class dispatcher {
  public:
   /// `task_limit`: how many tasks a worker may be given in its life.
   dispatcher(pool_state& state, outcome_ledger& ledger, worker_control& control,
-             std::uint64_t task_limit)
-      : state_{state}, ledger_{ledger}, control_{control}, task_limit_{task_limit} {}
+             const pool_size& size, std::uint64_t task_limit)
+      : state_{state}, ledger_{ledger}, control_{control}, size_{size}, task_limit_{task_limit} {}
 
   /// Sends waiting tasks until none is left or no worker has room.
   void send_waiting();
@@ -39,6 +40,12 @@ class dispatcher {
   void unblock(worker_record& worker);
 
   [[nodiscard]] bool has_room(const worker_record& worker) const;
+  /// The next task for any worker that may begin now; null: none waits, or those that wait could
+  /// become parents, of which there are enough (`pool_size::may_begin`).
+  task_range* next();
+  /// As many workers run tasks that do not wait for tasks as may (`pool_size::may_run`); the extra
+  /// ones are for what is waited for. As of the last dispatch.
+  [[nodiscard]] bool enough_run() const;
   /// After a frame was not sent, with errno `code`: true if the frame is to be tried again. False
   /// for errors that do not pass, and once descriptors have been short for too long.
   bool may_go_later(int code);
@@ -46,6 +53,9 @@ class dispatcher {
   void end_shortage() noexcept { short_since_.reset(); }
 
  private:
+  void count_running();
+  /// The worker that takes `what`, which any may; null: none has room.
+  worker_record* worker_for(const task_range& what);
   bool send_own();
   bool send(worker_record& worker, task_range& what);
   [[nodiscard]] std::uint32_t items_for(const worker_record& worker, const task_range& what) const;
@@ -55,10 +65,13 @@ class dispatcher {
   pool_state& state_;
   outcome_ledger& ledger_;
   worker_control& control_;
+  const pool_size& size_;
   const std::uint64_t task_limit_;
   std::optional<steady_time> short_since_;  // the kernel refuses to send descriptors
   /// Items that were refused in this dispatch; they fail after they have left their queues.
   std::vector<std::pair<task_range, std::shared_ptr<const failure>>> refused_;
+  /// Usable workers that have tasks and no task that waits for tasks; nothing: no extra ones exist.
+  std::optional<int> running_;
   steady_time turn_begun_{};  // the last dispatch in which a worker had tasks
   bool balance_timer_ = false;
 };

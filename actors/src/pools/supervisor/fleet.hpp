@@ -58,8 +58,9 @@ class fleet {
   void watch_idle();
   void on_idle_timer();
   /// Adjusts the number of extra workers, one for each worker whose task waits for tasks.
-  /// `some_have_room`: a worker can take a task, so no further one is needed.
-  void compensate(bool some_have_room);
+  /// `some_wait`: a task that may begin waits for any worker. `some_have_room`: a worker can take a
+  /// task, so no further one is needed. `more_wait`: tasks wait, whether they may begin or not.
+  void compensate(bool some_wait, bool some_have_room, bool more_wait);
   [[nodiscard]] pool_size& size() noexcept { return size_; }
   [[nodiscard]] std::uint64_t task_limit() const { return rules_.task_limit(); }
   /// An elastic pool that has not its largest size.
@@ -68,6 +69,8 @@ class fleet {
   std::shared_ptr<const failure> take_shortage() { return std::move(shortage_); }
 
  private:
+  /// It has nothing, and no task waits for it alone.
+  [[nodiscard]] bool is_idle(const worker_record& worker) const;
   void shed_surplus();
 
   pool_state& state_;

@@ -7,6 +7,7 @@
 #include "channel/message_socket.hpp"
 #include "os/shortage.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <string>
@@ -14,6 +15,20 @@
 #include <vector>
 
 namespace troupe::detail {
+namespace {
+
+/// How deep the task is nested that the worker runs; of several coroutines the deepest one.
+std::uint32_t depth_of_begun(const worker_record& worker) {
+  std::uint32_t depth = 0;
+  for (const sent_range& sent : worker.sent.all()) {
+    if (sent.what.work && sent.next_number() < worker.channel->undecided()) {
+      depth = std::max(depth, sent.what.work->depth);
+    }
+  }
+  return depth;
+}
+
+}  // namespace
 
 /// Sends the outcome of a nested submission to the worker whose task submitted it.
 class nested_tasks::nested_group final : public submission_group {
@@ -139,14 +154,22 @@ void nested_tasks::begin(worker_record& worker, std::uint64_t ticket,
   child->group = std::make_shared<nested_group>(*this, worker.id, ticket);
   ++state_.counts.submitted;
   const bool first = !worker.is_parent();
+  if (first) {
+    worker.children.depth = depth_of_begun(worker);
+  }
+  child->depth = worker.children.depth + 1;
   worker.children.by_ticket.emplace(ticket, child);
   if (first) {
-    fleet_.size().add_parent();
+    fleet_.size().add_parent(worker.children.depth);
+    state_.queue.block(worker.id);
     control_.take_back(worker);  // what was sent ahead would wait for the tasks of this task
   }
   if (!state_.serving() && state_.phase != pool_phase::starting) {
-    ledger_.refuse(*child, errc::pool_closed,
-                   state_.face.title() + " is ending: it takes no more work");
+    // As what waited when the pool was ended: its task most likely fails with the same.
+    const bool broken = state_.phase == pool_phase::broken;
+    ledger_.refuse(*child, broken ? errc::pool_broken : errc::cancelled,
+                   state_.face.title() + (broken ? " is broken" : " was terminated") +
+                       ": it takes no more work");
     return;
   }
   if (first && fleet_.size().too_many_parents()) {
@@ -156,6 +179,7 @@ void nested_tasks::begin(worker_record& worker, std::uint64_t ticket,
                        "less deep, or await with coroutines");
     return;
   }
+  stopper_.accept(child);
   state_.face.note_requeued(1);
   state_.enqueue({std::move(child), 0, 1, {}});
 }
@@ -167,19 +191,22 @@ void nested_tasks::on_done(std::uint64_t id, std::uint64_t ticket,
     return;  // it died meanwhile
   }
   if (!worker->is_parent()) {
-    fleet_.size().remove_parent();
-    some_ended_ = true;
-    state_.dispatch_due = true;
+    end_parent(*worker);
   }
   send_outcome(*worker, make_outcome(ticket, finished));
+}
+
+void nested_tasks::end_parent(const worker_record& worker) {
+  fleet_.size().remove_parent(worker.children.depth);
+  state_.queue.unblock(worker.id);
+  state_.dispatch_due = true;
 }
 
 void nested_tasks::on_death(worker_record& worker) {
   if (!worker.is_parent()) {
     return;
   }
-  fleet_.size().remove_parent();
-  some_ended_ = true;
+  end_parent(worker);
   for (const auto& [ticket, child] : std::exchange(worker.children.by_ticket, {})) {
     stopper_.cancel(*child, false);  // no task waits for it any more
   }
@@ -193,7 +220,8 @@ void nested_tasks::send_outcome(worker_record& worker, outcome_message message) 
 }
 
 void nested_tasks::send_outcomes(worker_record& worker) {
-  auto& [children, socket, outcomes] = worker.children;
+  auto& socket = worker.children.socket;
+  auto& outcomes = worker.children.outcomes;
   while (!outcomes.empty() && socket) {
     outcome_message& next = outcomes.front();
     std::vector<int> numbers;
@@ -229,11 +257,13 @@ void nested_tasks::send_outcomes(worker_record& worker) {
 }
 
 void nested_tasks::compensate() {
-  if (fleet_.size().parents() > 0 || std::exchange(some_ended_, false)) {
-    some_ended_ = false;
-    fleet_.compensate(state_.workers.any([this](const worker_record* worker) {
+  const pool_size& size = fleet_.size();
+  if (size.parents() > 0 || size.wanted() > size.target()) {
+    const bool some_wait = dispatcher_.next() != nullptr && !dispatcher_.enough_run();
+    const bool some_have_room = state_.workers.any([this](const worker_record* worker) {
       return worker->phase == worker_phase::starting || dispatcher_.has_room(*worker);
-    }));
+    });
+    fleet_.compensate(some_wait, some_have_room, state_.counts.queued > 0);
   }
 }
 

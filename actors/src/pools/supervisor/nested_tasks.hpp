@@ -55,6 +55,8 @@ class nested_tasks {
   void begin(worker_record& worker, std::uint64_t ticket,
              std::shared_ptr<process_submission> child);
   void on_done(std::uint64_t worker, std::uint64_t ticket, const process_submission& finished);
+  /// The worker's task waits for tasks no more, or is dead.
+  void end_parent(const worker_record& worker);
   void send_outcome(worker_record& worker, outcome_message message);
 
   pool_state& state_;
@@ -64,7 +66,6 @@ class nested_tasks {
   fleet& fleet_;
   dispatcher& dispatcher_;
   std::uint64_t& last_number_;
-  bool some_ended_ = false;  ///< a parent's last child ended since the last `compensate`
 };
 
 }  // namespace troupe::detail

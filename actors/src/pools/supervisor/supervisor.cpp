@@ -3,6 +3,7 @@
 
 #include "troupe/detail/futex.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace troupe::detail {
@@ -23,7 +24,7 @@ supervisor::supervisor(pool_face& pool)
       stopper_{state_, ledger_, control_},
       life_{state_, ledger_, control_},
       fleet_{state_, control_, life_},
-      dispatcher_{state_, ledger_, control_, fleet_.task_limit()},
+      dispatcher_{state_, ledger_, control_, fleet_.size(), fleet_.task_limit()},
       nested_{state_, ledger_, control_, stopper_, fleet_, dispatcher_, last_number_},
       reader_{state_, ledger_, control_, stopper_, fleet_, dispatcher_, nested_},
       losses_{state_, ledger_, control_, stopper_, fleet_, nested_, reader_} {}
@@ -70,6 +71,10 @@ void supervisor::on(const worker_exited& message) {
 }
 
 void supervisor::on(look_for_results /*message*/) {
+  read_results();
+}
+
+void supervisor::read_results() {
   for (worker_record* const worker : state_.workers.copy()) {
     if (worker->sent.outstanding() > 0 && worker->channel->readable()) {
       reader_.service(*worker);
@@ -120,6 +125,8 @@ void supervisor::on(const time_passed& message) {
       fleet_.on_idle_timer();
       break;
     case timer::limits:
+      // After a pause of this process timers come before the frames that arrived meanwhile.
+      read_results();
       stopper_.on_timer();
       break;
     case timer::retry:
@@ -136,6 +143,9 @@ void supervisor::on_worker_timer(worker_record& worker, timer what) {
   switch (what) {
     case timer::start_limit:
       if (worker.phase == worker_phase::starting) {
+        reader_.service(worker);  // as for `timer::limits`
+      }
+      if (worker.phase == worker_phase::starting) {
         worker.notes.start_failure = plain_failure(
             errc::start_timeout, task_ran::no,
             "a worker of " + state_.face.title() + " (pid " + std::to_string(worker.pid) +
@@ -145,6 +155,7 @@ void supervisor::on_worker_timer(worker_record& worker, timer what) {
       }
       break;
     case timer::worker_grace:
+      reader_.service(worker);  // as for `timer::limits`
       control_.kill(worker, "it did not leave within the grace time");
       break;
     case timer::unblock:
@@ -201,6 +212,18 @@ std::uint64_t supervisor::with_workers(const submission_group& group) const {
   for (const worker_record* worker : state_.workers) {
     for (const sent_range& sent : worker->sent.all()) {
       items += sent.what.work && sent.what.work->group.get() == &group ? sent.left() : 0;
+    }
+  }
+  return items;
+}
+
+std::uint64_t supervisor::not_begun() const {
+  std::uint64_t items = state_.counts.queued + state_.counts.pending_retries;
+  for (const worker_record* worker : state_.workers) {
+    const std::uint64_t undecided = worker->channel->undecided();
+    for (const sent_range& sent : worker->sent.all()) {
+      const std::uint64_t next = sent.next_number();
+      items += sent.left() - std::min<std::uint64_t>(sent.left(), std::max(undecided, next) - next);
     }
   }
   return items;

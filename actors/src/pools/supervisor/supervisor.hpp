@@ -65,6 +65,8 @@ class supervisor {
   void cancel_group(const std::shared_ptr<submission_group>& group);
   /// How many items of a map workers have now.
   [[nodiscard]] std::uint64_t with_workers(const submission_group& group) const;
+  /// How many items no worker has begun, between two attempts included.
+  [[nodiscard]] std::uint64_t not_begun() const;
   [[nodiscard]] bool is_running(const process_submission& which) const;
   [[nodiscard]] std::vector<worker_info> workers() const;
   [[nodiscard]] std::shared_ptr<const failure> start_failure() const {
@@ -86,6 +88,8 @@ class supervisor {
   void on(const retry_answered& message);
   void on(const time_passed& message);
   void on_worker_timer(worker_record& worker, timer what);
+  /// Reads the results that have arrived from workers.
+  void read_results();
   void dispatch();
   void finish_turn();
 

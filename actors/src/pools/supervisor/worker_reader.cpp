@@ -132,6 +132,9 @@ void worker_reader::service(worker_record& worker) {
     if (channel.state() != channel_state::open || (read_empty && channel.arm())) {
       break;
     }
+    if (read_empty && !worker.greeted) {
+      break;  // its frames wait for a hello, which wakes the supervisor, or for its end
+    }
     if (round == max_rounds_per_turn) {
       state_.face.tell(channel_ready{worker.id});
       break;

@@ -180,7 +180,9 @@ void thread_core::end() noexcept {
   }
   try {
     if (!scheduler_.wait_until_gone(std::chrono::steady_clock::time_point{})) {
+      const std::uint64_t dropped = scheduler_.stats().queued;
       terminate(options_.grace);
+      warn_of_dropped(*this, dropped);
     }
     if (!in_own_task()) {
       join_until(std::nullopt);

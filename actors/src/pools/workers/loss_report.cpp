@@ -119,10 +119,18 @@ failure loss_of(const pool_state& state, const worker_record& worker, const sent
                 std::to_string(worker.pid) + ") was killed and replaced";
     return loss;
   }
-  if (stopped != nullptr) {
+  // Whatever is lost with a worker while its pool terminates is lost because of that.
+  if (stopped != nullptr || state.phase == pool_phase::terminating) {
     loss.code = errc::cancelled;
     loss.text = task + " was cancelled while it ran: its worker (pid " +
                 std::to_string(worker.pid) + ") was ended";
+    return loss;
+  }
+  if (state.phase == pool_phase::broken && notice.kind == 2 && notice.value == SIGKILL) {
+    loss.death->out_of_memory = oom_kill::no;
+    loss.code = errc::pool_broken;
+    loss.text = task + " was running when " + state.face.title() + " broke: its worker (pid " +
+                std::to_string(worker.pid) + ") was killed";
     return loss;
   }
   loss.code = errc::worker_lost;

@@ -181,6 +181,7 @@ void outcome_ledger::fail_all_but(process_submission& work, const std::set<std::
     }
   }
   state_.queue.note_over();
+  state_.dispatch_due = true;
 }
 
 void outcome_ledger::fail_all_waiting(errc code, std::string text) {

@@ -206,6 +206,7 @@ struct stop_orders {
 /// The tasks that the running task of a worker has submitted to the pool.
 struct task_children {
   std::map<std::uint64_t, std::shared_ptr<process_submission>> by_ticket{};
+  std::uint32_t depth = 0;                     ///< of the running task
   std::shared_ptr<const attachment> socket{};  ///< on which their outcomes are sent
   std::deque<outcome_message> outcomes{};      ///< those the socket had no room for
 };

@@ -73,7 +73,7 @@ struct region_header {
 
   alignas(64) lock_state lock;
   shared_word last_sweep;                ///< nanoseconds of CLOCK_MONOTONIC
-  std::atomic<std::uint32_t> closed;     ///< of named memory: its name is gone
+  std::atomic<std::uint32_t> unused;     ///< 0
   std::atomic<std::uint32_t> undo_size;  ///< of the log, 0: nothing is being changed
   std::array<undo_entry, undo_entries> undo;
   std::array<wait_channel, wait_channels> channels;

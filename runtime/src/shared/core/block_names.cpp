@@ -28,8 +28,9 @@ descriptor open_name(const std::string& name) noexcept {
 
 }  // namespace
 
-block_lock::block_lock(const descriptor& memory, mode how) : number_{memory.number()} {
-  for (int tries = 0; tries < 100; ++tries) {
+block_lock::block_lock(const descriptor& memory, mode how, std::chrono::milliseconds patience)
+    : number_{memory.number()} {
+  for (auto tries = patience.count(); tries > 0; --tries) {
     if (::flock(number_, (how == mode::alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
       locked_ = true;
       return;
@@ -52,14 +53,16 @@ bool names(const std::string& name, const descriptor& memory) noexcept {
   return found && is_same_file(found, memory);
 }
 
-void remove_block_name(const std::string& name, const descriptor& memory) noexcept {
+void remove_block_name(const std::string& name, const descriptor& memory,
+                       const std::function<bool()>& is_unused) noexcept {
   const descriptor found = open_name(name);
   if (!found || !is_same_file(found, memory)) {
     return;
   }
   const block_lock alone{found, block_lock::mode::alone};
   // Again: the name may have been removed, and given to other memory, before the lock was had.
-  if (alone && names(name, memory)) {
+  // Processes that open it take their slots under the lock, so none can come after this.
+  if (alone && names(name, memory) && is_unused()) {
     TROUPE_FAILPOINT("blocks.remove");
     ::shm_unlink(path_of(name).c_str());
   }

@@ -3,7 +3,9 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 // The names that shared memory has on request, in /dev/shm.
@@ -28,8 +30,9 @@ class block_lock {
  public:
   enum class mode : std::uint8_t { alone, shared };
   /// `memory` was opened here and for this: one that crossed would share the lock with others.
-  /// Gives up after a tenth of a second, as its holder may have been stopped.
-  block_lock(const descriptor& memory, mode how);
+  /// Gives up after `patience`, as its holder may have been stopped.
+  block_lock(const descriptor& memory, mode how,
+             std::chrono::milliseconds patience = std::chrono::milliseconds{100});
   ~block_lock();
   block_lock(const block_lock&) = delete;
   block_lock& operator=(const block_lock&) = delete;
@@ -44,8 +47,9 @@ class block_lock {
 /// Does the name still mean this memory?
 [[nodiscard]] bool names(const std::string& name, const descriptor& memory) noexcept;
 
-/// Removes the name if it means this memory. One whose lock cannot be had stays, until a process
-/// looks for abandoned ones again.
-void remove_block_name(const std::string& name, const descriptor& memory) noexcept;
+/// Removes the name if it means this memory and `is_unused()`, which is asked under the lock. One
+/// whose lock cannot be had stays, until a process looks for abandoned ones again.
+void remove_block_name(const std::string& name, const descriptor& memory,
+                       const std::function<bool()>& is_unused) noexcept;
 
 }  // namespace troupe::detail

@@ -19,10 +19,18 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 #include <utility>
 
 namespace troupe::detail {
+namespace {
+
+/// How long a name is waited for that another process is about to remove. That takes no time, but
+/// the process may be stopped, or may not get a processor.
+constexpr std::chrono::seconds open_patience{10};
+
+}  // namespace
 
 std::shared_ptr<region> region::create_named(const region_spec& spec) {
   region_registry& registry = region_registry::instance();
@@ -120,15 +128,16 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
   made->named_ = true;
   registry.add(made);
   {
-    // A process that is about to remove the name of abandoned memory sees this slot, or was faster.
-    const block_lock shared{made->memory_, block_lock::mode::shared};
+    // A process that is about to remove the name sees this slot, or was faster. Without the lock
+    // neither is certain; who has it for so long was stopped.
+    const block_lock shared{made->memory_, block_lock::mode::shared, open_patience};
+    if (!shared) {
+      missing(EAGAIN);
+    }
     static_cast<void>(made->claim_slot());
     if (!names(name, made->memory_)) {
       missing(ENOENT);
     }
-  }
-  if (made->header().closed.load() != 0) {
-    missing(ENOENT);  // its last owner is about to remove the name
   }
   return made;
 }

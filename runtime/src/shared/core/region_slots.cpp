@@ -105,19 +105,18 @@ void region::free_slot() noexcept {
   }
   mine->mapped.store(0);
   if (named_) {
-    // The last one removes the name. A process that opens it meanwhile sees `closed`, or is seen
-    // here.
-    const auto holds = [](const process_slot& slot) {
-      const std::uint64_t owner = slot.owner.load();
-      return slot.mapped.load() != 0 && owner != 0 && !is_gone(owner);
+    // The last one removes the name. Of those that let go at once at least one finds no other, and
+    // only such a one needs the lock, under which it looks again.
+    const auto is_unused = [this] {
+      const auto all = slots();
+      return std::none_of(all.begin(), all.end(), [](const process_slot& slot) {
+        const std::uint64_t owner = slot.owner.load();
+        return slot.mapped.load() != 0 && owner != 0 && !is_gone(owner);
+      });
     };
-    header().closed.store(1);
     TROUPE_FAILPOINT("blocks.let_go");
-    const auto all = slots();
-    if (std::any_of(all.begin(), all.end(), holds)) {
-      header().closed.store(0);
-    } else {
-      remove_block_name(spec_.name, memory_);
+    if (is_unused()) {
+      remove_block_name(spec_.name, memory_, is_unused);
     }
   }
   if (ledger_is_empty(*mine)) {

@@ -210,7 +210,7 @@ void barrier::load(input_archive& ar) {
   ar(action_);
 }
 
-std::size_t barrier::arrive(const detail::deadline& until) {
+std::size_t barrier::arrive(const detail::deadline& until) const {
   std::function<void()> action;
   if (action_) {
     action = std::cref(action_);
@@ -218,11 +218,11 @@ std::size_t barrier::arrive(const detail::deadline& until) {
   return operations<detail::barrier_operations>().arrive(object(), until, action);
 }
 
-void barrier::abort() {
+void barrier::abort() const {
   operations<detail::barrier_operations>().abort(object());
 }
 
-void barrier::reset() {
+void barrier::reset() const {
   operations<detail::barrier_operations>().reset(object());
 }
 

@@ -224,11 +224,11 @@ void condition::check_owns(bool owns) {
   }
 }
 
-bool condition::wait_within(detail::lock_handle& with, const detail::deadline& until) {
+bool condition::wait_within(const detail::lock_handle& with, const detail::deadline& until) const {
   return operations<detail::condition_operations>().wait(object(), with.object(), until);
 }
 
-void condition::notify(std::ptrdiff_t count) {
+void condition::notify(std::ptrdiff_t count) const {
   if (count < 0) {
     throw std::invalid_argument{"troupe: notify(" + std::to_string(count) +
                                 ") of a condition: the number is negative"};
@@ -236,7 +236,7 @@ void condition::notify(std::ptrdiff_t count) {
   operations<detail::condition_operations>().notify(object(), count);
 }
 
-void condition::notify_all() {
+void condition::notify_all() const {
   notify(std::numeric_limits<std::ptrdiff_t>::max());
 }
 

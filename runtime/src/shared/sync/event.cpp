@@ -121,11 +121,11 @@ void event::load(input_archive& ar) {
   load_handle(ar, detail::event_rules);
 }
 
-void event::set() {
+void event::set() const {
   operations<detail::event_operations>().set(object());
 }
 
-void event::clear() {
+void event::clear() const {
   operations<detail::event_operations>().clear(object());
 }
 

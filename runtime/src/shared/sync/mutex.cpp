@@ -80,18 +80,18 @@ bool lock_handle::inherited() const {
   return operations<mutex_operations>().inherited(object());
 }
 
-void lock_handle::recovered() {
+void lock_handle::recovered() const {
   operations<mutex_operations>().recovered(object());
 }
 
-void lock_handle::lock_any() {
+void lock_handle::lock_any() const {
   region* const here = mapped();
   if (here == nullptr || try_acquire_fast(here->lock()) > lock_result::inherited) [[unlikely]] {
     operations<mutex_operations>().lock(object());
   }
 }
 
-bool lock_handle::try_lock_any() {
+bool lock_handle::try_lock_any() const {
   region* const here = mapped();
   if (here != nullptr && try_acquire_fast(here->lock()) <= lock_result::inherited) [[likely]] {
     return true;
@@ -99,11 +99,11 @@ bool lock_handle::try_lock_any() {
   return operations<mutex_operations>().try_lock(object());
 }
 
-bool lock_handle::lock_until(const deadline& until) {
+bool lock_handle::lock_until(const deadline& until) const {
   return operations<mutex_operations>().lock_until(object(), until);
 }
 
-void lock_handle::unlock() {
+void lock_handle::unlock() const {
   if (region* const here = mapped()) [[likely]] {
     lock_state& lock = here->lock();
     if (owned_by_caller_fast(lock) && lock.depth.load(std::memory_order_relaxed) == 0) [[likely]] {
@@ -121,15 +121,15 @@ mutex::mutex() : lock_handle{detail::region::create_default({.rules = &detail::m
 mutex::mutex(const object_options& options)
     : lock_handle{detail::region::create({.rules = &detail::mutex_rules, .name = options.name})} {}
 
-void mutex::lock() {
+void mutex::lock() const {
   lock_any();
 }
 
-bool mutex::try_lock() {
+bool mutex::try_lock() const {
   return try_lock_any();
 }
 
-bool mutex::try_lock_within(const detail::deadline& until) {
+bool mutex::try_lock_within(const detail::deadline& until) const {
   return lock_until(until);
 }
 
@@ -144,15 +144,15 @@ recursive_mutex::recursive_mutex(const object_options& options)
     : lock_handle{
           detail::region::create({.rules = &detail::recursive_rules, .name = options.name})} {}
 
-void recursive_mutex::lock() {
+void recursive_mutex::lock() const {
   lock_any();
 }
 
-bool recursive_mutex::try_lock() {
+bool recursive_mutex::try_lock() const {
   return try_lock_any();
 }
 
-bool recursive_mutex::try_lock_within(const detail::deadline& until) {
+bool recursive_mutex::try_lock_within(const detail::deadline& until) const {
   return lock_until(until);
 }
 

@@ -153,19 +153,19 @@ void semaphore_handle::load_semaphore(input_archive& ar, bool bounded) {
   load_handle(ar, rules_for(bounded));
 }
 
-void semaphore_handle::acquire() {
+void semaphore_handle::acquire() const {
   static_cast<void>(acquire_within(std::nullopt));
 }
 
-bool semaphore_handle::try_acquire() {
+bool semaphore_handle::try_acquire() const {
   return acquire_within(std::chrono::steady_clock::time_point{});
 }
 
-bool semaphore_handle::acquire_within(const deadline& until) {
+bool semaphore_handle::acquire_within(const deadline& until) const {
   return operations<semaphore_operations>().acquire(object(), until);
 }
 
-void semaphore_handle::release(std::ptrdiff_t count) {
+void semaphore_handle::release(std::ptrdiff_t count) const {
   if (count <= 0) {
     throw std::invalid_argument{"troupe: release(" + std::to_string(count) +
                                 ") of a semaphore: the number must be positive"};

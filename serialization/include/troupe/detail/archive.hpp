@@ -31,6 +31,13 @@ namespace detail {
 /// How deep class types may nest inside each other; every level costs stack at both ends.
 inline constexpr unsigned max_nesting = 512;
 
+/// What the elements and pointees of one decoded value may take in memory: so many times its bytes,
+/// and so much besides. A few bytes may stand for a large value (an empty optional of a large one).
+inline constexpr std::size_t max_memory_factor = 128;
+inline constexpr std::size_t free_memory = std::size_t{64} << 20U;
+/// What an element or a pointee that is allocated alone takes besides itself, about.
+inline constexpr std::size_t node_bytes = 4 * sizeof(void*);
+
 /// Values whose bytes are copied as they are: no padding, every bit pattern valid.
 template <class T>
 inline constexpr bool is_blittable =
@@ -126,6 +133,8 @@ class output_archive final
 ///
 /// Every length is compared with the bytes that are left before anything is allocated for it, class
 /// types nest at most 512 deep, and elements that take no bytes have a budget of 64 Ki per archive.
+/// Elements and pointees take at most 128 times the bytes and 64 MiB in memory. What a class
+/// allocates in its own `load` is not counted.
 ///
 /// @throws error{protocol_error} or error{nesting_too_deep}, with type, offset and reason.
 class input_archive final
@@ -188,6 +197,13 @@ class input_archive final
   /// A number of elements of unknown size: plausible, but each one must still be read.
   [[nodiscard]] std::size_t read_size(const std::type_info& type);
   void check_size(std::uint64_t count, const std::type_info& type) const;
+  /// Called before memory is allocated for one value of `bytes`.
+  void charge(std::size_t bytes, const std::type_info& type) {
+    if (bytes > memory_left_) [[unlikely]] {
+      fail_memory(type);
+    }
+    memory_left_ -= bytes;
+  }
   /// Called after each element with the offset before it.
   void element_done(std::size_t offset_before, const std::type_info& type) {
     if (offset() == offset_before) [[unlikely]] {
@@ -206,6 +222,7 @@ class input_archive final
   // wrapper around the pointer notes it before.
   template <class T>
   void registerSharedPointer(std::uint32_t id, const std::shared_ptr<T>& pointer) {
+    charge(sizeof(T) + detail::node_bytes, typeid(T));
     add_pointer(id, std::const_pointer_cast<std::remove_const_t<T>>(pointer), typeid(T));
   }
   [[nodiscard]] std::shared_ptr<void> getSharedPointer(std::uint32_t id) {
@@ -240,12 +257,14 @@ class input_archive final
   [[noreturn]] void fail_truncated(std::size_t count, const std::type_info& type) const;
   [[noreturn]] void fail_trailing(const std::type_info& type) const;
   [[noreturn]] void fail_depth(const std::type_info& type) const;
+  [[noreturn]] void fail_memory(const std::type_info& type) const;
 
   const std::byte* begin_;
   const std::byte* at_;
   const std::byte* end_;
   unsigned depth_ = 0;
   std::uint32_t empty_elements_left_ = 64 * 1024;
+  std::size_t memory_left_;
   const std::type_info* expected_pointee_ = nullptr;
   std::unique_ptr<detail::loaded_pointers> pointers_;
 };
@@ -353,26 +372,31 @@ void save_member_function(output_archive& ar, const void* pointer, std::size_t s
 void load_member_function(input_archive& ar, void* pointer, std::size_t size,
                           const std::type_info& type);
 
+template <class F>
+struct noexcept_removed {
+  using type = F;
+};
+template <class R, class... Args>
+struct noexcept_removed<R(Args...) noexcept> {
+  using type = R(Args...);
+};
+template <class F>
+using without_noexcept = typename noexcept_removed<F>::type;
+
 }  // namespace detail
 
-// Functions cross, other raw pointers do not.
-template <class R, class... Args>
-void serialize(output_archive& ar, R (*&function)(Args...)) {
+// Functions cross, other raw pointers do not. Not written as R (*)(Args...): with Clang [[noreturn]]
+// is a part of a function's type, which that does not match.
+template <class F>
+  requires std::is_function_v<F>
+void serialize(output_archive& ar, F*& function) {
   detail::save_function(ar, reinterpret_cast<const void*>(function));
 }
-template <class R, class... Args>
-void serialize(input_archive& ar, R (*&function)(Args...)) {
-  function = reinterpret_cast<R (*)(Args...)>(
-      const_cast<void*>(detail::load_function(ar, typeid(R(Args...)))));
-}
-template <class R, class... Args>
-void serialize(output_archive& ar, R (*&function)(Args...) noexcept) {
-  detail::save_function(ar, reinterpret_cast<const void*>(function));
-}
-template <class R, class... Args>
-void serialize(input_archive& ar, R (*&function)(Args...) noexcept) {
-  function = reinterpret_cast<R (*)(Args...) noexcept>(
-      const_cast<void*>(detail::load_function(ar, typeid(R(Args...)))));
+template <class F>
+  requires std::is_function_v<F>
+void serialize(input_archive& ar, F*& function) {
+  function = reinterpret_cast<F*>(
+      const_cast<void*>(detail::load_function(ar, typeid(detail::without_noexcept<F>))));
 }
 template <class T>
   requires std::is_member_function_pointer_v<T>

@@ -118,7 +118,7 @@ struct call_of<F, type_list<Received...>> {
     if constexpr (possible) {
       return std::type_identity<std::invoke_result_t<called, passed_as<Received>...>>{};
     } else {
-      return std::type_identity<void>{};
+      return std::type_identity<refused_result>{};
     }
   }
   using raw_result = typename decltype(find_result())::type;
@@ -127,12 +127,6 @@ struct call_of<F, type_list<Received...>> {
   using given = std::conditional_t<coroutine::is_coroutine, typename coroutine::result, raw_result>;
   using result = kept_result<given>;
 };
-
-/// The decayed result of calling F with what its arguments become on the way; void stays void, and
-/// a coroutine counts as what it returns.
-template <class F, class... Args>
-using task_result_t =
-    typename call_of<std::decay_t<F>, received_types<std::decay_t<F>, Args...>>::result;
 
 template <class F, class... Received>
 class typed_task final : public erased_task {
@@ -291,6 +285,20 @@ struct argument_count_must_match {
                 "default arguments are not applied to calls in another process");
 };
 
+template <class Item, std::size_t Needed>
+struct pairs_and_tuples_need_starmap {
+  static_assert(std::is_void_v<Item>,
+                "troupe: the function takes several parameters and is given one pair or tuple: use "
+                "starmap (or starmap_async), which takes it apart, or std::apply in a call");
+};
+
+template <class Handle>
+struct handle_must_be_taken_by_value {
+  static_assert(std::is_void_v<Handle>,
+                "troupe: take this handle by value or by const reference, not by reference: copies "
+                "of it are the same object, and its operations are const");
+};
+
 template <class Parameter>
 struct parameter_must_be_a_value {
   static_assert(!std::is_lvalue_reference_v<Parameter> && !is_span<Parameter>,
@@ -333,7 +341,13 @@ consteval bool check_received() {
 
 template <class P, class Arg>
 consteval bool check_argument() {
-  if constexpr (!is_value_parameter<P>()) {
+  using plain = std::remove_cvref_t<P>;
+  if constexpr (!is_value_parameter<P>() && is_own_type<plain>()) {
+    if constexpr (check_encodable<plain>()) {
+      (void)sizeof(handle_must_be_taken_by_value<plain>);
+    }
+    return false;
+  } else if constexpr (!is_value_parameter<P>()) {
     (void)sizeof(parameter_must_be_a_value<P>);
     return false;
   } else {
@@ -368,6 +382,14 @@ consteval bool check_callable() {
   }
 }
 
+/// A pair or tuple alone, of as many elements as there are parameters.
+template <std::size_t Needed, class... Args>
+inline constexpr bool is_taken_apart = false;
+template <std::size_t Needed, class A, class B>
+inline constexpr bool is_taken_apart<Needed, std::pair<A, B>> = Needed == 2;
+template <std::size_t Needed, class... Ts>
+inline constexpr bool is_taken_apart<Needed, std::tuple<Ts...>> = Needed == sizeof...(Ts);
+
 template <class F, class... Args, std::size_t... I>
 consteval bool check_arguments(std::index_sequence<I...> /*indices*/) {
   return (true & ... & check_argument<parameter<F, I>, Args>());
@@ -393,6 +415,10 @@ consteval bool check_task() {
   // NOLINTNEXTLINE(bugprone-branch-clone): each question makes sense only after the ones before it
   if constexpr (!check_callable<callable>()) {
     return false;
+  } else if constexpr (signature<callable>::known && arity<callable> != sizeof...(Args) &&
+                       is_taken_apart<arity<callable>, std::remove_cvref_t<Args>...>) {
+    (void)sizeof(pairs_and_tuples_need_starmap<type_list<Args...>, arity<callable>>);
+    return false;
   } else if constexpr (signature<callable>::known && arity<callable> != sizeof...(Args)) {
     (void)sizeof(argument_count_must_match<callable, sizeof...(Args), arity<callable>>);
     return false;
@@ -402,6 +428,19 @@ consteval bool check_task() {
     return check_call<callable, Args...>();
   }
 }
+
+template <class F, class... Args>
+struct task_result {
+  using traits = call_of<std::decay_t<F>, received_types<std::decay_t<F>, Args...>>;
+  /// Checked here, too, where the type of a call is asked for: before the compiler looks at the
+  /// expression that the call stands in, and complains of that.
+  using type =
+      std::conditional_t<check_task<F, Args...>(), typename traits::result, refused_result>;
+};
+/// The decayed result of calling F with what its arguments become on the way; void stays void, and
+/// a coroutine counts as what it returns.
+template <class F, class... Args>
+using task_result_t = typename task_result<F, Args...>::type;
 
 /// Appends [code address of the factory for F and its arguments][state of F].
 template <class F, class... Args>

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <functional>
+#include <string_view>
 #include <type_traits>
 #include <typeinfo>
 
@@ -127,16 +128,83 @@ using cannot_encode = typename culprit<encoding, T>::type;
 template <class T>
 using cannot_decode = typename culprit<decoding, T>::type;
 
+/// Whether the name of T begins with `prefix`.
+template <class T>
+consteval bool is_named(std::string_view prefix) {
+  const std::string_view name = __PRETTY_FUNCTION__;
+  const std::size_t at = name.find("T = ");
+  return at != std::string_view::npos && name.substr(at + 4).starts_with(prefix);
+}
+/// A class of this library: of those, handles of shared objects cross.
+template <class T>
+consteval bool is_own_type() {
+  return std::is_class_v<T> && is_named<T>("troupe::");
+}
+template <class T>
+consteval bool is_path() {
+  return is_named<T>("std::filesystem::");
+}
+
+template <class T>
+inline constexpr bool is_polymorphic_pointer = false;
+template <class T, class D>
+inline constexpr bool is_polymorphic_pointer<std::unique_ptr<T, D>> = std::is_polymorphic_v<T>;
+template <class T>
+inline constexpr bool is_polymorphic_pointer<std::shared_ptr<T>> = std::is_polymorphic_v<T>;
+template <class T>
+inline constexpr bool is_polymorphic_pointer<std::weak_ptr<T>> = std::is_polymorphic_v<T>;
+
+/// A class that names a member `serialize`, whether it may be called or not: the name is not found
+/// if there are two of them, and this is looked at before access is.
+struct another_serialize {
+  int serialize;
+};
+template <class T>
+struct with_another_serialize : T, another_serialize {};
+template <class T>
+consteval bool has_a_serialize() {
+  if constexpr (std::is_class_v<T> && !std::is_final_v<T>) {
+    return !requires { &with_another_serialize<T>::serialize; };
+  } else {
+    return false;
+  }
+}
+
 /// Its instantiation is what the compiler names first: `must_be_serializable<the type>`.
 template <class T>
 struct must_be_serializable {
+  static constexpr bool own = is_own_type<T>();
+  static constexpr bool path = is_path<T>();
+  static constexpr bool polymorphic = is_polymorphic_pointer<T>;
+  static constexpr bool hidden = !own && !path && !polymorphic && has_a_serialize<T>();
+  static_assert(!own,
+                "troupe: this object belongs to its process and cannot cross to another one: pass "
+                "what a future gives, not the future; a task reaches its pool by "
+                "troupe::this_task::pool(), and other processes by a queue or a connection");
+  static_assert(!path, "troupe: to let paths cross, include \"troupe/filesystem.hpp\"");
+  static_assert(!polymorphic,
+                "troupe: to let a pointer to a class with virtual functions cross, include "
+                "<cereal/types/polymorphic.hpp> and write CEREAL_REGISTER_TYPE(Derived) and "
+                "CEREAL_REGISTER_POLYMORPHIC_RELATION(Base, Derived); or use std::variant");
+  static_assert(!hidden,
+                "troupe: this type has a `serialize` that cannot be called: if it is private, add "
+                "`friend class cereal::access;`; it is `template <class Archive> void "
+                "serialize(Archive& ar)`");
   static_assert(!is_raw_pointer<T>,
                 "troupe: a raw pointer cannot cross to another process, whose memory is another: "
                 "pass the value, std::unique_ptr or std::shared_ptr");
-  static_assert(is_raw_pointer<T> || std::is_void_v<T>,
+  static_assert(is_raw_pointer<T> || own || path || polymorphic || hidden || std::is_void_v<T>,
                 "troupe: this type cannot cross to another process: give it `template <class "
                 "Archive> void serialize(Archive& ar) { ar(member, ...); }` or include the "
                 "<cereal/types/...> header of its std type");
+};
+
+template <class T>
+struct const_cannot_be_read {
+  static_assert(
+      std::is_void_v<T>,
+      "troupe: a const member cannot be read in another process: take the const away from "
+      "the member, or do not name it in `serialize`");
 };
 
 template <class T>
@@ -232,11 +300,18 @@ void epilogue(output_archive& ar, const T& /*value*/) {
 }
 
 template <class T>
+  requires(!std::is_const_v<T> && !detail::is_wrapper<T>)
+auto prologue(input_archive& ar, T& /*value*/) {
+  if constexpr (detail::check_loadable<T>() && std::is_class_v<T>) {
+    ar.enter(typeid(T));
+  }
+}
+template <class T>
 auto prologue(input_archive& ar, const T& /*value*/) {
-  if constexpr (!detail::is_wrapper<T>) {
-    if constexpr (detail::check_loadable<T>() && std::is_class_v<T>) {
-      ar.enter(typeid(T));
-    }
+  if constexpr (!detail::is_wrapper<T> && !std::is_empty_v<T>) {
+    (void)sizeof(detail::const_cannot_be_read<const T>);
+  } else if constexpr (!detail::is_wrapper<T>) {
+    ar.enter(typeid(T));
   }
 }
 template <class T>

@@ -38,6 +38,14 @@ void save_elements(output_archive& ar, const Container& values, std::size_t size
   }
 }
 
+/// What one more element of the container takes in memory.
+template <class Container>
+inline constexpr std::size_t element_bytes = sizeof(typename Container::value_type) + node_bytes;
+template <class T, class Alloc>
+inline constexpr std::size_t element_bytes<std::vector<T, Alloc>> = sizeof(T);
+template <class T, class Alloc>
+inline constexpr std::size_t element_bytes<std::deque<T, Alloc>> = sizeof(T);
+
 /// Sequences that can emplace at their end.
 template <class Container>
 void load_elements(input_archive& ar, Container& values, std::size_t count) {
@@ -45,6 +53,7 @@ void load_elements(input_archive& ar, Container& values, std::size_t count) {
   values.clear();
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t before = ar.offset();
+    ar.charge(element_bytes<Container>, typeid(element));
     ar(values.emplace_back());
     ar.element_done(before, typeid(element));
   }
@@ -58,6 +67,7 @@ void load_set(input_archive& ar, Set& values) {
   values.clear();
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t before = ar.offset();
+    ar.charge(element_bytes<Set>, typeid(element));
     element value{};
     ar(value);
     values.emplace_hint(values.end(), std::move(value));
@@ -86,6 +96,7 @@ void load_map(input_archive& ar, Map& values) {
   values.clear();
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t before = ar.offset();
+    ar.charge(element_bytes<Map>, typeid(typename Map::value_type));
     key_type key{};
     ar(key);
     if constexpr (is_multi) {
@@ -253,6 +264,7 @@ void load(input_archive& ar, std::forward_list<T, Alloc>& values) {
   auto last = values.before_begin();
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t before = ar.offset();
+    ar.charge(detail::element_bytes<std::forward_list<T, Alloc>>, typeid(T));
     last = values.emplace_after(last);
     ar(*last);
     ar.element_done(before, typeid(T));
@@ -338,6 +350,18 @@ void serialize(input_archive& ar, std::pair<A, B>& value) {
   ar(value.first, value.second);
 }
 
+/// An element of a map. The key cannot be read where it is: the pair is made anew.
+template <class A, class B>
+void serialize(input_archive& ar, std::pair<const A, B>& value) {
+  A first{};
+  B second{};
+  ar(first, second);
+  [&]() noexcept {  // there must be a pair again
+    std::destroy_at(&value);
+    std::construct_at(&value, std::move(first), std::move(second));
+  }();
+}
+
 template <class... Ts>
 void serialize(output_archive& ar, std::tuple<Ts...>& value) {
   std::apply([&](auto&... elements) { (ar(elements), ...); }, value);
@@ -399,6 +423,7 @@ template <class T, class D>
 void load(input_archive& ar, std::unique_ptr<T, D>& pointer) {
   pointer.reset();
   if (ar.read_bool(typeid(pointer))) {
+    ar.charge(sizeof(T) + detail::node_bytes, typeid(T));
     std::unique_ptr<std::remove_const_t<T>> made{
         cereal::access::construct<std::remove_const_t<T>>()};
     ar(*made);

@@ -50,6 +50,29 @@ TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildIsKilledAndGetsNoTask) {
   EXPECT_EQ(value(task), "a") << "the next one is of this build";
 }
 
+// The supervisor looked at its ring again and again until the worker's process had ended.
+TEST_F(SupervisorDeaths, FramesOfAWorkerOfAnotherBuildAreNotWaitedFor) {
+  begin({.workers = 1});
+  worker(0).start();
+  worker(0).say_hello_of_another_build();
+  worker(0).say_ready();
+  host_->run();
+  EXPECT_TRUE(worker(0).got(SIGKILL));
+  let_killed_die();
+  EXPECT_TRUE(finished());
+}
+
+TEST_F(SupervisorDeaths, FramesThatComeBeforeTheHelloWaitForIt) {
+  begin({.workers = 1});
+  worker(0).start();
+  worker(0).say_ready();
+  host_->run();
+  worker(0).say_hello();
+  const auto task = submit("a");
+  works(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
 TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildFailsTheStartAndSaysSo) {
   begin({.workers = 1});
   worker(0).start();
@@ -119,6 +142,69 @@ TEST_F(SupervisorDeaths, AWorkerThatIsNotReadyInTimeIsKilled) {
   EXPECT_TRUE(worker(0).got(SIGKILL));
   let_killed_die();
   EXPECT_TRUE(finished());
+}
+
+// ---- limits that pass while the program is stopped ----------------------------------------------
+// When it goes on, the timers come first: what arrived meanwhile is not read yet.
+
+TEST_F(SupervisorDeaths, AWorkerThatWasReadyBeforeItsStartLimitIsReadIsNotKilled) {
+  begin({.workers = 1, .start_timeout = 50ms});
+  worker(0).start();
+  worker(0).say_hello();
+  host_->run();
+  worker(0).say_ready_unheard();
+  host_->advance(1h);
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  const auto task = submit("a");
+  works(worker(0));
+  EXPECT_EQ(value(task), "a");
+}
+
+TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsTimeoutIsReached) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms});
+  claims(worker(0));
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(value(task), "a");
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+  EXPECT_EQ(pool_->stats().deaths, 0U);
+}
+
+TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsDeadlineIsReached) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.deadline = 50ms});
+  claims(worker(0));
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(value(task), "a");
+  EXPECT_FALSE(worker(0).got(SIGKILL));
+}
+
+TEST_F(SupervisorDeaths, AFailureThatHasArrivedCountsWhenItsTimeoutIsReached) {
+  make({.workers = 1, .grace = 30ms});
+  const auto task = submit("a", {.timeout = 50ms, .retries = 1});
+  claims(worker(0));
+  worker(0).give_failure_unheard(worker(0).claimed().front().number, errc::task_failed, "no");
+  host_->advance(1h);
+  EXPECT_EQ(code(task), errc::task_failed) << "it threw in time, and has not timed out";
+}
+
+TEST_F(SupervisorDeaths, AWorkerWhoseTaskHasEndedInTheGraceTimeIsNotKilled) {
+  make({.workers = 1, .grace = 30ms});
+  const auto timed = submit("a", {.timeout = 50ms});
+  claims(worker(0));
+  host_->advance(60ms);
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(code(timed), errc::timeout);
+  const auto cancelled = submit("b");
+  claims(worker(0));
+  EXPECT_FALSE(cancelled->cancel(true));
+  gives_unheard(worker(0));
+  host_->advance(1h);
+  EXPECT_EQ(value(cancelled), "b");
+  EXPECT_FALSE(worker(0).got(SIGKILL));
 }
 
 TEST_F(SupervisorDeaths, AShortageWhenAWorkerIsStartedPasses) {
@@ -232,6 +318,30 @@ TEST_F(SupervisorDeaths, TooManyDeathsBreakThePool) {
     host_->come_up();
   }
   EXPECT_THROW(submit("b"), pool_broken);
+}
+
+// It was said to be lost to a SIGKILL, as if it had run out of memory.
+TEST_F(SupervisorDeaths, WhatRunsWhenThePoolBreaksFailsWithThat) {
+  make({.workers = 3, .restart = {.intensity = 0}});
+  const std::vector<submitted> tasks{submit("a"), submit("a"), submit("a")};
+  for (std::size_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(claims(worker(i)), "a");
+  }
+  worker(2).die_of(SIGBUS);  // at the same time, and heard of later
+  worker(0).die_of(SIGSEGV);
+  host_->run();
+  let_killed_die();
+  int lost = 0;
+  int broken = 0;
+  for (const submitted& task : tasks) {
+    lost += code(task) == errc::worker_lost ? 1 : 0;
+    if (code(task) == errc::pool_broken) {
+      ++broken;
+      EXPECT_NE(text(task).find("was running when"), std::string::npos) << text(task);
+    }
+  }
+  EXPECT_EQ(lost, 2);
+  EXPECT_EQ(broken, 1);
 }
 
 TEST_F(SupervisorDeaths, DeathsThatAreLongAgoDoNotCount) {
@@ -551,6 +661,25 @@ TEST_F(SupervisorBehind, TerminateCancelsWhatRuns) {
   expect_one_outcome_each(map);
   EXPECT_EQ(code(map, 2), errc::cancelled);
   EXPECT_EQ(code(map, 3), errc::cancelled);
+}
+
+// What was not read from a worker that the pool had ended was worker_lost, "died of SIGTERM".
+TEST_F(SupervisorDeaths, WhatIsLostWithAWorkerThatThePoolEndsIsCancelled) {
+  make({.workers = 1});
+  submit("first");
+  claims(worker(0));
+  gives(worker(0), 10us);  // so short that many are sent ahead
+  const auto map = submit({"a", "b", "c"});
+  ASSERT_EQ(claims(worker(0)), "a");
+  worker(0).talk_nonsense_unheard();
+  gives_unheard(worker(0));  // behind what breaks the channel
+  ASSERT_EQ(claims(worker(0)), "b");
+  pool_->terminate();
+  let_killed_die();
+  EXPECT_TRUE(finished());
+  for (std::uint32_t item = 0; item < 3; ++item) {
+    EXPECT_EQ(code(map, item), errc::cancelled) << text(map, item);
+  }
 }
 
 TEST_F(SupervisorBehind, AnExecutorThatEndsAsksWhatRunsToStop) {

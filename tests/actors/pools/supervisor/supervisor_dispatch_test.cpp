@@ -4,8 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -155,6 +159,69 @@ TEST_F(SupervisorDispatch, WhatWaitedForADeadWorkerGoesToAnother) {
   EXPECT_EQ(value(next), "b");
 }
 
+TEST_F(SupervisorDispatch, WhatNoWorkerHasBegunIsCounted) {
+  make({.workers = 1});
+  const auto not_begun = [&] {
+    std::uint64_t items = 0;
+    pool_->ask([&](detail::supervisor& supervisor) { items = supervisor.not_begun(); });
+    return items;
+  };
+  submit("first");
+  claims(worker(0));
+  EXPECT_EQ(not_begun(), 0U);
+  gives(worker(0), 10us);  // so short that many are sent ahead
+  submit({"a", "b", "c"});
+  claims(worker(0));
+  gives_unheard(worker(0));
+  claims(worker(0));
+  EXPECT_EQ(not_begun(), 1U) << "one has ended, one runs, one was sent ahead";
+  submit(std::vector<std::string>(1000, "x"));
+  EXPECT_EQ(not_begun(), 1001U);
+}
+
+// All went to the worker that had run the last task.
+TEST_F(SupervisorDispatch, NewKeysAreSpreadOverTheWorkers) {
+  make({.workers = 4});
+  std::map<std::uint64_t, int> keys;
+  for (int i = 0; i < 40; ++i) {
+    submit("x", {.affinity = "key " + std::to_string(i)});
+    for (fake_worker* const one : host_->workers()) {
+      if (!claims(*one).empty()) {
+        ++keys[one->id()];
+        gives(*one);
+      }
+    }
+  }
+  EXPECT_EQ(keys.size(), 4U);
+  for (const auto& [worker, count] : keys) {
+    EXPECT_EQ(count, 10);
+  }
+}
+
+TEST_F(SupervisorDispatch, AForgottenKeyIsANewOneAndLosesNothing) {
+  make({.workers = 2});
+  submit("running", {.affinity = "cat"});
+  const std::size_t at = claims(worker(0)).empty() ? 1 : 0;
+  if (at == 1) {
+    ASSERT_EQ(claims(worker(1)), "running");
+  }
+  fake_worker& other = worker(1 - at);
+  const auto waits = submit("waits", {.affinity = "cat"});
+  for (std::size_t i = 0; i <= detail::max_affinity_keys; ++i) {
+    submit("x", {.affinity = "key " + std::to_string(i)});
+    ASSERT_EQ(claims(other), "x");
+    gives(other);
+  }
+  const auto again = submit("again", {.affinity = "cat"});
+  EXPECT_EQ(claims(other), "again");
+  gives(other);
+  gives(worker(at));
+  EXPECT_EQ(claims(worker(at)), "waits") << "it goes where its key was bound when it came";
+  gives(worker(at));
+  EXPECT_EQ(value(waits), "waits");
+  EXPECT_EQ(value(again), "again");
+}
+
 TEST_F(SupervisorDispatch, CoroutinesOfAWorkerEndInAnyOrder) {
   make({.workers = 1, .concurrency = 3});
   std::vector<submitted> tasks;
@@ -278,6 +345,206 @@ TEST_F(SupervisorDispatch, TasksOfADeadTaskAreCancelled) {
   dies(worker(0));
   EXPECT_EQ(code(parent), errc::worker_lost);
   EXPECT_EQ(pool_->stats().cancelled, 1U);
+}
+
+// ---- tasks of tasks -----------------------------------------------------------------------------
+
+/// Workers whose tasks submit tasks and wait for them.
+class SupervisorNested : public FakePool {
+ protected:
+  /// `by` claims "parent", which submits one task with these arguments.
+  void becomes_parent(fake_worker& by, const std::string& child = "child") {
+    ASSERT_EQ(claims(by), "parent");
+    by.open_outcomes();
+    by.submit(1, child);
+    host_->run();
+  }
+  /// Whether the worker's task waits for one that it has submitted.
+  [[nodiscard]] bool waits(const fake_worker& one) const { return waiting_.contains(one.id()); }
+  /// One step of each worker: a task "2" submits "1", which submits "0", which only ends. True:
+  /// something happened.
+  bool step_of_each() {
+    bool some = host_->come_up();
+    for (fake_worker* const one : host_->workers()) {
+      if (!one->has_channel()) {
+        continue;  // it is starting
+      }
+      if (waits(*one)) {
+        if (one->outcome()) {
+          waiting_.erase(one->id());
+          gives(*one);
+          some = true;
+        }
+        continue;
+      }
+      const std::string what = claims(*one);
+      if (what.empty()) {
+        if (one->told_to_stop()) {
+          one->exit(0);
+          host_->run();
+        }
+        continue;
+      }
+      some = true;
+      if (what == "0") {
+        gives(*one);
+        continue;
+      }
+      if (opened_.insert(one->id()).second) {
+        one->open_outcomes();
+      }
+      one->submit(one->claimed().front().number, std::to_string(std::stoi(what) - 1));
+      host_->run();
+      waiting_.insert(one->id());
+    }
+    most_workers_ = std::max(most_workers_, host_->workers().size());
+    return some;
+  }
+  void run_all(const std::vector<submitted>& tasks) {
+    for (int i = 0; i < 100'000 && step_of_each(); ++i) {
+    }
+    for (const submitted& task : tasks) {
+      ASSERT_TRUE(task->done());
+      for (std::uint32_t item = 0; item < task->count; ++item) {
+        ASSERT_EQ(code(task, item), errc::ok) << text(task, item);
+      }
+    }
+  }
+
+  std::set<std::uint64_t> waiting_;
+  std::set<std::uint64_t> opened_;
+  std::size_t most_workers_ = 0;
+};
+
+TEST_F(SupervisorNested, ATaskOfATaskGoesBeforeWhatWasSubmittedEarlier) {
+  make({.workers = 2});
+  const std::vector<submitted> parents{submit("parent"), submit("parent"),
+                                       submit("parent", {.priority = 9})};
+  becomes_parent(worker(0), "first");
+  becomes_parent(worker(1), "second");
+  host_->come_up();
+  ASSERT_GT(host_->workers().size(), 2U);
+  EXPECT_EQ(claims(worker(2)), "first");
+  gives(worker(2));
+  EXPECT_EQ(worker(0).outcome()->second, "first");
+}
+
+// Each began, and waited for a task behind all that had not begun: 64 more workers, and errors.
+TEST_F(SupervisorNested, ManyParentsNeedFewMoreWorkers) {
+  make({.workers = 2});
+  std::vector<submitted> parents;
+  for (int i = 0; i < 200; ++i) {
+    parents.push_back(submit("1"));
+  }
+  run_all(parents);
+  EXPECT_LE(most_workers_, 6U);
+  EXPECT_LE(host_->launches(), 8U) << "workers come and go for parents";
+  EXPECT_EQ(pool_->workers().size(), 2U) << "the extra ones go again";
+}
+
+TEST_F(SupervisorNested, AMapOfAThousandParentsNeedsFewMoreWorkers) {
+  make({.workers = 4});
+  run_all({submit(std::vector<std::string>(1000, "1"))});
+  EXPECT_LE(most_workers_, 12U);
+  EXPECT_LE(host_->launches(), 20U);
+}
+
+TEST_F(SupervisorNested, EachDepthNeedsFewMoreWorkers) {
+  make({.workers = 2});
+  run_all({submit(std::vector<std::string>(300, "2"))});
+  EXPECT_LE(most_workers_, 10U);
+  EXPECT_LE(host_->launches(), 20U);
+}
+
+TEST_F(SupervisorNested, AnElasticPoolOfParentsStillGrows) {
+  make({.min_workers = 1, .max_workers = 3});
+  run_all({submit(std::vector<std::string>(100, "1"))});
+  EXPECT_GE(most_workers_, 3U);
+  EXPECT_LE(most_workers_, 9U);
+}
+
+// The child was bound to the worker whose task waited for it: for ever.
+TEST_F(SupervisorNested, AChildWithTheKeyOfItsParentGoesToAnotherWorker) {
+  make({.workers = 2, .task_defaults = {.affinity = "cat"}});
+  const auto parent = submit("parent", {.affinity = "cat"});
+  const std::size_t at = worker(0).read_and_count() > 0 ? 0 : 1;
+  becomes_parent(worker(at));
+  fake_worker& other = worker(1 - at);
+  ASSERT_EQ(claims(other), "child");
+  const auto next = submit("next", {.affinity = "cat"});
+  gives(other);
+  EXPECT_EQ(worker(at).outcome()->second, "child");
+  EXPECT_EQ(claims(other), "") << "the key stays where it is";
+  gives(worker(at));
+  EXPECT_EQ(value(parent), "parent");
+  EXPECT_EQ(claims(worker(at)), "next");
+  gives(worker(at));
+  EXPECT_EQ(value(next), "next");
+}
+
+TEST_F(SupervisorNested, AChildWithAKeyOfAnotherWorkerWaitsForIt) {
+  make({.workers = 2, .task_defaults = {.affinity = "cat"}});
+  submit("warm", {.affinity = "cat"});
+  const std::size_t at = worker(0).read_and_count() > 0 ? 0 : 1;
+  fake_worker& bound = worker(at);
+  fake_worker& other = worker(1 - at);
+  ASSERT_EQ(claims(bound), "warm");
+  submit("parent");
+  becomes_parent(other);
+  host_->come_up();
+  for (fake_worker* const one : host_->workers()) {
+    EXPECT_EQ(one == &bound ? "" : claims(*one), "");
+  }
+  gives(bound);
+  EXPECT_EQ(claims(bound), "child");
+}
+
+// A task of a task had none at all.
+TEST_F(SupervisorNested, AChildHasThePoolsDefaultDeadline) {
+  make({.workers = 2, .grace = 30ms, .task_defaults = {.deadline = 100ms}});
+  submit("parent");
+  const std::size_t at = worker(0).read_and_count() > 0 ? 0 : 1;
+  fake_worker& waiting = worker(at);
+  fake_worker& other = worker(1 - at);
+  becomes_parent(waiting);
+  ASSERT_EQ(claims(other), "child");
+  host_->advance(100ms);
+  other.read();
+  EXPECT_EQ(other.asked_to_stop().size(), 1U);
+  host_->advance(30ms);
+  EXPECT_TRUE(other.got(SIGKILL));
+  let_killed_die();
+  const auto ended = waiting.outcome();
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->second, "failed");
+}
+
+TEST_F(SupervisorNested, AChildThatWaitsPastItsDeadlineFails) {
+  make({.workers = 1, .task_defaults = {.deadline = 100ms}});
+  submit("parent");
+  becomes_parent(worker(0));
+  host_->advance(99ms);
+  EXPECT_FALSE(worker(0).outcome());
+  host_->advance(1ms);
+  const auto ended = worker(0).outcome();
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->second, "failed");
+}
+
+// The task threw pool_closed on, so that its own future said that it had not run.
+TEST_F(SupervisorNested, WhatATaskSubmitsToATerminatedPoolIsCancelled) {
+  make({.workers = 1});
+  submit("parent");
+  ASSERT_EQ(claims(worker(0)), "parent");
+  pool_->terminate();
+  worker(0).open_outcomes();
+  worker(0).submit(1, "child");
+  host_->run();
+  const auto ended = worker(0).outcome();
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->second, "failed");
+  EXPECT_EQ(pool_->stats().cancelled, 1U);
+  EXPECT_EQ(pool_->stats().failed, 0U);
 }
 
 }  // namespace

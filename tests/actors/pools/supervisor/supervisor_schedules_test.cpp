@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Random schedules of one pool's supervisor: users submit and cancel, workers come up, work, die
-// and hang, and time passes, in any order. Whatever happens, each item gets exactly one outcome.
+// and hang, their tasks submit tasks and wait for them, and time passes, in any order. Whatever
+// happens, each item gets exactly one outcome.
 //
 //   TROUPE_SCHEDULE_SEED=17      replays that one
 //   TROUPE_SCHEDULES=100000      runs so many instead of ten thousand
@@ -8,12 +9,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <map>
 #include <random>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace troupe::test {
@@ -33,6 +38,9 @@ class SupervisorSchedules : public FakePool {
     random_.seed(seed);
     tasks_.clear();
     groups_.clear();
+    opened_.clear();
+    waits_for_.clear();
+    last_ticket_ = 0;
     host_ = std::make_shared<fake_worker_host>();
     restarts_left_ = one_of(4) != 0;
     begin(options());
@@ -70,6 +78,9 @@ class SupervisorSchedules : public FakePool {
     }
     if (chance(6)) {
       made.max_queued = 5;
+    }
+    if (chance(3)) {
+      made.task_defaults = how();  // of tasks of tasks
     }
     made.grace = 10ms;
     made.start_timeout = 100ms;
@@ -161,7 +172,11 @@ class SupervisorSchedules : public FakePool {
       return;
     }
     const auto which = one.claimed()[one_of(one.claimed().size())];
-    if (chance(8)) {
+    if (chance(6)) {
+      submit_from(one, which.number);
+    } else if (last_ticket_ > 0 && chance(10)) {
+      one.cancel_submission(last_ticket_);
+    } else if (chance(8)) {
       one.give_failure(which.number, errc::task_failed, "thrown");
     } else if (chance(4)) {
       one.give_unheard(which.number, which.arguments, 2us);
@@ -169,6 +184,57 @@ class SupervisorSchedules : public FakePool {
       one.give(which.number, which.arguments,
                std::chrono::nanoseconds{chance(2) ? 2'000 : 2'000'000});
     }
+  }
+
+  /// That task of the worker submits one.
+  void submit_from(fake_worker& one, std::uint64_t task) {
+    if (opened_.insert(one.id()).second) {
+      one.open_outcomes();
+    }
+    one.submit(++last_ticket_, "x");
+    waits_for_[last_ticket_] = {one.id(), task};
+  }
+
+  /// As let_all_work, but some tasks submit tasks, and those that have end when these have ended.
+  void let_all_work_and_wait() {
+    for (bool some = true; some;) {
+      some = let_killed_die() || host_->come_up();
+      for (fake_worker* const one : host_->workers()) {
+        some = (one->running() && one->has_channel() && works_and_waits(*one)) || some;
+      }
+    }
+  }
+  bool works_and_waits(fake_worker& one) {
+    bool some = false;
+    while (const auto ended = one.outcome()) {
+      waits_for_.erase(ended->first);
+      some = true;
+    }
+    const auto claimed = one.claimed();
+    for (const fake_worker::task& task : claimed) {
+      const bool waits = std::any_of(waits_for_.begin(), waits_for_.end(), [&](const auto& each) {
+        return each.second == std::pair{one.id(), task.number};
+      });
+      if (!waits) {
+        one.give(task.number, task.arguments);
+        host_->run();
+        some = true;
+      }
+    }
+    if (one.claimed().size() >= static_cast<std::size_t>(pool_->options().concurrency)) {
+      return some;
+    }
+    if (const auto begun = one.claim()) {
+      some = true;
+      for (; submissions_left_ > 0 && chance(2); --submissions_left_) {
+        submit_from(one, begun->number);
+      }
+    } else if (one.told_to_stop() && one.claimed().empty()) {
+      one.exit(0);
+      some = true;
+    }
+    host_->run();
+    return some;
   }
 
   void step() {
@@ -219,11 +285,17 @@ class SupervisorSchedules : public FakePool {
   /// The pool ends, in one of its ways, and from now on workers do what they are told.
   void finish() {
     host_->run();
-    switch (one_of(3)) {
+    bool with_waits = false;
+    switch (one_of(4)) {
       case 0:
         pool_->close();
         break;
       case 1:
+        submissions_left_ = 20;
+        with_waits = true;
+        pool_->close();
+        break;
+      case 2:
         pool_->terminate();
         break;
       default:
@@ -231,7 +303,7 @@ class SupervisorSchedules : public FakePool {
         break;
     }
     for (int i = 0; i < 500 && !finished(); ++i) {
-      let_all_work();
+      with_waits ? let_all_work_and_wait() : let_all_work();
       for (fake_worker* const one : host_->workers()) {
         if (one->running() && !one->has_channel()) {
           one->die_of(SIGSEGV);
@@ -281,8 +353,9 @@ class SupervisorSchedules : public FakePool {
       ASSERT_EQ(group->ended, group->submissions);
     }
     const pool_stats stats = pool_->stats();
-    ASSERT_EQ(stats.submitted, items);
-    ASSERT_EQ(stats.succeeded + stats.failed + stats.cancelled, items)
+    ASSERT_GE(stats.submitted, items);
+    ASSERT_LE(stats.submitted, items + last_ticket_) << "tasks of tasks count, too";
+    ASSERT_EQ(stats.succeeded + stats.failed + stats.cancelled, stats.submitted)
         << "an item had two outcomes, or none: " << stats.succeeded << " succeeded, "
         << stats.failed << " failed, " << stats.cancelled << " cancelled";
     ASSERT_EQ(stats.queued, 0U);
@@ -294,6 +367,11 @@ class SupervisorSchedules : public FakePool {
 
   std::mt19937_64 random_;
   bool restarts_left_ = true;
+  std::set<std::uint64_t> opened_;  // workers whose tasks have submitted tasks
+  std::uint64_t last_ticket_ = 0;   // of those
+  int submissions_left_ = 0;        // by tasks, while the pool ends
+  /// By ticket: the worker whose task has submitted it, and the number of that task.
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> waits_for_;
   std::vector<submitted> tasks_;
   std::vector<std::shared_ptr<map_group>> groups_;
 };

@@ -125,6 +125,54 @@ TEST_F(SharedMemoryNames, WhileOneIsRemovedNoOtherProcessRemovesOrMakesIt) {
   EXPECT_FALSE(is_taken(name));
 }
 
+/// One process has the name all the time, another one opens it, and stops as it lets go.
+struct let_go_beside_an_owner {
+  explicit let_go_beside_an_owner(const std::string& name)
+      : owner{[this, name] {
+          const shared_memory memory{10, {.name = name}};
+          made.reached();
+          return test::sleep_until_killed();
+        }} {
+    made.await();
+    detail::failpoint::arm("blocks.let_go", action::stop);
+    letting_go = std::make_unique<forked>([name] {
+      static_cast<void>(shared_memory::open(name));
+      return 0;
+    });
+    int status = 0;
+    EXPECT_EQ(::waitpid(letting_go->pid(), &status, WUNTRACED), letting_go->pid());
+    EXPECT_TRUE(WIFSTOPPED(status));
+  }
+  signpost made;
+  forked owner;
+  std::unique_ptr<forked> letting_go;
+};
+
+TEST_F(SharedMemoryNames, OneThatLetsGoIsNotInTheWayOfThoseThatOpen) {
+  const std::string name = unique("lets-go");
+  let_go_beside_an_owner both{name};
+  EXPECT_EQ(shared_memory::open(name).size(), 10U);
+  both.letting_go->signal(SIGCONT);
+  EXPECT_EQ(both.letting_go->wait(), 0);
+  EXPECT_TRUE(exists(name));
+  both.owner.kill();
+  detail::remove_abandoned_blocks();
+  EXPECT_FALSE(exists(name));
+}
+
+TEST_F(SharedMemoryNames, OneThatIsKilledAsItLetsGoLeavesTheNameUsable) {
+  const std::string name = unique("killed-as-it-lets-go");
+  let_go_beside_an_owner both{name};
+  EXPECT_EQ(both.letting_go->kill(), 1000 + SIGKILL);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(shared_memory::open(name).size(), 10U);
+  }
+  EXPECT_TRUE(exists(name));
+  both.owner.kill();
+  detail::remove_abandoned_blocks();
+  EXPECT_FALSE(exists(name));
+}
+
 TEST_F(SharedMemoryNames, OfTwoOwnersThatLetGoAtOnceOneRemovesIt) {
   const std::string name = unique("two");
   signpost made;
@@ -229,6 +277,33 @@ TEST_F(SharedMemoryNames, MakersOpenersKilledOnesAndCleanersAgreeWhoseTheNameIs)
   }
   EXPECT_EQ(wrong.load(), 0);
   ::munmap(makers, 4096);
+}
+
+TEST_F(SharedMemoryNames, AreFoundWhileAnOwnerLivesHoweverOftenOthersOpenAndLetGo) {
+  const std::string name = unique("held");
+  signpost made;
+  forked owner{[&] {
+    const shared_memory memory{10, {.name = name}};
+    made.reached();
+    return test::sleep_until_killed();
+  }};
+  made.await();
+  const auto open_often = [&] {
+    for (int i = 0; i < 2000; ++i) {
+      if (shared_memory::open(name).size() != 10) {  // throws if it is missing
+        return 1;
+      }
+    }
+    return 0;
+  };
+  forked one{open_often};
+  forked other{open_often};
+  EXPECT_EQ(one.wait(), 0);
+  EXPECT_EQ(other.wait(), 0);
+  EXPECT_TRUE(exists(name));
+  owner.kill();
+  detail::remove_abandoned_blocks();
+  EXPECT_FALSE(exists(name));
 }
 
 TEST_F(SharedMemoryNames, MoreThanTheFileSystemHasIsAnErrorAtCreation) {

@@ -30,22 +30,24 @@ std::unique_ptr<worker_seat> worker_table::remove(worker_seat& gone) {
 }
 
 worker_seat& worker_table::bound_to(const std::string& key) {
-  worker_seat*& bound = bound_[key];
-  if (bound == nullptr) {
-    const auto burden = [](const worker_seat& each) {
-      return each.own.size() + (each.free.load() ? 0 : 1);
-    };
-    for (const auto& each : seats_) {
-      if (!each->leaving && (bound == nullptr || burden(*each) < burden(*bound))) {
-        bound = each.get();
-      }
+  if (worker_seat* const* const bound = keys_.find(key)) {
+    return **bound;
+  }
+  const auto burden = [this](worker_seat& one) {
+    return std::pair{one.own.size() + (one.free.load() ? 0 : 1), keys_.count(&one)};
+  };
+  worker_seat* best = nullptr;
+  for (const auto& each : seats_) {
+    if (!each->leaving && (best == nullptr || burden(*each) < burden(*best))) {
+      best = each.get();
     }
   }
-  return *bound;
+  keys_.bind(key, best);
+  return *best;
 }
 
-void worker_table::unbind(const worker_seat& one) {
-  std::erase_if(bound_, [&one](const auto& each) { return each.second == &one; });
+void worker_table::unbind(worker_seat& one) {
+  keys_.unbind(&one);
 }
 
 void resting_workers::add_idle(worker_seat& one) {

@@ -3,13 +3,13 @@
 
 #include "pools/thread/state/task_lanes.hpp"
 #include "pools/thread/state/worker_bell.hpp"
+#include "scheduling/affinity_keys.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,10 +63,10 @@ class worker_table {
   [[nodiscard]] std::uint64_t past_succeeded() const noexcept { return past_succeeded_; }
 
   /// The worker to which this key is bound; a new key is bound to the worker with the fewest tasks
-  /// bound to it.
+  /// bound to it, of equals to the one with the fewest keys.
   worker_seat& bound_to(const std::string& key);
   /// Frees the keys that are bound to this worker.
-  void unbind(const worker_seat& one);
+  void unbind(worker_seat& one);
 
   template <class Which>
   [[nodiscard]] bool any_of(const Which& which) const {
@@ -80,8 +80,8 @@ class worker_table {
 
  private:
   seats seats_;
-  std::vector<bool> places_;                   // true: taken
-  std::map<std::string, worker_seat*> bound_;  // by affinity key
+  std::vector<bool> places_;  // true: taken
+  affinity_keys<worker_seat*> keys_;
   std::uint64_t next_id_ = 1;
   std::uint64_t past_succeeded_ = 0;
 };
