@@ -160,25 +160,18 @@ TEST_F(SupervisorDeaths, AWorkerThatWasReadyBeforeItsStartLimitIsReadIsNotKilled
   EXPECT_EQ(value(task), "a");
 }
 
-TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsTimeoutIsReached) {
+TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsLimitIsReached) {
   make({.workers = 1, .grace = 30ms});
-  const auto task = submit("a", {.timeout = 50ms});
-  claims(worker(0));
-  gives_unheard(worker(0));
-  host_->advance(1h);
-  EXPECT_EQ(value(task), "a");
-  EXPECT_FALSE(worker(0).got(SIGKILL));
+  for (const task_options& limit :
+       {task_options{.timeout = 50ms}, task_options{.deadline = 50ms}}) {
+    const auto task = submit("a", limit);
+    claims(worker(0));
+    gives_unheard(worker(0));
+    host_->advance(1h);
+    EXPECT_EQ(value(task), "a");
+    EXPECT_FALSE(worker(0).got(SIGKILL));
+  }
   EXPECT_EQ(pool_->stats().deaths, 0U);
-}
-
-TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsDeadlineIsReached) {
-  make({.workers = 1, .grace = 30ms});
-  const auto task = submit("a", {.deadline = 50ms});
-  claims(worker(0));
-  gives_unheard(worker(0));
-  host_->advance(1h);
-  EXPECT_EQ(value(task), "a");
-  EXPECT_FALSE(worker(0).got(SIGKILL));
 }
 
 TEST_F(SupervisorDeaths, AFailureThatHasArrivedCountsWhenItsTimeoutIsReached) {
