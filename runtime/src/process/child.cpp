@@ -175,8 +175,10 @@ pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent) {
   if (failpoint::table_descriptor() >= 0) {
     keep.push_back(failpoint::table_descriptor());
   }
-  for (const int number : keep) {
-    role += ":" + std::to_string(number);
+  role += ":" + std::to_string(keep[0]) + ":" + std::to_string(keep[1]) + ":" +
+          std::to_string(boot.program);
+  if (keep.size() > 2) {
+    role += ":" + std::to_string(keep[2]);
   }
   std::sort(keep.begin(), keep.end());
   const execution anew{self, role};
@@ -360,7 +362,8 @@ void take_role(const program& self) {
   boot.method = start_method::spawn;
   boot.is_process = is_process;
   boot.ends = {given.socket(1), given.memory(2), {}};
-  adopt_failpoints(3);
+  boot.program = numbers.size() > 3 ? static_cast<std::int64_t>(numbers[3]) : 0;
+  adopt_failpoints(4);
   undo_signal_settings();
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());

@@ -63,6 +63,7 @@ class server {
       : control_{std::move(control)},
         self_{self},
         own_pid_{::getpid()},
+        program_{supervisor},
         supervisor_{static_cast<int>(::syscall(SYS_pidfd_open, supervisor, 0))} {
     const std::vector<pid_t> here_before = sys::children_of(own_pid_);
     not_of_workers_.insert(here_before.begin(), here_before.end());
@@ -200,6 +201,7 @@ class server {
     boot.id = request.worker;
     boot.method = static_cast<start_method>(request.value);
     boot.is_process = request.what == op::launch_with_pidfd;
+    boot.program = program_;
     boot.ends.socket = std::move(descriptors[0]);
     boot.ends.memory = std::move(descriptors[1]);
     if (descriptors.size() == 3) {
@@ -369,6 +371,7 @@ class server {
   descriptor control_;
   const program& self_;
   pid_t own_pid_;
+  pid_t program_;
   descriptor supervisor_;
   descriptor deaths_;
   std::deque<news> outgoing_;

@@ -349,6 +349,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidf
     boot.id = worker;
     boot.method = start_method::fork;
     boot.is_process = with_pidfd;
+    boot.program = parent;
     boot.ends = std::move(ends);
     child::become_worker(std::move(boot), self_, parent);
   }

@@ -22,7 +22,8 @@ struct worker_boot {
   std::uint64_t id = 0;
   start_method method{};
   channel_ends ends;
-  bool is_process = false;  ///< of the user's own: SIGINT ends it, from its first moment
+  bool is_process = false;   ///< of the user's own: SIGINT ends it, from its first moment
+  std::int64_t program = 0;  ///< the pid of the program that it works for; 0: not known
 };
 
 /// What runs in a worker process; never returns.

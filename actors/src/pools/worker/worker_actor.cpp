@@ -14,6 +14,7 @@
 #include "pools/thread/state/local_task.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
+#include "process/worker_sigterm.hpp"
 
 #include <malloc.h>
 #include <stdio_ext.h>
@@ -133,6 +134,9 @@ void run_worker(worker_boot&& boot, process_target act) {
   ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
   large_fill_hook = &prepare_pages;
   worker_channel channel{std::move(boot.ends)};
+  if (!boot.is_process) {
+    take_sigterm(static_cast<pid_t>(boot.program), channel);
+  }
   install_crash_handler(channel.crash_record());
   channel.send_hello(own_hello());
   compat::init_types();
