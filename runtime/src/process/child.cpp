@@ -33,7 +33,7 @@ extern char** environ;
 namespace troupe::detail::child {
 
 void reset_signals(bool ignore_interrupt) {
-  // As exec would do: handlers go, what was ignored stays ignored.
+  // As exec would do: handlers go, what was ignored stays ignored, but for those below.
   for (int number = 1; number < NSIG; ++number) {
     struct sigaction current{};
     if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN &&
@@ -42,6 +42,7 @@ void reset_signals(bool ignore_interrupt) {
     }
   }
   ::signal(SIGCHLD, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
   // Set before SIGINT is unblocked, and in one step: a SIGINT that is pending already has the new
   // effect.
   ::signal(SIGINT, ignore_interrupt ? SIG_IGN : SIG_DFL);
@@ -259,14 +260,22 @@ std::vector<std::uint64_t> numbers_of(std::string_view text) {
   return numbers;
 }
 
-/// Undoes what static initializers, and main before its system, have blocked or ignored, so that
-/// SIGTERM and SIGCHLD work in every worker. Handlers that they installed stay.
-void undo_signal_settings() {
-  struct sigaction current{};
-  if (::sigaction(SIGCHLD, nullptr, &current) == 0 &&
-      (current.sa_handler == SIG_IGN || (current.sa_flags & SA_NOCLDWAIT) != 0)) {
-    ::signal(SIGCHLD, SIG_DFL);
+/// Undoes what static initializers, and main before its system, have said of the signals by which a
+/// process is asked to end and hears of its children, and what they have blocked: a handler of the
+/// program would have its worker go on after SIGTERM, or take the exit status of what a task has
+/// started. Other handlers stay, because libraries need theirs in each process (a collector that
+/// stops threads, say).
+void undo_signal_settings(bool ignore_interrupt) {
+  for (const int number : {SIGTERM, SIGCHLD}) {
+    ::signal(number, SIG_DFL);
   }
+  for (const int number : {SIGHUP, SIGQUIT}) {
+    struct sigaction current{};
+    if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN) {
+      ::signal(number, SIG_DFL);
+    }
+  }
+  ::signal(SIGINT, ignore_interrupt ? SIG_IGN : SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
@@ -364,7 +373,7 @@ void take_role(const program& self) {
   boot.ends = {given.socket(1), given.memory(2), {}};
   boot.program = numbers.size() > 3 ? static_cast<std::int64_t>(numbers[3]) : 0;
   adopt_failpoints(4);
-  undo_signal_settings();
+  undo_signal_settings(!is_process);
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
   self.entry(std::move(boot));

@@ -17,8 +17,8 @@ namespace troupe::detail::child {
 /// The environment variable through which an executed process learns what it is to be.
 inline constexpr const char* role_variable = "TROUPE_ROLE";
 
-/// Default dispositions for every signal that has a handler, SIGINT ignored or the default too,
-/// nothing blocked.
+/// Default dispositions for every signal that has a handler, and for SIGTERM and SIGCHLD in any case;
+/// SIGINT ignored or the default; nothing blocked.
 void reset_signals(bool ignore_interrupt);
 
 /// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
