@@ -11,6 +11,7 @@
 #include "channel/crash_record.hpp"
 #include "host/runtime.hpp"
 #include "os/failpoint.hpp"
+#include "os/leave.hpp"
 #include "pools/thread/state/local_task.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
@@ -105,6 +106,7 @@ bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& rec
 }
 
 [[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
+  leave_in_exit(nullptr);  // a task may call exit
   worker state{channel};
   // Its own: tasks make pools, which have an actor system of their own.
   compat::run_loop loop{actors};
@@ -119,10 +121,9 @@ bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& rec
       break;
     }
   }
-  flush_output();
   // Not exit: the destructors and handlers of the program belong to its main process, and an actor
   // system is not to be torn down in a copy of it.
-  ::_exit(0);
+  leave(0);
 }
 
 }  // namespace

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How workers and processes leave. (Issue 11, number 25.)
+#include "troupe/process.hpp"
+
+#include "pool_fixture.hpp"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr const char* counters = "TROUPE_TEST_COUNTERS";
+
+}  // namespace
+
+/// What a coverage tool has in a program; the library calls it where a process leaves without exit
+/// handlers.
+extern "C" void __gcov_dump() {  // NOLINT(bugprone-reserved-identifier): its name is given
+  if (const char* const path = ::getenv(counters)) {
+    troupe::test::mark(path);
+  }
+}
+
+namespace troupe::test {
+namespace {
+
+class Hosted : public every_start_method {};
+TROUPE_FOR_EVERY_START_METHOD(Hosted);
+
+TEST_P(Hosted, WorkersAndProcessesWriteTheCountersOfACoverageTool) {
+  ::setenv(counters, file("of workers").c_str(), 1);
+  {
+    pool p{options(2)};
+    p.map(square, std::vector{1, 2, 3});
+    p.close();
+    p.join();
+  }
+  EXPECT_EQ(marks(file("of workers")), 2U);
+  ::setenv(counters, file("of an exit").c_str(), 1);
+  {
+    pool p{options(1)};
+    EXPECT_THROW(p.apply([] { std::exit(3); }), worker_lost);
+    EXPECT_EQ(marks(file("of an exit")), 1U);
+  }
+  ::setenv(counters, file("of a process").c_str(), 1);
+  process one{process_options{.start = GetParam()}, [] {}};
+  one.start();
+  one.join();
+  EXPECT_EQ(marks(file("of a process")), 1U);
+  ::unsetenv(counters);
+}
+
+TEST_P(Hosted, WhatATaskHasWrittenIsThereAfterItCallsExit) {
+  pool p{options(1)};
+  EXPECT_THROW(p.apply(
+                   [](const std::string& path) {
+                     std::FILE* const out = std::fopen(path.c_str(), "w");
+                     std::fputs("written", out);
+                     std::exit(3);
+                   },
+                   file("out")),
+               worker_lost);
+  EXPECT_EQ(marks(file("out")), 7U);
+}
+
+}  // namespace
+}  // namespace troupe::test
