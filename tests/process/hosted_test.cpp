@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How workers and processes leave. (Issue 11, number 25.)
+// Programs with output that they have not flushed, with a terminal, with a limit of file sizes; and
+// how their workers leave. The programs are processes of hosted_victim.cpp, whose path the build
+// gives. (Issue 11, number 25.)
 #include "troupe/process.hpp"
 
 #include "pool_fixture.hpp"
+#include "support/run_program.hpp"
 
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -30,8 +33,33 @@ extern "C" void __gcov_dump() {  // NOLINT(bugprone-reserved-identifier): its na
 namespace troupe::test {
 namespace {
 
-class Hosted : public every_start_method {};
+class Hosted : public every_start_method {
+ protected:
+  [[nodiscard]] static run_result run(const std::string& what, const std::string& more = "") {
+    return run_program({TROUPE_HOSTED_VICTIM, what, std::string{to_string(GetParam())}, more});
+  }
+  static std::size_t count(const std::string& text, const std::string& line) {
+    std::size_t found = 0;
+    for (std::size_t at = 0; (at = text.find(line, at)) != std::string::npos; ++at) {
+      ++found;
+    }
+    return found;
+  }
+};
 TROUPE_FOR_EVERY_START_METHOD(Hosted);
+
+TEST_P(Hosted, WhatAProgramHasNotFlushedComesOutOnce) {
+  const run_result got = run("output");
+  EXPECT_EQ(got.status, 0);
+  std::vector<std::string> lines{"line of cout\n", "line of wcout\n", "line of clog\n",
+                                 "line of stdout\n"};
+  if (GetParam() != start_method::spawn) {
+    lines.emplace_back("before the system\n");
+  }
+  for (const std::string& line : lines) {
+    EXPECT_EQ(count(got.output, line), 1U) << line << "in:\n" << got.output;
+  }
+}
 
 TEST_P(Hosted, WorkersAndProcessesWriteTheCountersOfACoverageTool) {
   ::setenv(counters, file("of workers").c_str(), 1);

@@ -14,4 +14,13 @@ namespace troupe::detail {
 /// @param first called before that; may be null.
 void leave_in_exit(void (*first)());
 
+/// What the program has written to its standard streams, and the streams still keep: written now,
+/// so that no copy of this process writes it again. While this process has one thread.
+void flush_standard_streams();
+
+/// The same in a copy of a program with threads: what it was copied with is dropped, because the
+/// program writes it. (The program's own streams cannot be flushed before it is copied: while they
+/// are not synchronised with stdio only the thread that uses them may touch them.)
+void drop_copied_output();
+
 }  // namespace troupe::detail

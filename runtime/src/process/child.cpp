@@ -5,6 +5,7 @@
 #include "troupe/detail/region.hpp"
 
 #include "os/failpoint.hpp"
+#include "os/leave.hpp"
 #include "os/sys.hpp"
 #include "process/identity.hpp"
 
@@ -213,6 +214,9 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   settle(boot, parent);
   // The child may use the handles of shared objects in its variables, and send them to others.
   close_inherited({&boot.ends.socket, &boot.ends.memory});
+  if (boot.method == start_method::fork) {
+    drop_copied_output();
+  }
   TROUPE_FAILPOINT("worker.forked");
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());

@@ -5,6 +5,7 @@
 
 #include "base/fork_safety.hpp"
 #include "os/failpoint.hpp"
+#include "os/leave.hpp"
 #include "os/sys.hpp"
 #include "process/child.hpp"
 #include "process/surroundings.hpp"
@@ -142,6 +143,7 @@ void launcher::start_server() {
   pid_t pid = -1;
   if (sys::thread_count() == 1) {
     // What is buffered now would be written again by every child that flushes.
+    flush_standard_streams();
     std::fflush(nullptr);
     servers_environment_ = current_environment();
     pid = ::fork();
