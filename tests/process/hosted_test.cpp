@@ -61,6 +61,15 @@ TEST_P(Hosted, WhatAProgramHasNotFlushedComesOutOnce) {
   }
 }
 
+TEST_P(Hosted, ATaskThatUsesTheTerminalIsNotStopped) {
+  const run_result got = run("terminal");
+  EXPECT_TRUE(got.ended) << "a worker was stopped";
+  EXPECT_EQ(got.status, 0);
+  // Workers of the fork server have no terminal.
+  EXPECT_EQ(got.output, GetParam() == start_method::fork ? "read: EIO\nset up: done\n"
+                                                         : "read: ENXIO\nset up: ENXIO\n");
+}
+
 TEST_P(Hosted, WorkersAndProcessesWriteTheCountersOfACoverageTool) {
   ::setenv(counters, file("of workers").c_str(), 1);
   {

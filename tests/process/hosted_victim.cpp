@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The programs of hosted_test, which live as programs of users do:
 //
-//     hosted_victim output METHOD
+//     hosted_victim output|terminal METHOD
 //
-// output: leaves output in the buffers of its standard streams.
+// output: leaves output in the buffers of its standard streams. terminal: has a terminal, which its
+// tasks read from and set up. Each writes what it found to standard output, a line each.
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"
 #include "troupe/system.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -52,6 +57,42 @@ void leave_output(int argc, char** argv) {
   use_workers();
 }
 
+std::string in_words(int code) {
+  return code == 0 ? "done" : std::string{::strerrorname_np(code)};
+}
+std::string read_terminal() {
+  const int terminal = ::open("/dev/tty", O_RDWR | O_CLOEXEC);
+  char one = 0;
+  const int code = terminal < 0 || ::read(terminal, &one, 1) < 0 ? errno : 0;
+  ::close(terminal);
+  return in_words(code);
+}
+std::string set_terminal_up() {
+  const int terminal = ::open("/dev/tty", O_RDWR | O_CLOEXEC);
+  termios how{};
+  const int code =
+      terminal < 0 || ::tcgetattr(terminal, &how) != 0 || ::tcsetattr(terminal, TCSANOW, &how) != 0
+          ? errno
+          : 0;
+  ::close(terminal);
+  return in_words(code);
+}
+
+void have_a_terminal(int argc, char** argv) {
+  if (::getsid(0) == ::getpid()) {  // not so in a worker that is executed, which comes by here too
+    const int leader = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (leader < 0 || ::grantpt(leader) != 0 || ::unlockpt(leader) != 0 ||
+        ::open(::ptsname(leader), O_RDWR | O_CLOEXEC) < 0) {
+      std::puts("no terminal");
+      return;
+    }
+  }
+  const troupe::system system{argc, argv};
+  troupe::pool pool{{.workers = 1, .start = method}};
+  std::printf("read: %s\n", pool.apply(read_terminal).c_str());
+  std::printf("set up: %s\n", pool.apply(set_terminal_up).c_str());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -64,6 +105,8 @@ int main(int argc, char** argv) {
   }
   if (what == "output") {
     leave_output(argc, argv);
+  } else if (what == "terminal") {
+    have_a_terminal(argc, argv);
   } else {
     std::puts("which program?");
     return 2;

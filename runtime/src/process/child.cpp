@@ -154,6 +154,12 @@ void settle(worker_boot& boot, pid_t parent) {
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   reset_signals(!boot.is_process);
+  if (boot.method == start_method::fork) {
+    // A group in the background of the program's terminal, which none brings to the front: a task
+    // that reads from it or sets it up would stop for ever. Others have no terminal.
+    ::signal(SIGTTIN, SIG_IGN);
+    ::signal(SIGTTOU, SIG_IGN);
+  }
   plug_standard_streams();
   if (boot.ends.errors) {
     ::dup2(boot.ends.errors.number(), STDERR_FILENO);
