@@ -70,6 +70,24 @@ TEST_P(Hosted, ATaskThatUsesTheTerminalIsNotStopped) {
                                                          : "read: ENXIO\nset up: ENXIO\n");
 }
 
+TEST_P(Hosted, ALimitOfFileSizesIsAnErrorAndNoSignal) {
+  for (const char* const bytes : {"0", "4096", "65536", "1048576", "100000000"}) {
+    const run_result got = run("limit", bytes);
+    SCOPED_TRACE(std::string{bytes} + ":\n" + got.output);
+    EXPECT_TRUE(got.ended);
+    EXPECT_EQ(got.status, 0);
+    EXPECT_NE(got.output.find("all: "), std::string::npos);
+    if (std::string{bytes} == "1048576") {
+      EXPECT_NE(got.output.find("memory: resource_exhausted: "), std::string::npos);
+      EXPECT_NE(got.output.find("raise it with ulimit -f"), std::string::npos);
+      EXPECT_NE(got.output.find("small again: 3\n"), std::string::npos);
+    }
+    if (std::string{bytes} == "100000000") {
+      EXPECT_EQ(got.output.find("resource_exhausted"), std::string::npos);
+    }
+  }
+}
+
 TEST_P(Hosted, WorkersAndProcessesWriteTheCountersOfACoverageTool) {
   ::setenv(counters, file("of workers").c_str(), 1);
   {

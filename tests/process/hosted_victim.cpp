@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The programs of hosted_test, which live as programs of users do:
 //
-//     hosted_victim output|terminal METHOD
+//     hosted_victim output|terminal|limit METHOD [BYTES]
 //
 // output: leaves output in the buffers of its standard streams. terminal: has a terminal, which its
-// tasks read from and set up. Each writes what it found to standard output, a line each.
+// tasks read from and set up. limit: no file may be larger than BYTES. Each writes what it found to
+// standard output, a line each.
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"
+#include "troupe/queue.hpp"
+#include "troupe/shared_memory.hpp"
 #include "troupe/system.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <functional>
 #include <iostream>
 #include <string>
 #include <string_view>
@@ -93,6 +99,43 @@ void have_a_terminal(int argc, char** argv) {
   std::printf("set up: %s\n", pool.apply(set_terminal_up).c_str());
 }
 
+void try_it(const char* what, const std::function<void()>& function) {
+  try {
+    function();
+    std::printf("%s: done\n", what);
+  } catch (const troupe::error& refused) {
+    std::printf("%s: %s: %s\n", what, std::string{troupe::to_string(refused.code())}.c_str(),
+                refused.what());
+  } catch (const std::exception& refused) {
+    std::printf("%s: %s\n", what, refused.what());  // of the table of fail-points
+  }
+}
+
+void have_a_limit(int argc, char** argv, rlim_t bytes) {
+  const rlimit limit{bytes, bytes};
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  try_it("all", [&] {
+    const troupe::system system{argc, argv};
+    try_it("memory", [] { const troupe::shared_memory made{8 << 20}; });
+    try_it("named memory", [] {
+      const std::string name = "troupe-test-hosted-" + std::to_string(::getpid());
+      const troupe::shared_memory made{8 << 20, {.name = name}};
+    });
+    try_it("queue", [] {
+      troupe::queue<std::string> q;
+      for (int i = 0; i < 100; ++i) {
+        q.put(std::string(100'000, 'x'));
+      }
+    });
+    try_it("pool", [] {
+      troupe::pool pool{{.workers = 1, .start = method}};
+      std::printf("small: %d\n", pool.apply(add, 1, 1));
+      try_it("result", [&] { pool.apply([] { return std::string(8 << 20, 'x'); }); });
+      std::printf("small again: %d\n", pool.apply(add, 1, 2));
+    });
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -107,6 +150,8 @@ int main(int argc, char** argv) {
     leave_output(argc, argv);
   } else if (what == "terminal") {
     have_a_terminal(argc, argv);
+  } else if (what == "limit" && argc > 3) {
+    have_a_limit(argc, argv, static_cast<rlim_t>(std::atoll(argv[3])));
   } else {
     std::puts("which program?");
     return 2;

@@ -5,6 +5,7 @@
 #include "troupe/error.hpp"
 
 #include "os/failpoint.hpp"
+#include "os/file_size.hpp"
 #include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "shared/core/block_names.hpp"
@@ -53,14 +54,11 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
     sys::fail(errc::resource_exhausted, "cannot create shared memory '" + spec.name + "'", errno);
   }
   int code = TROUPE_FAILPOINT_ERRNO("region.create_named");
-  if (code == 0 && ::ftruncate(made->memory_.number(), static_cast<off_t>(bytes)) != 0) {
-    code = errno;
+  if (code == 0) {
+    code = sys::resize(made->memory_.number(), bytes);
   }
-  while (code == 0 || code == EINTR) {
-    code = ::posix_fallocate(made->memory_.number(), 0, static_cast<off_t>(bytes));
-    if (code != EINTR) {
-      break;
-    }
+  if (code == 0) {
+    code = sys::allocate(made->memory_.number(), 0, bytes);
   }
   if (code != 0) {
     sys::fail(errc::resource_exhausted,
