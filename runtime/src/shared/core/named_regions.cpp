@@ -7,6 +7,7 @@
 #include "os/failpoint.hpp"
 #include "os/file_size.hpp"
 #include "os/process_identity.hpp"
+#include "os/process_namespaces.hpp"
 #include "os/sys.hpp"
 #include "shared/core/block_names.hpp"
 #include "shared/core/region_memory.hpp"
@@ -156,9 +157,9 @@ bool is_abandoned(const descriptor& memory) noexcept {
   }
   // Not its creator: one that lives may have dropped it long ago, while others had it.
   for (std::size_t slot = 0; slot < region_slots; ++slot) {
-    const std::uint64_t owner =
-        at(region::slots_offset() + slot * sizeof(process_slot) + offsetof(process_slot, owner));
-    if (owner != 0 && !is_gone(owner)) {
+    const std::size_t slot_at = region::slots_offset() + slot * sizeof(process_slot);
+    const std::uint64_t owner = at(slot_at + offsetof(process_slot, owner));
+    if (owner != 0 && (is_elsewhere(owner) ? is_byte_held(memory, slot_at) : !is_gone(owner))) {
       return false;
     }
   }
