@@ -38,7 +38,9 @@ struct connect_options {
 ///
 /// An address is a path with a slash (`/run/app.sock`, `./app.sock`), an abstract name of Linux
 /// (`@app`), or `host:port` for TCP (`127.0.0.1:0`, `[::1]:4000`; port 0 picks a free one). A key
-/// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
+/// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Through a Unix
+/// socket the proof holds for the two processes and sockets that are connected, so a process in
+/// between, which passes on what both send, is refused (a forwarder is one, too). Nothing is
 /// encrypted: across machines this is for networks that the operator trusts.
 ///
 /// @follows Python's Listener, except that both sides always prove their key, that other clients

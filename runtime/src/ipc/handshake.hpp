@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "ipc/peer_credentials.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -13,11 +15,13 @@ namespace troupe::detail {
 /// blocks.
 ///
 ///     listener                                     client
-///       greeting: magic, mode, challenge L  ---->
-///       <----  answer: magic, mode, challenge C, HMAC(key, "client", mode, L, C)
-///       verdict: accepted, HMAC(key, "listener", mode, L, C)  ---->
+///       greeting: magic, mode, challenge L, credentials  ---->
+///       <----  answer: magic, mode, challenge C, credentials, HMAC(key, "client", ...)
+///       verdict: accepted, HMAC(key, "listener", ...)  ---->
 ///
-/// Each side's text names its role, so that a side does not accept its own proof sent back to it.
+/// Each side's text names its role, so that a side does not accept its own proof sent back to it. It
+/// also has both processes and the names of both ends, as each side sees them: through a process in
+/// between, which could take the connection over, the sides see other ones, and no proof is right.
 /// docs/protocol.md has the bytes. Without a key the same is done with zeros for the proofs, so
 /// that a side with a key and one without notice each other.
 class handshake {
@@ -30,7 +34,10 @@ class handshake {
     failed      ///< the peer has ended, or is no troupe process; `why` says which
   };
 
-  handshake(side role, const std::optional<std::string>& key);
+  /// `self` is this process, as the kernel tells the other end of a Unix socket. Nothing: the socket
+  /// is none, and the proof says nothing of its ends.
+  handshake(side role, const std::optional<std::string>& key,
+            const std::optional<process_credentials>& self);
 
   /// Does what can be done at once: at first the listener's greeting.
   state step(int socket);
@@ -48,13 +55,13 @@ class handshake {
   state begin(int socket);
   state check_answer(int socket);
   state answer_greeting(int socket);
-  state check_verdict();
+  state check_verdict(int socket);
   /// Sends it whole, which a fresh socket has room for.
   template <class Message>
   [[nodiscard]] bool send(int socket, const Message& message);
   template <class Message>
   [[nodiscard]] Message received() const noexcept;
-  [[nodiscard]] proof prove(side by) const;
+  [[nodiscard]] proof prove(side by, int socket) const;
   state fail(std::string why);
   state refuse(std::string why);
 
@@ -64,7 +71,10 @@ class handshake {
   bool answered_ = false;
   std::array<std::byte, challenge_bytes> listeners_{};
   std::array<std::byte, challenge_bytes> clients_{};
-  std::array<std::byte, 96> in_{};  // the peer's message; more is never read before it is trusted
+  bool is_local_;
+  process_credentials self_{};
+  process_credentials peer_{};       // as it says itself
+  std::array<std::byte, 112> in_{};  // the peer's message; more is never read before it is trusted
   std::size_t in_bytes_ = 0;
   std::string why_;
 };
