@@ -107,7 +107,8 @@ connection connect(const std::string& address, connect_options options) {
       switch (proof.step(socket.number())) {
         case detail::handshake::state::done:
           detail::set_blocking(socket.number());
-          return detail::make_connection(std::move(socket), local, options.max_message_bytes);
+          return detail::make_connection(std::move(socket), proof.take_stream(),
+                                         options.max_message_bytes);
         case detail::handshake::state::refused:
           throw authentication_error{"troupe: '" + address + "': " + proof.why()};
         case detail::handshake::state::failed:

@@ -64,12 +64,11 @@ struct handshake::verdict {
 
 handshake::handshake(side role, const std::optional<std::string>& key,
                      const std::optional<process_credentials>& self)
-    : side_{role},
-      key_{key},
-      is_local_{self.has_value()},
-      self_{self.value_or(process_credentials{})} {
+    : side_{role}, key_{key}, is_tcp_{!self}, self_{self.value_or(process_credentials{})} {
   static_assert(sizeof(greeting) == 80 && sizeof(answer) == 112 && sizeof(verdict) == 40);
-  fill_with_random(role == side::listener ? listeners_ : clients_);
+  if (!is_tcp_) {
+    fill_with_random(role == side::listener ? listeners_ : clients_);
+  }
 }
 
 template <class Message>
@@ -107,9 +106,7 @@ handshake::proof handshake::prove(side by, int socket) const {
        {is_client ? &peer_ : &self_, is_client ? &self_ : &peer_}) {
     text.append(reinterpret_cast<const char*>(one), sizeof *one);
   }
-  if (is_local_) {
-    text += socket_names(socket, is_client);
-  }
+  text += socket_names(socket, is_client);
   // OpenSSL's exit handler would destroy its data, and a static destructor that runs later may need
   // them.
   if (::OPENSSL_init_crypto(0, nullptr) != 1) {
@@ -149,7 +146,41 @@ handshake::state handshake::begin(int socket) {
   return send(socket, hello) ? state::under_way : fail("the client is gone");
 }
 
+handshake::state handshake::step_secure(int socket) {
+  if (!secure_ && side_ == side::listener) {
+    // A client that says nothing costs no more than its socket.
+    char first = 0;
+    const ssize_t count = ::recv(socket, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+      return state::under_way;
+    }
+    if (count <= 0) {
+      return fail("the peer ended before it had proven itself");
+    }
+  }
+  if (!secure_) {
+    secure_ = std::make_shared<secure_stream>(
+        side_ == side::client ? secure_stream::side::client : secure_stream::side::listener,
+        key_.value());
+  }
+  std::string why;
+  switch (secure_->shake_hands(socket, why)) {
+    case secure_stream::progress::under_way:
+      return state::under_way;
+    case secure_stream::progress::done:
+      return state::done;
+    case secure_stream::progress::refused:
+      return refuse(std::move(why));
+    case secure_stream::progress::failed:
+      break;
+  }
+  return fail(std::move(why));
+}
+
 handshake::state handshake::step(int socket) {
+  if (is_tcp_) {
+    return step_secure(socket);
+  }
   if (!begun_ && begin(socket) == state::failed) {
     return state::failed;
   }
@@ -199,7 +230,7 @@ handshake::state handshake::check_answer(int socket) {
                   : key_    ? "the client has no key"
                             : "the client has a key, and the listener has none");
   }
-  if (key_ && is_local_ && !is_peer(socket, peer_)) {
+  if (key_ && !is_peer(socket, peer_)) {
     said.said = wrong_key;
     static_cast<void>(send(socket, said));
     return refuse("another process than the client passes on what the client sends");
@@ -235,7 +266,7 @@ handshake::state handshake::check_verdict(int socket) {
       ::CRYPTO_memcmp(got.proven.data(), wanted.data(), wanted.size()) != 0) {
     return refuse("the listener could not prove that it has our key");
   }
-  if (key_ && is_local_ && !is_peer(socket, peer_)) {
+  if (key_ && !is_peer(socket, peer_)) {
     return refuse("another process than the listener passes on what the listener sends");
   }
   return state::done;

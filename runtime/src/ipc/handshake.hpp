@@ -2,17 +2,20 @@
 #pragma once
 
 #include "ipc/peer_credentials.hpp"
+#include "ipc/secure_stream.hpp"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace troupe::detail {
 
 /// Two processes prove to each other that they have the same key, before the first message. Never
-/// blocks.
+/// blocks. Over TCP this is TLS' own handshake (secure_stream). Through a Unix socket:
 ///
 ///     listener                                     client
 ///       greeting: magic, mode, challenge L, credentials  ---->
@@ -34,14 +37,17 @@ class handshake {
     failed      ///< the peer has ended, or is no troupe process; `why` says which
   };
 
-  /// `self` is this process, as the kernel tells the other end of a Unix socket. Nothing: the socket
-  /// is none, and the proof says nothing of its ends.
+  /// `self` is this process, as the kernel tells the other end of a Unix socket. Nothing: TCP, which
+  /// needs a key.
   handshake(side role, const std::optional<std::string>& key,
             const std::optional<process_credentials>& self);
 
   /// Does what can be done at once: at first the listener's greeting.
   state step(int socket);
   [[nodiscard]] const std::string& why() const noexcept { return why_; }
+
+  /// Once done: what secures the stream from now on; null for a Unix socket.
+  [[nodiscard]] std::shared_ptr<secure_stream> take_stream() noexcept { return std::move(secure_); }
 
   static constexpr std::size_t challenge_bytes = 32;
   static constexpr std::size_t proof_bytes = 32;
@@ -52,6 +58,7 @@ class handshake {
   struct verdict;
   using proof = std::array<std::byte, proof_bytes>;
 
+  state step_secure(int socket);
   state begin(int socket);
   state check_answer(int socket);
   state answer_greeting(int socket);
@@ -67,11 +74,12 @@ class handshake {
 
   side side_;
   const std::optional<std::string>& key_;
+  bool is_tcp_;
+  std::shared_ptr<secure_stream> secure_;  // over TCP, and nothing of the rest is used then
   bool begun_ = false;
   bool answered_ = false;
   std::array<std::byte, challenge_bytes> listeners_{};
   std::array<std::byte, challenge_bytes> clients_{};
-  bool is_local_;
   process_credentials self_{};
   process_credentials peer_{};       // as it says itself
   std::array<std::byte, 112> in_{};  // the peer's message; more is never read before it is trusted

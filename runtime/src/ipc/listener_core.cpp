@@ -255,8 +255,7 @@ void listener_core::step(std::list<client>::iterator which) {
       return;
     case handshake::state::done:
       ::epoll_ctl(watch_.number(), EPOLL_CTL_DEL, which->socket.number(), nullptr);
-      ready_.push_back(make_connection(std::move(which->socket),
-                                       address_.kind != socket_address::family::tcp,
+      ready_.push_back(make_connection(std::move(which->socket), which->proof.take_stream(),
                                        options_.max_message_bytes));
       break;
     case handshake::state::refused:
