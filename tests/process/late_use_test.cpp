@@ -127,7 +127,7 @@ TEST_P(LateUseWithSystem, LogHookMayExit) {
 }
 
 TEST_P(LateUseWithSystem, TaskThatExitsEndsItsWorkerAlone) {
-  expect_lines({"exit_in_task", method()}, "2\n3\nexit code 3\n4\n");
+  expect_lines({"exit_in_task", method()}, "2\n3\nexit code 3\n4\nexit handler of main\n");
 }
 
 TEST_P(LateUseWithSystem, ProcessHasStaticPoolsOfItsOwn) {

@@ -366,6 +366,7 @@ int leave(int status) {
 
 /// A worker that is a copy of this program has its static objects, too.
 void exit_in_task(int argc, char** argv) {
+  std::atexit([] { say("exit handler of main"); });
   static const troupe::system system{argc, argv};
   static troupe::thread_pool threads{{.workers = 1}};
   static troupe::thread_pool_executor executor{{.workers = 1}};

@@ -7,7 +7,8 @@
 // METHOD is a start method. MODE: thread (waits for work, with no signal blocked), main_thread (the
 // same, started by main's first line), sigwait (a thread takes every signal), reaper (a thread
 // waits for any child), ignored (SIGCHLD is), handler (of SIGCHLD, which waits for any child),
-// blocked (every signal is), main_blocked (the same by main's first lines, which ignore SIGCHLD
+// blocked (every signal is), handlers (of the signals by which a process is asked to end, which do
+// nothing, and of SIGCHLD, which waits for any child), main_blocked (the same by main's first lines, which ignore SIGCHLD
 // too, without a thread), fork (a child that stays). Writes how workers and processes end to
 // standard output, a line each.
 #include "troupe/pool.hpp"
@@ -92,6 +93,14 @@ struct library {
           ::pause();
         }
       }}.detach();
+    } else if (what == "handlers") {
+      for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
+        ::signal(number, [](int) {});
+      }
+      ::signal(SIGCHLD, [](int) {
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
+      });
     } else if (what == "blocked") {
       sigset_t all;
       sigfillset(&all);
@@ -203,7 +212,7 @@ void run(start_method method) {
     }
     say("killed: " + end_of([&] { p.apply(die, SIGKILL); }));
     say("terminated: " + end_of([&] { p.apply(die, SIGTERM); }));
-    if (mode() != "reaper" && mode() != "handler") {
+    if (mode() != "reaper") {
       say("child: " + std::to_string(p.apply(status_of_child, 5)));
     }
     say("aborted: " + end_of([&] { p.apply(abort_here); }));
@@ -227,6 +236,11 @@ void run(start_method method) {
   stays.kill();
   stays.join();
   say("killed process: " + words(stays.exit_status()));
+  process asked_to_end{{.start = method}, never_stop};
+  asked_to_end.start();
+  asked_to_end.terminate();
+  asked_to_end.join();
+  say("terminated process: " + words(asked_to_end.exit_status()));
 }
 
 }  // namespace

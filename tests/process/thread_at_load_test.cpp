@@ -51,15 +51,16 @@ TEST_P(ThreadAtLoad, DeathsAreNoticedAndToldAsTheyWere) {
   EXPECT_TRUE(run.ended) << "something hung, or was left";
   EXPECT_EQ(run.status, 0);
   const bool stolen =
-      how == "reaper" || (method == start_method::fork &&
-                          (how == "ignored" || how == "handler" || how == "main_blocked"));
+      how == "reaper" ||
+      (method == start_method::fork &&
+       (how == "ignored" || how == "handler" || how == "handlers" || how == "main_blocked"));
   EXPECT_TRUE(says(run, "value", "2", false));
   if ((how == "thread" || how == "main_thread" || how == "fork") && method != start_method::fork) {
     EXPECT_TRUE(says(run, "thread", "42", false));
   }
   EXPECT_TRUE(says(run, "killed", to_string(exit_status{killed_by{9}}), stolen));
   EXPECT_TRUE(says(run, "terminated", to_string(exit_status{killed_by{15}}), stolen));
-  if (how != "reaper" && how != "handler") {
+  if (how != "reaper") {
     EXPECT_TRUE(says(run, "child", "5", false));
   }
   EXPECT_TRUE(says(run, "aborted", to_string(exit_status{killed_by{6}}), stolen));
@@ -70,21 +71,21 @@ TEST_P(ThreadAtLoad, DeathsAreNoticedAndToldAsTheyWere) {
   }
   EXPECT_TRUE(says(run, "process", to_string(exit_status{exited{7}}), stolen));
   EXPECT_TRUE(says(run, "killed process", to_string(exit_status{killed_by{9}}), stolen));
+  EXPECT_TRUE(says(run, "terminated process", to_string(exit_status{killed_by{15}}), stolen));
   EXPECT_TRUE(
       run.output.ends_with("pool ended\n" + run.output.substr(run.output.find("process:"))));
   EXPECT_TRUE(run.output.ends_with("\nend\n"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, ThreadAtLoad,
-                         testing::Combine(testing::Values(start_method::forkserver,
-                                                          start_method::spawn, start_method::fork),
-                                          testing::Values("thread", "main_thread", "sigwait",
-                                                          "reaper", "ignored", "handler", "blocked",
-                                                          "main_blocked", "fork")),
-                         [](const auto& of) {
-                           return std::string{to_string(std::get<0>(of.param))} + "_" +
-                                  std::get<1>(of.param);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Every, ThreadAtLoad,
+    testing::Combine(testing::Values(start_method::forkserver, start_method::spawn,
+                                     start_method::fork),
+                     testing::Values("thread", "main_thread", "sigwait", "reaper", "ignored",
+                                     "handler", "handlers", "blocked", "main_blocked", "fork")),
+    [](const auto& of) {
+      return std::string{to_string(std::get<0>(of.param))} + "_" + std::get<1>(of.param);
+    });
 
 }  // namespace
 }  // namespace troupe::test

@@ -63,7 +63,10 @@ class system {
   /// new (as `close`), and the second one kills their workers: what was left ends as cancelled.
   /// Both report what is left through the log. A third does what it would have done before.
   ///
-  /// Workers ignore SIGINT in any case. Until this is called, the program's handlers are untouched.
+  /// Workers ignore SIGINT in any case, and SIGTERM unless their program, its fork server or the
+  /// worker itself sends it: a service manager may stop every process of the program by SIGTERM,
+  /// and tasks still run to their end. The log tells of it (`info`). Until this is called, the
+  /// program's handlers are untouched.
   ///
   /// @blocks no; the signals are handled on a thread of the library's.
   /// @throws error{resource_exhausted} if there is no descriptor left.

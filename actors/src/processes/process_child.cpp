@@ -7,6 +7,7 @@
 #include "troupe/this_process.hpp"
 
 #include "os/descriptor_attachment.hpp"
+#include "os/leave.hpp"
 #include "os/shortage.hpp"
 #include "process/throw_trace.hpp"
 #include "processes/process_core.hpp"
@@ -26,16 +27,6 @@
 
 namespace troupe::detail {
 namespace {
-
-/// After the handlers that were registered here, and instead of those of the program that this
-/// process was forked from.
-void leave(int status, void* /*unused*/) {
-  runtime::end_current();
-  std::cout.flush();
-  std::cerr.flush();
-  std::fflush(nullptr);
-  ::_exit(status);
-}
 
 /// One write, so that what several processes say is not mixed up.
 void say_why(const failure& why) {
@@ -104,7 +95,9 @@ void run_process(worker_channel& channel, const frame_header& frame,
                    parent_process{role.parent_pid, role.parent_name, std::move(of_parent)});
     runtime::set_depth(role.depth);
     adopt_start_method(role.start);
-    ::on_exit(&leave, nullptr);
+    // After the handlers that are registered here, and instead of those of the program that this
+    // process was forked from.
+    leave_in_exit(&runtime::end_current);
     attachments.clear();  // the call keeps what it refers to
     status = run_target(role.target);
   } catch (...) {

@@ -69,10 +69,14 @@ class buffer_too_short : public error {
 ///   would mix, as nothing locks between processes. A process that only polls takes nothing away.
 /// @crosses as itself, also through another connection (not over TCP). Copies in one process are
 ///   the same end; what arrives in another process is another owner of it, and the other side sees
-///   the end of the stream when all owners closed it. So the sender closes its own afterwards.
+///   the end of the stream when all owners closed it. So the sender closes its own afterwards. A
+///   connection over TCP has its keys in the process that connected or accepted: that one carries
+///   what the others send and receive, so it ends with that process, and native_handle() is another
+///   number once it was sent.
 /// @worker_dies what it sent whole arrives; then the other side gets end_of_stream, or
-///   error{protocol_error} if the last message was cut off. Signals have no effect, and SIGPIPE
-///   never comes.
+///   error{protocol_error} if the last message was cut off. Over TCP an end that the peer did not
+///   tell is error{protocol_error} always: the network may have cut the stream. Signals have no
+///   effect, and SIGPIPE never comes.
 /// @throws error{closed} once closed in this process; std::logic_error from the wrong end of a
 ///   one-way pipe.
 class connection {
@@ -83,7 +87,8 @@ class connection {
   /// Sends one value.
   ///
   /// @blocks while the other side does not read and the system's buffer (about 200 KiB) is full.
-  ///   Two sides that both send big messages before they read wait for each other for ever.
+  ///   Over TCP it returns when that buffer has room again. Two sides that both send big messages
+  ///   before they read wait for each other for ever.
   /// @throws broken_pipe; error{payload_too_large}, and what encoding throws, before anything was
   ///   sent; error{argument_encode_failed} for a handle of a shared object over TCP;
   ///   error{resource_exhausted} if the system has no room for its descriptor.
@@ -169,7 +174,8 @@ class connection {
     return poll_until(detail::deadline_after(timeout));
   }
 
-  /// The number of the socket, for a poll of the caller's own; stays this connection's.
+  /// The number of the socket, for a poll of the caller's own; stays this connection's. It is
+  /// readable when a message has begun to arrive; the bytes are not for the caller.
   [[nodiscard]] int native_handle() const;
   /// This is an end, and it was not closed in this process.
   [[nodiscard]] bool is_open() const noexcept;

@@ -38,8 +38,11 @@ struct connect_options {
 ///
 /// An address is a path with a slash (`/run/app.sock`, `./app.sock`), an abstract name of Linux
 /// (`@app`), or `host:port` for TCP (`127.0.0.1:0`, `[::1]:4000`; port 0 picks a free one). A key
-/// is proven by both sides with HMAC-SHA-256 of random challenges and never sent. Nothing is
-/// encrypted: across machines this is for networks that the operator trusts.
+/// is proven by both sides and never sent; it should be random, as whoever is in the network can try
+/// keys at leisure. Over TCP it is the pre-shared key of TLS 1.3, so all that is sent is private and
+/// bound to the proof. Through a Unix socket the proof, HMAC-SHA-256 of random challenges, holds for
+/// the two processes and sockets that are connected; a process in between, which passes on what both
+/// send, is refused (a forwarder is one, too).
 ///
 /// @follows Python's Listener, except that both sides always prove their key, that other clients
 ///   need not wait for a silent one, and that the socket file of a listener that died is replaced.

@@ -24,7 +24,8 @@ namespace troupe {
 ///   bytes; `load` throws error{protocol_error} if the bytes are no handle of this kind and type,
 ///   and error{resource_exhausted}.
 /// - What a process held that dies is given back by the program as soon as the death is reported,
-///   and otherwise by a thread that waits, within a fraction of a second.
+///   and otherwise by a thread that waits, within a fraction of a second. Processes of several PID
+///   namespaces (containers) that have the object find only the dead of their own namespace.
 ///
 /// A handle may also be of an object on another machine, to which it was exported: the same type,
 /// the same members. What is special there:

@@ -30,7 +30,7 @@ class shared_memory_view;
 /// @threads any.
 /// @crosses the same memory at both ends; not to another machine.
 /// @worker_dies what it has written stays, whole or in part. If all owners of a name are killed, a
-///   guardian removes it.
+///   guardian removes it, that of any program.
 /// @throws what every handle throws, see object_kind.
 class shared_memory : public detail::object_handle {
  public:

@@ -15,6 +15,12 @@ namespace troupe {
 /// was made anew, and is another object: hand handles over, to an initializer that assigns them,
 /// say. Connections and listeners in variables are closed in new processes in any case.
 ///
+/// With all three, a process begins in the directory, with the umask and with the environment that
+/// the process which starts it has at that moment; so does a worker that replaces another one. What
+/// else it begins with stands in a table in docs/architecture.md. Of signals: nothing is blocked,
+/// handlers of the program are gone, and under `fork` the terminal's SIGTTIN and SIGTTOU are
+/// ignored, because a worker is in the background: reading from the terminal fails (EIO).
+///
 /// @follows Python's multiprocessing, where only fork hands over all that the parent had in memory.
 enum class start_method : std::uint8_t {
   forkserver,  ///< forked from a small process that was started before any thread: fast, the

@@ -122,6 +122,10 @@ class supervisor_channel {
   [[nodiscard]] channel_state state() const noexcept { return state_; }
   [[nodiscard]] const std::string& what_broke() const noexcept { return what_broke_; }
   void break_channel(std::string why);
+  /// Who has sent the worker the last SIGTERM that was not meant for it, once.
+  [[nodiscard]] std::optional<std::int64_t> take_sigterm() noexcept {
+    return std::exchange(sigterm_from_, std::nullopt);
+  }
   /// The worker's first message, once.
   [[nodiscard]] std::string take_hello() { return std::exchange(hello_, {}); }
   /// Payload that the frame `number` refers to.
@@ -171,11 +175,12 @@ class supervisor_channel {
   std::size_t arrived_messages_ = 0;                 // of them
   std::vector<std::uint64_t> abandoned_;             // until the socket was empty once
   std::deque<std::pair<std::uint64_t, std::shared_ptr<const mapping>>> views_;  // newest first
+  std::optional<std::int64_t> sigterm_from_;
 };
 
 /// The worker's end.
 ///
-/// @threads one at a time, but for `stop_word` and `stop_requested_for`.
+/// @threads one at a time, but for `stop_word`, `stop_requested_for` and `tell_sigterm`.
 class worker_channel {
  public:
   explicit worker_channel(channel_ends ends);
@@ -219,6 +224,8 @@ class worker_channel {
   /// When too many descriptors are on their way, it tries again for about 100 milliseconds.
   int send_segment(std::uint64_t id, const descriptor& reader, std::uint64_t number);
   int send_attachments(std::uint64_t number, const attachment_list& what);
+  /// Tells the supervisor of a SIGTERM that was not meant for this process. For signal handlers.
+  void tell_sigterm(std::int64_t sender) noexcept;
   /// The byte that says whether the supervisor still reads the result in that slot.
   std::atomic<std::uint8_t>& result_slot(std::size_t slot) noexcept;
   /// Payload that the frame with that number refers to.

@@ -23,6 +23,7 @@ inline constexpr std::byte bell_message{'!'};
 inline constexpr std::byte segment_message{'S'};
 inline constexpr std::byte attachments_message{'C'};
 inline constexpr std::byte hello_message{'H'};
+inline constexpr std::byte sigterm_message{'T'};
 inline constexpr std::size_t max_hello_bytes = 256;
 
 struct segment_announcement {
@@ -39,6 +40,13 @@ struct attachments_announcement {
   std::uint32_t count = 0;
   std::uint64_t number = 0;
   std::array<std::uint64_t, max_attachments> ids{};  // `count` of them are sent
+};
+
+/// A SIGTERM that a worker did not obey.
+struct sigterm_notice {
+  std::byte kind{};
+  std::array<std::byte, 7> padding{};
+  std::int64_t sender = 0;  ///< a pid; 0: of a process that cannot be seen from here
 };
 
 constexpr std::size_t announcement_bytes(std::size_t count) {

@@ -164,6 +164,13 @@ bool supervisor_channel::read_message() {
     hello_.assign(reinterpret_cast<const char*>(buffer.data()) + 1, message.bytes - 1);
     return true;
   }
+  if (buffer[0] == sigterm_message && message.bytes == sizeof(sigterm_notice) &&
+      message.descriptors.empty()) {
+    sigterm_notice notice;
+    std::memcpy(&notice, buffer.data(), sizeof notice);
+    sigterm_from_ = notice.sender;
+    return true;
+  }
   if (state_ != channel_state::broken) {
     state_ = channel_state::broken;
     what_broke_ = "something wrote " + std::to_string(message.bytes) +

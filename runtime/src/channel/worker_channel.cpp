@@ -227,6 +227,13 @@ bool worker_channel::push(frame_kind kind, std::uint16_t flags, std::uint64_t nu
   return true;
 }
 
+void worker_channel::tell_sigterm(std::int64_t sender) noexcept {
+  sigterm_notice notice;
+  notice.kind = sigterm_message;
+  notice.sender = sender;
+  sys::send(socket_.number(), std::as_bytes(std::span{&notice, 1}), {}, false);
+}
+
 void worker_channel::ring_bell() noexcept {
   rung_tail_ = results_tail_;
   full_fence();  // partner: supervisor arm

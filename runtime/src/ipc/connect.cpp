@@ -5,6 +5,7 @@
 #include "troupe/listener.hpp"
 
 #include "ipc/handshake.hpp"
+#include "ipc/peer_credentials.hpp"
 #include "ipc/socket_address.hpp"
 #include "ipc/stream_io.hpp"
 #include "ipc/stream_socket.hpp"
@@ -82,6 +83,13 @@ connection connect(const std::string& address, connect_options options) {
   std::optional<error> problem;
   for (const sys::raw_address& to : sys::look_up(where)) {
     detail::descriptor socket = detail::new_socket(to.family());
+    std::optional<detail::process_credentials> self;
+    if (local) {
+      self = detail::own_credentials();
+    }
+    if (local && options.key) {
+      detail::give_unique_name(socket.number());
+    }
     try {
       detail::connect_socket(socket.number(), to, address, until);
     } catch (const error& e) {
@@ -94,12 +102,13 @@ connection connect(const std::string& address, connect_options options) {
     if (local && !options.key && !detail::is_same_user(socket.number())) {
       throw authentication_error{"troupe: another user listens at '" + address + "'"};
     }
-    detail::handshake proof{detail::handshake::side::client, options.key};
+    detail::handshake proof{detail::handshake::side::client, options.key, self};
     for (;;) {
       switch (proof.step(socket.number())) {
         case detail::handshake::state::done:
           detail::set_blocking(socket.number());
-          return detail::make_connection(std::move(socket), local, options.max_message_bytes);
+          return detail::make_connection(std::move(socket), proof.take_stream(),
+                                         options.max_message_bytes);
         case detail::handshake::state::refused:
           throw authentication_error{"troupe: '" + address + "': " + proof.why()};
         case detail::handshake::state::failed:

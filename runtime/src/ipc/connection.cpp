@@ -129,10 +129,10 @@ void connection::close() noexcept {
 
 void connection::save(output_archive& ar) const {
   // The socket stays open until it was sent, also if this end is closed before.
-  detail::save_attachment(ar, core().socket());
+  detail::save_attachment(ar, core().socket_for_others());
   const detail::connection_traits& traits = core_->traits();
-  const auto directions =
-      static_cast<std::uint8_t>((traits.readable ? 1 : 0) | (traits.writable ? 2 : 0));
+  const auto directions = static_cast<std::uint8_t>(
+      (traits.readable ? 1 : 0) | (traits.writable ? 2 : 0) | (traits.local ? 0 : 4));
   ar.write(&directions, sizeof directions);
   ar.write(&traits.max_message_bytes, sizeof traits.max_message_bytes);
 }
@@ -150,13 +150,14 @@ void connection::load(input_archive& ar) {
                          ::getsockopt(socket->number(), SOL_SOCKET, SO_DOMAIN, &domain,
                                       &(bytes = sizeof domain)) == 0 &&
                          type == SOCK_STREAM;
-  if (!is_stream || directions == 0 || directions > 3) {
+  if (!is_stream || (directions & 3) == 0 || directions > 7) {
     ar.fail("what came with these bytes is no end of a connection", typeid(connection));
   }
   traits.readable = (directions & 1) != 0;
   traits.writable = (directions & 2) != 0;
-  traits.local = domain == AF_UNIX;
-  core_ = std::make_shared<connection_core>(std::move(socket), traits);
+  traits.local = domain == AF_UNIX && (directions & 4) == 0;
+  core_ = std::make_shared<connection_core>(
+      detail::transport{.socket = std::move(socket), .secure = nullptr}, traits);
 }
 
 std::pair<connection, connection> pipe(pipe_options options) {

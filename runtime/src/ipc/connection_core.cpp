@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ipc/connection_core.hpp"
 
+#include "ipc/carried_stream.hpp"
+#include "ipc/frame.hpp"
 #include "ipc/message_sinks.hpp"
 #include "ipc/stream_io.hpp"
 #include "os/shortage.hpp"
@@ -15,29 +17,27 @@
 namespace troupe::detail {
 namespace {
 
-// docs/protocol.md, "Connections". Then come the ids of `descriptors` objects, 8 bytes each, and
-// the payload. Descriptors travel with the first byte of the ids' batches of `sys::max_rights`, the
-// first batch's with the header.
-struct frame_header {
-  std::uint32_t magic = expected_magic;
-  std::uint8_t content = 0;
-  std::uint8_t zero = 0;
-  std::uint16_t descriptors = 0;
-  std::uint64_t bytes = 0;
-
-  static constexpr std::uint32_t expected_magic = 0x31705254;  // "TRp1"
-};
-static_assert(sizeof(frame_header) == 16);
-
 constexpr std::size_t most_descriptors = 0xffff;
-
-std::span<const std::byte> bytes_of(const frame_header& header) {
-  return std::as_bytes(std::span{&header, 1});
-}
 
 bool is_shortage(int error) {
   return error == ETOOMANYREFS || error == EMFILE || error == ENFILE || error == ENOBUFS ||
          error == ENOMEM;
+}
+
+sys::io_result send_through(const transport& to, std::span<const std::byte> first,
+                            std::span<const std::byte> second) {
+  return to.secure ? to.secure->send_all(first, second)
+                   : sys::send_all(to.socket->number(), first, second, {});
+}
+
+sys::io_result receive_through(const transport& from, std::span<std::byte> to) {
+  return from.secure ? from.secure->receive_all(to) : sys::receive_all(from.socket->number(), to);
+}
+
+sys::io_result receive_through(const transport& from, std::span<std::byte> to,
+                               sys::arrived_descriptors& descriptors) {
+  return from.secure ? from.secure->receive_all(to)
+                     : sys::receive_all(from.socket->number(), to, descriptors);
 }
 
 const char* name_of(frame_content content) {
@@ -62,13 +62,42 @@ void connection_core::check_not_inherited() const {
   }
 }
 
-std::shared_ptr<const attachment> connection_core::socket() const {
+transport connection_core::through() const {
   check_not_inherited();
   const mutex_guard lock{mutex_};
-  if (!socket_) {
+  if (!through_.socket) {
     throw error{errc::closed, task_ran::no, "troupe: the connection is closed"};
   }
-  return socket_;
+  if (through_.secure && !through_.secure->is_ours()) {
+    throw error{errc::closed, task_ran::no,
+                "troupe: the keys of this connection are in the process that this one was forked "
+                "from: hand it over as an argument"};
+  }
+  return through_;
+}
+
+std::shared_ptr<const attachment> connection_core::socket_for_others() {
+  if (const transport now = through(); !now.secure) {
+    return now.socket;
+  }
+  mutex_lock receiving{receiving_, std::defer_lock};
+  if (!receiving.try_lock()) {
+    throw error{errc::argument_encode_failed, task_ran::no,
+                "troupe: a connection over TCP cannot be handed over while a thread receives from "
+                "it"};
+  }
+  const mutex_guard sending{sending_};
+  const transport now = through();
+  if (!now.secure) {
+    return now.socket;  // another thread was faster
+  }
+  const auto others =
+      std::make_shared<descriptor_attachment>(new_attachment_id(), carry(now.secure));
+  const mutex_guard lock{mutex_};
+  if (through_.socket) {
+    through_ = {.socket = others, .secure = nullptr};
+  }
+  return others;
 }
 
 bool connection_core::is_open() const noexcept {
@@ -76,16 +105,16 @@ bool connection_core::is_open() const noexcept {
     return false;
   }
   const mutex_guard lock{mutex_};
-  return socket_ != nullptr;
+  return through_.socket != nullptr;
 }
 
 void connection_core::close() noexcept {
   if (is_inherited()) {
     return;  // it was closed already
   }
-  std::shared_ptr<const attachment> gone;
+  transport gone;
   const mutex_guard lock{mutex_};
-  gone.swap(socket_);
+  std::swap(gone, through_);
 }
 
 void connection_core::fail_sending(int error, bool begun) {
@@ -119,6 +148,14 @@ void connection_core::fail_receiving(int error) {
   if (error == ECONNRESET) {
     fail_frame("the peer ended in the middle of a message");
   }
+  if (error == ECONNABORTED) {
+    fail_frame(
+        "the stream has ended, and the peer did not say so: its process was killed, or something "
+        "cut it off");
+  }
+  if (error == EBADMSG) {
+    fail_frame("something arrived that the peer did not send");
+  }
   close();
   sys::fail(errc::protocol_error, "troupe: receiving failed, and the connection is closed", error);
 }
@@ -140,8 +177,7 @@ void connection_core::send(frame_content content, std::span<const std::byte> byt
   header.bytes = bytes.size();
   if (with.empty()) [[likely]] {
     const mutex_guard turn{sending_};
-    const auto socket = this->socket();
-    const sys::io_result sent = sys::send_all(socket->number(), bytes_of(header), bytes, {});
+    const sys::io_result sent = send_through(through(), bytes_of(header), bytes);
     if (sent.error != 0) {
       fail_sending(sent.error, sent.bytes != 0);
     }
@@ -207,11 +243,11 @@ void connection_core::receive(frame_content wanted, Sink& to, attachment_list& w
   }
   check_not_inherited();
   const mutex_guard turn{receiving_};
-  const auto socket = this->socket();
+  const transport from = through();
   frame_header header;
   sys::arrived_descriptors arrived;
   const sys::io_result begin =
-      sys::receive_all(socket->number(), std::as_writable_bytes(std::span{&header, 1}), arrived);
+      receive_through(from, std::as_writable_bytes(std::span{&header, 1}), arrived);
   if (begin.bytes == 0 && (begin.error == 0 || begin.error == ECONNRESET)) {
     throw end_of_stream{
         "troupe: the other end of the connection is closed, and all that it sent "
@@ -250,7 +286,7 @@ void connection_core::receive(frame_content wanted, Sink& to, attachment_list& w
     for (std::size_t at = 0; at < header.descriptors; at += sys::max_rights) {
       ids.resize(std::min<std::size_t>(header.descriptors, at + sys::max_rights));
       const auto part = std::as_writable_bytes(std::span{ids}.subspan(at));
-      all(sys::receive_all(socket->number(), part, arrived), part.size());
+      all(receive_through(from, part, arrived), part.size());
     }
     if (arrived.all.size() > header.descriptors) {
       fail_frame("more descriptors came with a message than it has");
@@ -267,8 +303,12 @@ void connection_core::receive(frame_content wanted, Sink& to, attachment_list& w
         skipped.resize(count);
         room = skipped;
       }
-      all(sys::receive_all(socket->number(), room), count);
+      all(receive_through(from, room), count);
       left -= count;
+    }
+    if (from.secure && from.secure->has_rest()) {
+      // Whoever waits for the socket to be readable would not be told of what is behind it.
+      fail_frame("more than one message came in a record");
     }
     whole = true;
     if (arrived.some_lost) {
@@ -307,8 +347,11 @@ bool connection_core::poll(const deadline& until) {
   if (!traits_.readable) {
     throw std::logic_error{"troupe: this end of the pipe only sends"};
   }
-  const auto socket = this->socket();
-  pollfd one{socket->number(), POLLIN, 0};
+  const transport from = through();
+  if (from.secure) {
+    return from.secure->poll(until);
+  }
+  pollfd one{from.socket->number(), POLLIN, 0};
   return sys::poll_until({&one, 1}, until) > 0;
 }
 

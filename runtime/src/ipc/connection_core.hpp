@@ -4,6 +4,7 @@
 #include "troupe/connection.hpp"
 
 #include "base/thread_safety.hpp"
+#include "ipc/secure_stream.hpp"
 #include "os/descriptor_attachment.hpp"
 
 #include <cstdint>
@@ -19,13 +20,19 @@ struct connection_traits {
   std::uint64_t max_message_bytes = default_max_message_bytes;
 };
 
+/// What a connection sends through. Without a socket it is closed.
+struct transport {
+  std::shared_ptr<const attachment> socket;
+  std::shared_ptr<secure_stream> secure;  ///< over TCP; null: the socket alone
+};
+
 enum class frame_content : std::uint8_t { value = 1, bytes = 2, descriptor = 3 };
 
 /// The owner of one end in this process.
 class connection_core {
  public:
-  connection_core(std::shared_ptr<const attachment> socket, connection_traits traits) noexcept
-      : traits_{traits}, socket_{std::move(socket)} {}
+  connection_core(transport through, connection_traits traits) noexcept
+      : traits_{traits}, through_{std::move(through)} {}
 
   void send(frame_content content, std::span<const std::byte> bytes, const attachment_list& with);
   /// Receives a whole frame. What is not `wanted` is an error, after which the next frame is next.
@@ -35,12 +42,19 @@ class connection_core {
 
   [[nodiscard]] bool poll(const deadline& until);
   /// Throws error{closed}.
-  [[nodiscard]] std::shared_ptr<const attachment> socket() const;
+  [[nodiscard]] std::shared_ptr<const attachment> socket() const { return through().socket; }
+  /// The socket for another process. One that is secured is carried from now on, see carry.
+  ///
+  /// @throws error{closed}; error{argument_encode_failed} while another thread receives from it;
+  ///   error{resource_exhausted}.
+  [[nodiscard]] std::shared_ptr<const attachment> socket_for_others();
   [[nodiscard]] bool is_open() const noexcept;
   void close() noexcept;
   [[nodiscard]] const connection_traits& traits() const noexcept { return traits_; }
 
  private:
+  /// Throws error{closed}.
+  [[nodiscard]] transport through() const;
   [[noreturn]] void fail_sending(int error, bool begun);
   /// Closes, and throws error{protocol_error}.
   [[noreturn]] void fail_frame(const std::string& why);
@@ -56,13 +70,20 @@ class connection_core {
   guarded_mutex sending_;        // a whole frame goes, before the next one begins
   guarded_mutex receiving_;      // the same for what comes
   mutable guarded_mutex mutex_;  // held for moments only
-  std::shared_ptr<const attachment> socket_ TROUPE_GUARDED_BY(mutex_);
+  transport through_ TROUPE_GUARDED_BY(mutex_);
 };
 
 struct connection_access {
-  static connection make(descriptor socket, connection_traits traits) {
-    return connection{std::make_shared<connection_core>(
-        std::make_shared<descriptor_attachment>(new_attachment_id(), std::move(socket)), traits)};
+  static connection make(descriptor socket, connection_traits traits,
+                         std::shared_ptr<secure_stream> secure = nullptr) {
+    transport through;
+    through.socket =
+        std::make_shared<descriptor_attachment>(new_attachment_id(), std::move(socket));
+    if (secure != nullptr) {
+      secure->keep(through.socket);
+      through.secure = std::move(secure);
+    }
+    return connection{std::make_shared<connection_core>(std::move(through), traits)};
   }
 };
 

@@ -21,7 +21,7 @@
 namespace troupe::detail {
 namespace {
 
-constexpr std::array<char, 8> expected_magic{'t', 'r', 'o', 'u', 'p', 'e', 'C', '1'};
+constexpr std::array<char, 8> expected_magic{'t', 'r', 'o', 'u', 'p', 'e', 'C', '2'};
 enum : std::uint8_t { without_key = 0, with_key = 1 };
 enum : std::uint8_t { accepted = 1, wrong_key = 2 };
 
@@ -44,6 +44,7 @@ struct handshake::greeting {
   std::uint8_t mode = 0;
   std::array<std::uint8_t, 7> zeros{};
   std::array<std::byte, challenge_bytes> challenge{};
+  process_credentials self{};
 };
 
 struct handshake::answer {
@@ -51,6 +52,7 @@ struct handshake::answer {
   std::uint8_t mode = 0;
   std::array<std::uint8_t, 7> zeros{};
   std::array<std::byte, challenge_bytes> challenge{};
+  process_credentials self{};
   proof proven{};
 };
 
@@ -60,9 +62,13 @@ struct handshake::verdict {
   proof proven{};
 };
 
-handshake::handshake(side role, const std::optional<std::string>& key) : side_{role}, key_{key} {
-  static_assert(sizeof(greeting) == 48 && sizeof(answer) == 80 && sizeof(verdict) == 40);
-  fill_with_random(role == side::listener ? listeners_ : clients_);
+handshake::handshake(side role, const std::optional<std::string>& key,
+                     const std::optional<process_credentials>& self)
+    : side_{role}, key_{key}, is_tcp_{!self}, self_{self.value_or(process_credentials{})} {
+  static_assert(sizeof(greeting) == 80 && sizeof(answer) == 112 && sizeof(verdict) == 40);
+  if (!is_tcp_) {
+    fill_with_random(role == side::listener ? listeners_ : clients_);
+  }
 }
 
 template <class Message>
@@ -83,18 +89,24 @@ Message handshake::received() const noexcept {
   return message;
 }
 
-handshake::proof handshake::prove(side by) const {
+handshake::proof handshake::prove(side by, int socket) const {
   proof made{};
   if (!key_) {
     return made;
   }
   const std::string_view role =
-      by == side::listener ? "troupe connection 1: listener" : "troupe connection 1: client";
+      by == side::listener ? "troupe connection 2: listener" : "troupe connection 2: client";
   std::string text{role};
   text += '\0';
   text += static_cast<char>(with_key);
   text.append(reinterpret_cast<const char*>(listeners_.data()), listeners_.size());
   text.append(reinterpret_cast<const char*>(clients_.data()), clients_.size());
+  const bool is_client = side_ == side::client;
+  for (const process_credentials* one :
+       {is_client ? &peer_ : &self_, is_client ? &self_ : &peer_}) {
+    text.append(reinterpret_cast<const char*>(one), sizeof *one);
+  }
+  text += socket_names(socket, is_client);
   // OpenSSL's exit handler would destroy its data, and a static destructor that runs later may need
   // them.
   if (::OPENSSL_init_crypto(0, nullptr) != 1) {
@@ -130,10 +142,45 @@ handshake::state handshake::begin(int socket) {
   greeting hello;
   hello.mode = key_ ? with_key : without_key;
   hello.challenge = listeners_;
+  hello.self = self_;
   return send(socket, hello) ? state::under_way : fail("the client is gone");
 }
 
+handshake::state handshake::step_secure(int socket) {
+  if (!secure_ && side_ == side::listener) {
+    // A client that says nothing costs no more than its socket.
+    char first = 0;
+    const ssize_t count = ::recv(socket, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+      return state::under_way;
+    }
+    if (count <= 0) {
+      return fail("the peer ended before it had proven itself");
+    }
+  }
+  if (!secure_) {
+    secure_ = std::make_shared<secure_stream>(
+        side_ == side::client ? secure_stream::side::client : secure_stream::side::listener,
+        key_.value());
+  }
+  std::string why;
+  switch (secure_->shake_hands(socket, why)) {
+    case secure_stream::progress::under_way:
+      return state::under_way;
+    case secure_stream::progress::done:
+      return state::done;
+    case secure_stream::progress::refused:
+      return refuse(std::move(why));
+    case secure_stream::progress::failed:
+      break;
+  }
+  return fail(std::move(why));
+}
+
 handshake::state handshake::step(int socket) {
+  if (is_tcp_) {
+    return step_secure(socket);
+  }
   if (!begun_ && begin(socket) == state::failed) {
     return state::failed;
   }
@@ -164,13 +211,14 @@ handshake::state handshake::step(int socket) {
   if (side_ == side::listener) {
     return check_answer(socket);
   }
-  return answered_ ? check_verdict() : answer_greeting(socket);
+  return answered_ ? check_verdict(socket) : answer_greeting(socket);
 }
 
 handshake::state handshake::check_answer(int socket) {
   const auto got = received<answer>();
   clients_ = got.challenge;
-  const proof wanted = prove(side::client);
+  peer_ = got.self;
+  const proof wanted = prove(side::client, socket);
   const bool same_mode = got.mode == (key_ ? with_key : without_key);
   // In constant time, so that a client cannot find the proof out byte by byte.
   const bool right = ::CRYPTO_memcmp(got.proven.data(), wanted.data(), wanted.size()) == 0;
@@ -178,37 +226,48 @@ handshake::state handshake::check_answer(int socket) {
   if (!same_mode || !right) {
     said.said = wrong_key;
     static_cast<void>(send(socket, said));
-    return refuse(same_mode ? "the client has another key"
+    return refuse(same_mode ? "the client has another key, or something is between it and us"
                   : key_    ? "the client has no key"
                             : "the client has a key, and the listener has none");
   }
+  if (key_ && !is_peer(socket, peer_)) {
+    said.said = wrong_key;
+    static_cast<void>(send(socket, said));
+    return refuse("another process than the client passes on what the client sends");
+  }
   said.said = accepted;
-  said.proven = prove(side::listener);
+  said.proven = prove(side::listener, socket);
   return send(socket, said) ? state::done : fail("the client is gone");
 }
 
 handshake::state handshake::answer_greeting(int socket) {
   const auto got = received<greeting>();
   listeners_ = got.challenge;
+  peer_ = got.self;
   answered_ = true;
   answer mine;
   mine.mode = key_ ? with_key : without_key;
   mine.challenge = clients_;
+  mine.self = self_;
   // Sent also to a listener of another mode, which sees by it that the modes differ. A proof for
   // one challenge is of no use for another one.
-  mine.proven = prove(side::client);
+  mine.proven = prove(side::client, socket);
   return send(socket, mine) ? step(socket) : fail("the listener is gone");
 }
 
-handshake::state handshake::check_verdict() {
+handshake::state handshake::check_verdict(int socket) {
   const auto got = received<verdict>();
   if (got.said == wrong_key) {
-    return refuse("the listener has another key, or only one side has a key");
+    return refuse(
+        "the listener has another key, only one side has a key, or something is between it and us");
   }
-  const proof wanted = prove(side::listener);
+  const proof wanted = prove(side::listener, socket);
   if (got.said != accepted ||
       ::CRYPTO_memcmp(got.proven.data(), wanted.data(), wanted.size()) != 0) {
     return refuse("the listener could not prove that it has our key");
+  }
+  if (key_ && !is_peer(socket, peer_)) {
+    return refuse("another process than the listener passes on what the listener sends");
   }
   return state::done;
 }

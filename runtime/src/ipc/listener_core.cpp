@@ -156,6 +156,7 @@ descriptor listener_core::listen_unix() {
   if (problem != 0) {
     fail_to_listen(address_.text, problem);
   }
+  self_ = own_credentials();  // what the kernel tells clients, whoever accepts them
   struct stat made{};
   if (has_file && ::lstat(address_.text.c_str(), &made) == 0) {
     file_device_ = made.st_dev;
@@ -250,7 +251,8 @@ void listener_core::look_at_the_door() {
       let_go_of_oldest("too many were waiting");
     }
     const int number = socket.number();
-    clients_.push_back({std::move(socket), handshake{handshake::side::listener, options_.key},
+    clients_.push_back({std::move(socket),
+                        handshake{handshake::side::listener, options_.key, self_},
                         clock::now() + options_.handshake_timeout});
     add(number);
     step(std::prev(clients_.end()));
@@ -263,8 +265,7 @@ void listener_core::step(std::list<client>::iterator which) {
       return;
     case handshake::state::done:
       ::epoll_ctl(watch_.number(), EPOLL_CTL_DEL, which->socket.number(), nullptr);
-      ready_.push_back(make_connection(std::move(which->socket),
-                                       address_.kind != socket_address::family::tcp,
+      ready_.push_back(make_connection(std::move(which->socket), which->proof.take_stream(),
                                        options_.max_message_bytes));
       break;
     case handshake::state::refused:

@@ -8,6 +8,7 @@
 
 #include "base/thread_safety.hpp"
 #include "ipc/handshake.hpp"
+#include "ipc/peer_credentials.hpp"
 #include "ipc/socket_address.hpp"
 
 #include <sys/types.h>
@@ -88,6 +89,7 @@ class listener_core {
   std::string text_;
   descriptor watch_;  // an epoll: of the bell, the listening socket and the clients'
   descriptor bell_;   // readable while a client is ready, and for ever once closed
+  std::optional<process_credentials> self_;  // when it began to listen; of a Unix socket
   const pid_t owner_ = ::getpid();
   const std::uint32_t table_ = descriptor_table;
   dev_t file_device_ = 0;

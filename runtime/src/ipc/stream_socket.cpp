@@ -21,15 +21,16 @@ bool is_same_user(int socket) {
          peer.uid == ::geteuid();
 }
 
-connection make_connection(descriptor socket, bool local, std::uint64_t max_message_bytes) {
-  if (!local) {
+connection make_connection(descriptor socket, std::shared_ptr<secure_stream> secure,
+                           std::uint64_t max_message_bytes) {
+  if (secure != nullptr) {
     const int on = 1;  // a message is sent as one piece, and should go at once
     ::setsockopt(socket.number(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   connection_traits traits;
-  traits.local = local;
+  traits.local = secure == nullptr;
   traits.max_message_bytes = max_message_bytes;
-  return connection_access::make(std::move(socket), traits);
+  return connection_access::make(std::move(socket), traits, std::move(secure));
 }
 
 descriptor new_socket(int family) {

@@ -5,9 +5,12 @@
 #include "troupe/detail/descriptor.hpp"
 
 #include <cstdint>
+#include <memory>
 
 // The sockets of listeners and of the processes that connect to them.
 namespace troupe::detail {
+
+class secure_stream;
 
 /// Throws error{resource_exhausted}.
 [[nodiscard]] descriptor new_socket(int family);
@@ -15,7 +18,8 @@ namespace troupe::detail {
 /// The process that is at the other end of a Unix socket, or was when it connected.
 [[nodiscard]] bool is_same_user(int socket);
 
-[[nodiscard]] connection make_connection(descriptor socket, bool local,
+/// Of a Unix socket, or, with `secure`, over TCP.
+[[nodiscard]] connection make_connection(descriptor socket, std::shared_ptr<secure_stream> secure,
                                          std::uint64_t max_message_bytes);
 
 }  // namespace troupe::detail

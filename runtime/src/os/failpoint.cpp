@@ -3,6 +3,8 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include "os/file_size.hpp"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -40,7 +42,7 @@ struct shared_table {
 
   shared_table() {
     descriptor = moved_to_own_number(::memfd_create("troupe-failpoints", MFD_CLOEXEC));
-    if (descriptor < 0 || ::ftruncate(descriptor, sizeof(table)) != 0) {
+    if (descriptor < 0 || sys::resize(descriptor, sizeof(table)) != 0) {
       throw std::runtime_error{"cannot create the table of fail-points"};
     }
     map();

@@ -2,6 +2,7 @@
 #include "troupe/detail/memory.hpp"
 
 #include "os/failpoint.hpp"
+#include "os/file_size.hpp"
 #include "os/process_identity.hpp"
 #include "os/sys.hpp"
 
@@ -31,9 +32,9 @@ descriptor create_unsealed(const char* debug_name, std::size_t bytes) {
   if (!memory) {
     sys::fail(errc::resource_exhausted, "cannot create shared memory", code != 0 ? code : errno);
   }
-  if (::ftruncate(memory.number(), static_cast<off_t>(bytes)) != 0) {
+  if (code = sys::resize(memory.number(), bytes); code != 0) {
     sys::fail(errc::resource_exhausted,
-              "cannot size shared memory to " + std::to_string(bytes) + " bytes", errno);
+              "cannot size shared memory to " + std::to_string(bytes) + " bytes", code);
   }
   return memory;
 }
@@ -41,9 +42,7 @@ descriptor create_unsealed(const char* debug_name, std::size_t bytes) {
 void allocate(const descriptor& memory, std::size_t bytes) {
   int code = TROUPE_FAILPOINT_ERRNO("memory.allocate");
   if (code == 0) {
-    do {
-      code = ::posix_fallocate(memory.number(), 0, static_cast<off_t>(bytes));
-    } while (code == EINTR);
+    code = sys::allocate(memory.number(), 0, bytes);
   }
   if (code != 0) {
     sys::fail(errc::resource_exhausted,

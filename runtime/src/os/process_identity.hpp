@@ -4,21 +4,22 @@
 #include <atomic>
 #include <cstdint>
 
-// The identity of a process, for records that outlive it: its pid and its start time, because pids
-// are reused.
+// The identity of a process, for records that outlive it: its pid, its start time, because pids are
+// reused, and its namespaces, because other processes have the same pid in other ones.
 namespace troupe::detail {
 
-/// Pid in the upper, start time in the lower half. Never 0.
+/// Namespaces, pid and start time in one word. Never 0.
 [[nodiscard]] std::uint64_t own_identity() noexcept;
 
 /// The same for the calling thread alone: it is gone when the thread is. Not that of a process.
 [[nodiscard]] std::uint64_t identity_of_this_thread() noexcept;
 
-/// That process will never execute another instruction. When in doubt, it may.
+/// That process will never execute another instruction. When in doubt, it may; so a process of
+/// another PID namespace or time namespace always may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
 
 [[nodiscard]] std::uint32_t own_pid() noexcept;
-[[nodiscard]] bool is_thread_of_this_process(std::uint32_t thread) noexcept;
+[[nodiscard]] bool is_thread_of_this_process(std::uint64_t thread) noexcept;
 
 /// Raised in every forked child: what was remembered of the parent does not hold there. Counts from
 /// 1, after the first call of watch_forks.
@@ -31,13 +32,14 @@ void watch_forks() noexcept;
 
 struct remembered_thread {
   std::uint32_t generation = 0;
-  std::uint32_t id = 0;
+  std::uint64_t id = 0;
 };
 inline constinit thread_local remembered_thread this_thread;
 void remember_thread() noexcept;
 
-/// Thread id by the kernel's count, remembered for the thread.
-[[nodiscard]] inline std::uint32_t own_thread() noexcept {
+/// Thread id by the kernel's count, with the number of the PID namespace in the upper half.
+/// Remembered for the thread.
+[[nodiscard]] inline std::uint64_t own_thread() noexcept {
   if (this_thread.generation != fork_generation()) [[unlikely]] {
     remember_thread();
   }

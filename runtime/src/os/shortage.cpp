@@ -30,6 +30,11 @@ std::string shortage_text(int number) {
       text += ": process " + std::to_string(::getpid()) + " has as many descriptors as " +
               descriptor_limit() + " allows: close some, or raise it with ulimit -n";
       break;
+    case EFBIG:
+      text +=
+          ": shared memory is a file to the kernel, and RLIMIT_FSIZE allows none of that size: "
+          "raise it with ulimit -f";
+      break;
     case ENFILE:
       text += ": the system has as many open files as fs.file-max allows";
       break;

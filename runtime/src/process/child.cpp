@@ -5,6 +5,7 @@
 #include "troupe/detail/region.hpp"
 
 #include "os/failpoint.hpp"
+#include "os/leave.hpp"
 #include "os/sys.hpp"
 #include "process/identity.hpp"
 
@@ -33,7 +34,7 @@ extern char** environ;
 namespace troupe::detail::child {
 
 void reset_signals(bool ignore_interrupt) {
-  // As exec would do: handlers go, what was ignored stays ignored.
+  // As exec would do: handlers go, what was ignored stays ignored, but for those below.
   for (int number = 1; number < NSIG; ++number) {
     struct sigaction current{};
     if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN &&
@@ -42,6 +43,7 @@ void reset_signals(bool ignore_interrupt) {
     }
   }
   ::signal(SIGCHLD, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
   // Set before SIGINT is unblocked, and in one step: a SIGINT that is pending already has the new
   // effect.
   ::signal(SIGINT, ignore_interrupt ? SIG_IGN : SIG_DFL);
@@ -152,6 +154,12 @@ void settle(worker_boot& boot, pid_t parent) {
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   reset_signals(!boot.is_process);
+  if (boot.method == start_method::fork) {
+    // A group in the background of the program's terminal, which none brings to the front: a task
+    // that reads from it or sets it up would stop for ever. Others have no terminal.
+    ::signal(SIGTTIN, SIG_IGN);
+    ::signal(SIGTTOU, SIG_IGN);
+  }
   plug_standard_streams();
   if (boot.ends.errors) {
     ::dup2(boot.ends.errors.number(), STDERR_FILENO);
@@ -175,8 +183,10 @@ pid_t start_executed(worker_boot&& boot, const program& self, pid_t parent) {
   if (failpoint::table_descriptor() >= 0) {
     keep.push_back(failpoint::table_descriptor());
   }
-  for (const int number : keep) {
-    role += ":" + std::to_string(number);
+  role += ":" + std::to_string(keep[0]) + ":" + std::to_string(keep[1]) + ":" +
+          std::to_string(boot.program);
+  if (keep.size() > 2) {
+    role += ":" + std::to_string(keep[2]);
   }
   std::sort(keep.begin(), keep.end());
   const execution anew{self, role};
@@ -210,6 +220,9 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   settle(boot, parent);
   // The child may use the handles of shared objects in its variables, and send them to others.
   close_inherited({&boot.ends.socket, &boot.ends.memory});
+  if (boot.method == start_method::fork) {
+    drop_copied_output();
+  }
   TROUPE_FAILPOINT("worker.forked");
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
@@ -257,14 +270,22 @@ std::vector<std::uint64_t> numbers_of(std::string_view text) {
   return numbers;
 }
 
-/// Undoes what static initializers, and main before its system, have blocked or ignored, so that
-/// SIGTERM and SIGCHLD work in every worker. Handlers that they installed stay.
-void undo_signal_settings() {
-  struct sigaction current{};
-  if (::sigaction(SIGCHLD, nullptr, &current) == 0 &&
-      (current.sa_handler == SIG_IGN || (current.sa_flags & SA_NOCLDWAIT) != 0)) {
-    ::signal(SIGCHLD, SIG_DFL);
+/// Undoes what static initializers, and main before its system, have said of the signals by which a
+/// process is asked to end and hears of its children, and what they have blocked: a handler of the
+/// program would have its worker go on after SIGTERM, or take the exit status of what a task has
+/// started. Other handlers stay, because libraries need theirs in each process (a collector that
+/// stops threads, say).
+void undo_signal_settings(bool ignore_interrupt) {
+  for (const int number : {SIGTERM, SIGCHLD}) {
+    ::signal(number, SIG_DFL);
   }
+  for (const int number : {SIGHUP, SIGQUIT}) {
+    struct sigaction current{};
+    if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler != SIG_IGN) {
+      ::signal(number, SIG_DFL);
+    }
+  }
+  ::signal(SIGINT, ignore_interrupt ? SIG_IGN : SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
@@ -360,8 +381,9 @@ void take_role(const program& self) {
   boot.method = start_method::spawn;
   boot.is_process = is_process;
   boot.ends = {given.socket(1), given.memory(2), {}};
-  adopt_failpoints(3);
-  undo_signal_settings();
+  boot.program = numbers.size() > 3 ? static_cast<std::int64_t>(numbers[3]) : 0;
+  adopt_failpoints(4);
+  undo_signal_settings(!is_process);
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
   self.entry(std::move(boot));

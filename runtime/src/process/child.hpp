@@ -17,8 +17,8 @@ namespace troupe::detail::child {
 /// The environment variable through which an executed process learns what it is to be.
 inline constexpr const char* role_variable = "TROUPE_ROLE";
 
-/// Default dispositions for every signal that has a handler, SIGINT ignored or the default too,
-/// nothing blocked.
+/// Default dispositions for every signal that has a handler, and for SIGTERM and SIGCHLD in any case;
+/// SIGINT ignored or the default; nothing blocked.
 void reset_signals(bool ignore_interrupt);
 
 /// In a forked child, while it has one thread: closes every descriptor above 2 but these and those
@@ -58,15 +58,21 @@ enum class op : std::uint32_t {
   exited,
   ready,
   launch_with_pidfd,  ///< `launched` then comes with a descriptor
-  vanished            ///< it ended, and another thread of the program took its status
+  vanished,           ///< it ended, and another thread of the program took its status
+  surroundings        ///< of the workers that are launched from now on; descriptors: the directory
+                      ///< if `has_directory`, memory with the environment if `has_environment`
 };
 struct message {
   op what{};
-  std::int32_t value = 0;  ///< start method, signal number, errno, or wait status
-  std::uint64_t worker = 0;
-  std::int64_t pid = 0;
-  resource_usage usage{};  ///< of `exited`
+  std::int32_t value = 0;  ///< start method, signal number, errno, wait status, or umask (-1: none)
+  std::uint64_t worker = 0;  ///< or the bytes of an environment
+  std::int64_t pid = 0;      ///< or flags
+  resource_usage usage{};    ///< of `exited`
 };
+
+/// Flags of `surroundings`.
+inline constexpr std::int64_t has_directory = 1;
+inline constexpr std::int64_t has_environment = 2;
 
 /// Of a wait status, and of what the kernel tells with it.
 exit_status to_exit_status(int status);

@@ -12,12 +12,14 @@
 // signals, or on being the only thread that waits for children; and such a server does not fork its
 // workers but executes them (docs/decisions/0014).
 
+#include "troupe/detail/memory.hpp"
 #include "troupe/detail/region.hpp"
 
 #include "channel/crash_record.hpp"
 #include "os/failpoint.hpp"
 #include "os/sys.hpp"
 #include "process/child.hpp"
+#include "process/surroundings.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -25,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,11 +37,15 @@
 #include <cerrno>
 #include <cstddef>
 #include <deque>
+#include <exception>
 #include <iterator>
+#include <list>
 #include <map>
 #include <set>
 #include <utility>
 #include <vector>
+
+extern char** environ;
 
 namespace troupe::detail::child {
 namespace {
@@ -63,6 +70,7 @@ class server {
       : control_{std::move(control)},
         self_{self},
         own_pid_{::getpid()},
+        program_{supervisor},
         supervisor_{static_cast<int>(::syscall(SYS_pidfd_open, supervisor, 0))} {
     const std::vector<pid_t> here_before = sys::children_of(own_pid_);
     not_of_workers_.insert(here_before.begin(), here_before.end());
@@ -121,6 +129,11 @@ class server {
     descriptor passed;
   };
 
+  struct environment {
+    std::vector<char> text;
+    std::vector<char*> pointers;
+  };
+
   struct worker_process {
     std::uint64_t id = 0;
     descriptor pidfd;             ///< empty if the kernel gave none
@@ -143,6 +156,8 @@ class server {
     }
     if (is_launch(request.what)) {
       launch(request, got.descriptors, got.some_lost);
+    } else if (request.what == op::surroundings) {
+      surroundings_code_ = got.some_lost ? EMFILE : adopt(request, got.descriptors);
     } else {
       carry_out(request);
     }
@@ -190,16 +205,57 @@ class server {
     }
   }
 
+  /// Takes over the surroundings that workers are to have: they inherit them. Returns an errno.
+  int adopt(const message& request, std::vector<descriptor>& descriptors) {
+    std::size_t next = 0;
+    if ((request.pid & has_directory) != 0 &&
+        (next == descriptors.size() || ::fchdir(descriptors[next++].number()) != 0)) {
+      return next == 0 ? EBADF : errno;
+    }
+    if (request.value >= 0) {
+      ::umask(static_cast<mode_t>(request.value));
+    }
+    if ((request.pid & has_environment) != 0) {
+      if (request.worker > 0 && next == descriptors.size()) {
+        return EBADF;
+      }
+      try {
+        replace_environment(request.worker > 0 ? &descriptors[next] : nullptr, request.worker);
+      } catch (const std::exception&) {
+        return ENOMEM;
+      }
+    }
+    return 0;
+  }
+
+  void replace_environment(const descriptor* memory, std::uint64_t bytes) {
+    environment fresh;
+    if (memory != nullptr) {
+      const mapping view = map_foreign(*memory, bytes);
+      const auto* const text = reinterpret_cast<const char*>(view.data());
+      fresh.text.assign(text, text + bytes);
+    }
+    fresh.pointers = environment_pointers(fresh.text);
+    environments_.push_back(std::move(fresh));
+    environ = environments_.back().pointers.data();
+    if (!has_threads()) {
+      // Threads of static initializers may still read an old one.
+      environments_.erase(environments_.begin(), std::prev(environments_.end()));
+    }
+  }
+
   void launch(const message& request, std::vector<descriptor>& descriptors, bool some_lost) {
     if (some_lost || (descriptors.size() != 2 && descriptors.size() != 3)) {
       answer({op::failed, some_lost ? EMFILE : EBADF, request.worker, 0, {}});
       return;
     }
     int code = TROUPE_FAILPOINT_ERRNO("server.fork");
+    code = code != 0 ? code : surroundings_code_;
     worker_boot boot;
     boot.id = request.worker;
     boot.method = static_cast<start_method>(request.value);
     boot.is_process = request.what == op::launch_with_pidfd;
+    boot.program = program_;
     boot.ends.socket = std::move(descriptors[0]);
     boot.ends.memory = std::move(descriptors[1]);
     if (descriptors.size() == 3) {
@@ -369,9 +425,12 @@ class server {
   descriptor control_;
   const program& self_;
   pid_t own_pid_;
+  pid_t program_;
   descriptor supervisor_;
   descriptor deaths_;
   std::deque<news> outgoing_;
+  std::list<environment> environments_;  ///< the last one is `environ`
+  int surroundings_code_ = 0;            ///< why workers cannot begin in those that were said last
   std::map<pid_t, worker_process> workers_;
   std::set<pid_t> guarded_;
   std::set<pid_t> not_of_workers_;  ///< children that were there first

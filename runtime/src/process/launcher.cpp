@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "process/launcher.hpp"
 
+#include "troupe/detail/memory.hpp"
+
 #include "base/fork_safety.hpp"
 #include "os/failpoint.hpp"
+#include "os/leave.hpp"
 #include "os/sys.hpp"
 #include "process/child.hpp"
+#include "process/surroundings.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -138,7 +143,9 @@ void launcher::start_server() {
   pid_t pid = -1;
   if (sys::thread_count() == 1) {
     // What is buffered now would be written again by every child that flushes.
+    flush_standard_streams();
     std::fflush(nullptr);
+    servers_environment_ = current_environment();
     pid = ::fork();
     if (pid == 0) {
       here.reset();
@@ -146,6 +153,7 @@ void launcher::start_server() {
     }
   } else {
     // This process has threads, and a forked copy of it may only execute a program.
+    servers_environment_.reset();
     pid = execute_server(self_, there, supervisor);
   }
   if (pid < 0) {
@@ -214,6 +222,9 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
       code = child::may_execute_itself() ? EAGAIN : EPERM;
     }
     if (code == 0) {
+      code = send_surroundings();
+    }
+    if (code == 0) {
       child::message request{with_pidfd ? child::op::launch_with_pidfd : child::op::launch,
                              static_cast<std::int32_t>(method),
                              worker,
@@ -232,6 +243,44 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
   if (code != 0) {
     loop_->post([this, worker, code] { events_.failed(worker, code); });
   }
+}
+
+int launcher::send_surroundings() {
+  child::message request{child::op::surroundings, current_umask(), 0, 0, {}};
+  const descriptor directory = current_directory();
+  if (directory) {
+    request.pid |= child::has_directory;
+  } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+    return errno;
+  }
+  std::string environment = current_environment();
+  descriptor memory;
+  if (environment != servers_environment_) {
+    if (!environment.empty()) {
+      try {
+        memory = create_memory("troupe-environment", environment.size());
+        mapping view = map_memory(memory, 0, environment.size());
+        std::copy(environment.begin(), environment.end(), reinterpret_cast<char*>(view.data()));
+      } catch (const error&) {
+        return EAGAIN;
+      }
+    }
+    request.pid |= child::has_environment;
+    request.worker = environment.size();
+  }
+  std::array<int, 2> passed{};
+  std::size_t count = 0;
+  for (const descriptor* const one : std::array<const descriptor*, 2>{&directory, &memory}) {
+    if (*one) {
+      passed[count++] = one->number();
+    }
+  }
+  if (sys::send(server_.number(), std::as_bytes(std::span{&request, 1}),
+                std::span{passed}.first(count), true) != sys::send_status::sent) {
+    return errno == 0 ? EPIPE : errno;
+  }
+  servers_environment_ = std::move(environment);
+  return 0;
 }
 
 void launcher::kill(std::uint64_t worker, int signal) {
@@ -287,6 +336,9 @@ void launcher::server_readable() {
       {
         const mutex_guard lock{mutex_};
         of_server_.erase(answer.worker);
+        if (answer.what == child::op::failed) {
+          servers_environment_.reset();  // it may not have got the last one
+        }
       }
       if (answer.what == child::op::failed) {
         events_.failed(answer.worker, answer.value);
@@ -349,6 +401,7 @@ void launcher::fork_here(std::uint64_t worker, channel_ends ends, bool with_pidf
     boot.id = worker;
     boot.method = start_method::fork;
     boot.is_process = with_pidfd;
+    boot.program = parent;
     boot.ends = std::move(ends);
     child::become_worker(std::move(boot), self_, parent);
   }

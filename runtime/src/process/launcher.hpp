@@ -22,7 +22,8 @@ struct worker_boot {
   std::uint64_t id = 0;
   start_method method{};
   channel_ends ends;
-  bool is_process = false;  ///< of the user's own: SIGINT ends it, from its first moment
+  bool is_process = false;   ///< of the user's own: SIGINT ends it, from its first moment
+  std::int64_t program = 0;  ///< the pid of the program that it works for; 0: not known
 };
 
 /// What runs in a worker process; never returns.
@@ -99,6 +100,8 @@ class launcher {
   void fork_here(std::uint64_t worker, channel_ends ends, bool with_pidfd);
   void reap_forked(std::uint64_t worker);
   void order_guard(bool guard, std::int64_t pid) TROUPE_REQUIRES(mutex_);
+  /// Returns an errno.
+  int send_surroundings() TROUPE_REQUIRES(mutex_);
 
   program self_;
   reactor* loop_ = nullptr;
@@ -111,6 +114,8 @@ class launcher {
   std::map<std::uint64_t, forked_child> forked_ TROUPE_GUARDED_BY(mutex_);
   /// True: killed before its turn.
   std::map<std::uint64_t, bool> to_fork_ TROUPE_GUARDED_BY(mutex_);
+  /// None: not known.
+  std::optional<std::string> servers_environment_ TROUPE_GUARDED_BY(mutex_);
 };
 
 }  // namespace troupe::detail

@@ -4,6 +4,7 @@
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/wait_readable.hpp"
 
+#include "os/failpoint.hpp"
 #include "support/eventually.hpp"
 #include "support/fails_with.hpp"
 #include "support/forked.hpp"
@@ -16,6 +17,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -73,6 +75,9 @@ class Listener : public test::no_leaks {
     b.send(2);
     EXPECT_EQ(a.recv<int>(), 2);
   }
+
+  // Before the first look at what is there: the table stays for good.
+  static inline const bool has_failpoints_ = (detail::failpoint::reset(), true);
 
   /// One client connects while the listener accepts it.
   static void meet(listener& at, const connect_options& options) {
@@ -197,7 +202,7 @@ TEST_F(Listener, DropsASilentClientAfterItsTime) {
   const descriptor silent = raw_client();
   EXPECT_FALSE(at.accept_for(200ms));
   std::array<char, 100> buffer{};
-  EXPECT_EQ(::recv(silent.number(), buffer.data(), buffer.size(), 0), 48) << "the greeting";
+  EXPECT_EQ(::recv(silent.number(), buffer.data(), buffer.size(), 0), 80) << "the greeting";
   EXPECT_EQ(::recv(silent.number(), buffer.data(), buffer.size(), 0), 0) << "and the end";
   meet(at, {});
 }
@@ -218,7 +223,7 @@ TEST_F(Listener, ForeignBytesAreDropped) {
   listener at{path_, {.key = "k"}};
   for (int round = 0; round < 100; ++round) {
     const descriptor client = raw_client();
-    std::string bytes = random() % 2 == 0 ? "" : "troupeC1";
+    std::string bytes = random() % 2 == 0 ? "" : "troupeC2";
     for (auto n = random() % 60; n > 0; --n) {
       bytes += static_cast<char>(random());
     }
@@ -238,16 +243,139 @@ TEST_F(Listener, AReflectedProofProvesNothing) {
   const descriptor thief = raw_client();
   const std::jthread accepting{
       [&] { EXPECT_THROW(static_cast<void>(real.accept()), authentication_error); }};
-  std::array<std::byte, 80> answer{};
-  ASSERT_EQ(::recv(thief.number(), answer.data(), 48, MSG_WAITALL), 48);
+  std::array<std::byte, 112> answer{};
+  ASSERT_EQ(::recv(thief.number(), answer.data(), 80, MSG_WAITALL), 80);
   // The same challenge back, with nothing better than zeros for a proof.
-  ASSERT_EQ(::send(thief.number(), answer.data(), answer.size(), MSG_NOSIGNAL), 80);
+  ASSERT_EQ(::send(thief.number(), answer.data(), answer.size(), MSG_NOSIGNAL), 112);
   std::array<std::byte, 40> verdict{};
   ASSERT_EQ(::recv(thief.number(), verdict.data(), verdict.size(), MSG_WAITALL), 40);
   EXPECT_EQ(verdict[0], std::byte{2});
   for (std::size_t i = 1; i < verdict.size(); ++i) {
     EXPECT_EQ(verdict[i], std::byte{0}) << "the listener proved something to a stranger";
   }
+}
+
+/// A listening socket that speaks nothing by itself.
+descriptor raw_listener(const std::string& path) {
+  descriptor made{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_un where{};
+  where.sun_family = AF_UNIX;
+  path.copy(where.sun_path, sizeof where.sun_path - 1);
+  EXPECT_EQ(::bind(made.number(), reinterpret_cast<const sockaddr*>(&where), sizeof where), 0);
+  EXPECT_EQ(::listen(made.number(), 1), 0);
+  return made;
+}
+
+/// Passes everything on, both ways, until one of the two has ended.
+void relay(const descriptor& one, const descriptor& other) {
+  std::array<pollfd, 2> ends{pollfd{one.number(), POLLIN, 0}, pollfd{other.number(), POLLIN, 0}};
+  for (;;) {
+    ASSERT_GT(::poll(ends.data(), ends.size(), -1), 0);
+    for (std::size_t from = 0; from < 2; ++from) {
+      std::array<char, 4096> bytes{};
+      if (ends.at(from).revents == 0) {
+        continue;
+      }
+      const ssize_t came = ::recv(ends.at(from).fd, bytes.data(), bytes.size(), 0);
+      if (came <= 0 || ::send(ends.at(1 - from).fd, bytes.data(), static_cast<std::size_t>(came),
+                              MSG_NOSIGNAL) != came) {
+        return;
+      }
+    }
+  }
+}
+
+TEST_F(Listener, NoSideIsLetInThroughAnotherOne) {
+  // Without the key, in between an honest client and an honest listener: it passes on their proofs,
+  // and would go on in the client's name.
+  listener at{path_, {.key = "k"}};
+  const std::string front = path_ + ".front";
+  const descriptor door = raw_listener(front);
+  auto client = std::async(std::launch::async, [&] { return connect(front, {.key = "k"}); });
+  const std::jthread between{[&] {
+    const descriptor victim{::accept(door.number(), nullptr, nullptr)};
+    relay(victim, raw_client());
+  }};
+  EXPECT_THROW(static_cast<void>(at.accept()), authentication_error);
+  EXPECT_THROW(static_cast<void>(client.get()), authentication_error);
+  meet(at, {.key = "k"});
+}
+
+/// Exits with 77 if it may not do what it must.
+int relay_with_the_same_names(const std::string& path, const signpost& ready) {
+  // In another network namespace the client's name is free, and the listener's is where it was when
+  // the listener has been moved away.
+  if (::unshare(CLONE_NEWNET) != 0) {
+    ready.reached();
+    return 77;
+  }
+  std::filesystem::rename(path, path + ".moved");
+  const descriptor door = raw_listener(path);
+  ready.reached();
+  const descriptor victim{::accept(door.number(), nullptr, nullptr)};
+  sockaddr_un name{};
+  socklen_t bytes = sizeof name;
+  const descriptor to_listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  if (::getpeername(victim.number(), reinterpret_cast<sockaddr*>(&name), &bytes) != 0 ||
+      ::bind(to_listener.number(), reinterpret_cast<const sockaddr*>(&name), bytes) != 0) {
+    return 1;
+  }
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  (path + ".moved").copy(to.sun_path, sizeof to.sun_path - 1);
+  if (::connect(to_listener.number(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
+    return 2;
+  }
+  relay(victim, to_listener);
+  return 0;
+}
+
+TEST_F(Listener, AProcessInBetweenWithTheSameNamesIsAnotherProcess) {
+  listener at{path_, {.key = "k"}};
+  signpost ready;
+  forked between{[&] { return relay_with_the_same_names(path_, ready); }};
+  ready.await();
+  if (std::filesystem::exists(path_ + ".moved")) {
+    auto client = std::async(std::launch::async, [&] { return connect(path_, {.key = "k"}); });
+    EXPECT_THROW(static_cast<void>(at.accept()), authentication_error);
+    EXPECT_THROW(static_cast<void>(client.get()), authentication_error);
+  }
+  if (const int code = between.wait(); code != 0) {
+    ASSERT_EQ(code, 77);
+    GTEST_SKIP() << "this process may not make a network namespace";
+  }
+}
+
+TEST_F(Listener, TheEarlierHandshakeIsRefused) {
+  listener at{path_, {.key = "k"}};
+  const descriptor client = raw_client();
+  std::string answer = "troupeC1\1";
+  answer.resize(112, '\0');
+  ASSERT_EQ(::send(client.number(), answer.data(), answer.size(), MSG_NOSIGNAL), 112);
+  EXPECT_FALSE(at.accept_for(50ms));
+  // A listener of before: its greeting was shorter, and its proof bound to nothing.
+  const std::string front = path_ + ".front";
+  const descriptor door = raw_listener(front);
+  auto honest = std::async(std::launch::async, [&] { return connect(front, {.key = "k"}); });
+  const descriptor peer{::accept(door.number(), nullptr, nullptr)};
+  std::string greeting = "troupeC1\1";
+  greeting.resize(48, '\0');
+  ASSERT_EQ(::send(peer.number(), greeting.data(), greeting.size(), MSG_NOSIGNAL), 48);
+  EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return honest.get(); }));
+}
+
+TEST_F(Listener, MayBeUsedByAChildThatWasForkedWithIt) {
+  // The kernel tells clients the process that called listen.
+  listener at{path_, {.key = "k"}};
+  forked child{[&] {
+    connection here = at.accept();
+    here.send(here.recv<int>() + 1);
+    return 0;
+  }};
+  connection there = connect(path_, {.key = "k"});
+  there.send(1);
+  EXPECT_EQ(there.recv<int>(), 2);
+  EXPECT_EQ(child.wait(), 0);
 }
 
 TEST_F(Listener, AClientGivesUpOnASilentListener) {
@@ -285,14 +413,14 @@ TEST_F(Listener, AClientsTimeIsForTheWholeHandshakeHoweverSlowlyItComes) {
   ASSERT_EQ(::listen(slow.number(), 1), 0);
   auto client = std::async(std::launch::async, [&] { return connect(path_, {.timeout = 50ms}); });
   const descriptor peer{::accept(slow.number(), nullptr, nullptr)};
-  // All of it takes 440 ms at least, and no two bytes of it the client's time.
-  std::string greeting = "troupeC1";
-  greeting.resize(48, '\0');
+  // All of it takes 600 ms at least, and no two bytes of it the client's time.
+  std::string greeting = "troupeC2";
+  greeting.resize(80, '\0');
   std::string verdict = "\1";
   verdict.resize(40, '\0');
-  std::array<char, 80> answer{};
+  std::array<char, 112> answer{};
   if (dribble(peer, greeting) &&
-      ::recv(peer.number(), answer.data(), answer.size(), MSG_WAITALL) == 80) {
+      ::recv(peer.number(), answer.data(), answer.size(), MSG_WAITALL) == 112) {
     static_cast<void>(dribble(peer, verdict));
   }
   EXPECT_THROW(static_cast<void>(client.get()), timeout_error);
@@ -315,14 +443,14 @@ TEST_F(Listener, AClientRefusesWhatIsNoListenerOfThisLibrary) {
   // Knows the protocol, and not the key.
   auto client = std::async(std::launch::async, [&] { return connect(path_, {.key = "k"}); });
   const descriptor peer{::accept(other.number(), nullptr, nullptr)};
-  std::string greeting = "troupeC1\1";
-  greeting.resize(48, '\0');
-  ASSERT_EQ(::send(peer.number(), greeting.data(), greeting.size(), MSG_NOSIGNAL), 48);
-  std::array<char, 80> answer{};
-  ASSERT_EQ(::recv(peer.number(), answer.data(), answer.size(), MSG_WAITALL), 80);
+  std::string greeting = "troupeC2\1";
+  greeting.resize(80, '\0');
+  ASSERT_EQ(::send(peer.number(), greeting.data(), greeting.size(), MSG_NOSIGNAL), 80);
+  std::array<char, 112> answer{};
+  ASSERT_EQ(::recv(peer.number(), answer.data(), answer.size(), MSG_WAITALL), 112);
   std::string verdict = "\1";
   verdict.resize(8, '\0');
-  verdict.append(answer.data() + 48, 32);  // the client's own proof, reflected
+  verdict.append(answer.data() + 80, 32);  // the client's own proof, reflected
   ASSERT_EQ(::send(peer.number(), verdict.data(), verdict.size(), MSG_NOSIGNAL), 40);
   EXPECT_THROW(static_cast<void>(client.get()), authentication_error);
 }

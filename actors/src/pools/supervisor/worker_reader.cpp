@@ -3,6 +3,7 @@
 
 #include "troupe/codec.hpp"
 #include "troupe/detail/code_address.hpp"
+#include "troupe/log.hpp"
 #include "troupe/progress.hpp"
 
 #include "pools/workers/loss_report.hpp"
@@ -122,6 +123,12 @@ void worker_reader::service(worker_record& worker) {
   for (int round = 1;; ++round) {
     if (!read_empty) {
       read_empty = channel.read_socket();
+    }
+    if (const auto sender = channel.take_sigterm()) {
+      log(log_level::info, "worker " + std::to_string(worker.id) + " (pid " +
+                               std::to_string(worker.pid) + ") of " + state_.face.title() +
+                               " got a SIGTERM of process " + std::to_string(*sender) +
+                               ", and goes on: only its program ends it by SIGTERM");
     }
     if (!worker.greeted) {
       greet(worker);

@@ -11,9 +11,11 @@
 #include "channel/crash_record.hpp"
 #include "host/runtime.hpp"
 #include "os/failpoint.hpp"
+#include "os/leave.hpp"
 #include "pools/thread/state/local_task.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
+#include "process/worker_sigterm.hpp"
 
 #include <malloc.h>
 #include <stdio_ext.h>
@@ -104,6 +106,7 @@ bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& rec
 }
 
 [[noreturn]] void act_as_worker(worker_channel& channel, caf::actor_system& actors) {
+  leave_in_exit(nullptr);  // a task may call exit
   worker state{channel};
   // Its own: tasks make pools, which have an actor system of their own.
   compat::run_loop loop{actors};
@@ -118,10 +121,9 @@ bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& rec
       break;
     }
   }
-  flush_output();
   // Not exit: the destructors and handlers of the program belong to its main process, and an actor
   // system is not to be torn down in a copy of it.
-  ::_exit(0);
+  leave(0);
 }
 
 }  // namespace
@@ -133,6 +135,9 @@ void run_worker(worker_boot&& boot, process_target act) {
   ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
   large_fill_hook = &prepare_pages;
   worker_channel channel{std::move(boot.ends)};
+  if (!boot.is_process) {
+    take_sigterm(static_cast<pid_t>(boot.program), channel);
+  }
   install_crash_handler(channel.crash_record());
   channel.send_hello(own_hello());
   compat::init_types();

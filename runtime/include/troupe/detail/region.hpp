@@ -36,7 +36,7 @@ inline constexpr std::size_t region_slots = 240;
 
 /// What one process has to do with the object: its line in the ledger.
 struct alignas(64) process_slot {
-  shared_word owner;   ///< pid and start time in one word; 0: free, and all the others are 0 then
+  shared_word owner;   ///< the identity of a process; 0: free, and all the others are 0 then
   shared_word mapped;  ///< 1 while the process has a handle
   std::array<shared_word, wait_channels> waiting;   ///< its threads asleep on each channel
   std::array<shared_word, slot_counters> counters;  ///< for the kind of object to use

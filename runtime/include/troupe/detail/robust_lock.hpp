@@ -14,7 +14,7 @@ namespace troupe::detail {
 /// A lock in shared memory that survives its holder: a robust pthread mutex and what is told of it.
 struct lock_state {
   alignas(16) std::array<std::byte, 48> mutex;  ///< a pthread_mutex_t
-  std::atomic<std::uint32_t> owner;             ///< thread id of the holder, 0: none
+  std::atomic<std::uint64_t> owner;             ///< PID namespace and thread of the holder, 0: none
   std::atomic<std::uint32_t> depth;             ///< of a recursive lock, beyond the first
   std::atomic<std::uint32_t> inherited;         ///< a holder died since the last `recovered()`
 };

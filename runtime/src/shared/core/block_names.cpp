@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -47,6 +48,29 @@ block_lock::~block_lock() {
   if (locked_) {
     ::flock(number_, LOCK_UN);
   }
+}
+
+namespace {
+
+struct flock byte_lock(short type, std::size_t at) noexcept {
+  struct flock one{};
+  one.l_type = type;
+  one.l_whence = SEEK_SET;
+  one.l_start = static_cast<off_t>(at);
+  one.l_len = 1;
+  return one;
+}
+
+}  // namespace
+
+void hold_byte(int memory, std::size_t at) noexcept {
+  struct flock one = byte_lock(F_RDLCK, at);
+  ::fcntl(memory, F_OFD_SETLK, &one);
+}
+
+bool is_byte_held(const descriptor& memory, std::size_t at) noexcept {
+  struct flock one = byte_lock(F_WRLCK, at);
+  return ::fcntl(memory.number(), F_OFD_GETLK, &one) != 0 || one.l_type != F_UNLCK;
 }
 
 bool names(const std::string& name, const descriptor& memory) noexcept {

@@ -4,6 +4,7 @@
 #include "troupe/detail/descriptor.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -46,6 +47,17 @@ class block_lock {
 
 /// Does the name still mean this memory?
 [[nodiscard]] bool names(const std::string& name, const descriptor& memory) noexcept;
+
+// Processes of other PID namespaces cannot be asked for whether they live. So each process that has
+// memory with a name holds a byte of it, that where its slot begins: an open file description has a
+// lock of it until the last process that has this description is gone, which the kernel tells
+// everywhere. A description that came from another process, or from the one that this was forked
+// from, keeps the bytes of all of them: then a dead process may look alive, but none dead that lives.
+
+/// As long as there is a duplicate of `memory` in any process.
+void hold_byte(int memory, std::size_t at) noexcept;
+/// By any description but this one, which was opened for the question.
+[[nodiscard]] bool is_byte_held(const descriptor& memory, std::size_t at) noexcept;
 
 /// Removes the name if it means this memory and `is_unused()`, which is asked under the lock. One
 /// whose lock cannot be had stays, until a process looks for abandoned ones again.

@@ -5,7 +5,9 @@
 #include "troupe/error.hpp"
 
 #include "os/failpoint.hpp"
+#include "os/file_size.hpp"
 #include "os/process_identity.hpp"
+#include "os/process_namespaces.hpp"
 #include "os/sys.hpp"
 #include "shared/core/block_names.hpp"
 #include "shared/core/region_memory.hpp"
@@ -54,14 +56,11 @@ std::shared_ptr<region> region::create_named(const region_spec& spec) {
     sys::fail(errc::resource_exhausted, "cannot create shared memory '" + spec.name + "'", errno);
   }
   int code = TROUPE_FAILPOINT_ERRNO("region.create_named");
-  if (code == 0 && ::ftruncate(made->memory_.number(), static_cast<off_t>(bytes)) != 0) {
-    code = errno;
+  if (code == 0) {
+    code = sys::resize(made->memory_.number(), bytes);
   }
-  while (code == 0 || code == EINTR) {
-    code = ::posix_fallocate(made->memory_.number(), 0, static_cast<off_t>(bytes));
-    if (code != EINTR) {
-      break;
-    }
+  if (code == 0) {
+    code = sys::allocate(made->memory_.number(), 0, bytes);
   }
   if (code != 0) {
     sys::fail(errc::resource_exhausted,
@@ -168,9 +167,9 @@ bool is_abandoned(const descriptor& memory) noexcept {
   }
   // Not its creator: one that lives may have dropped it long ago, while others had it.
   for (std::size_t slot = 0; slot < region_slots; ++slot) {
-    const std::uint64_t owner =
-        at(region::slots_offset() + slot * sizeof(process_slot) + offsetof(process_slot, owner));
-    if (owner != 0 && !is_gone(owner)) {
+    const std::size_t slot_at = region::slots_offset() + slot * sizeof(process_slot);
+    const std::uint64_t owner = at(slot_at + offsetof(process_slot, owner));
+    if (owner != 0 && (is_elsewhere(owner) ? is_byte_held(memory, slot_at) : !is_gone(owner))) {
       return false;
     }
   }

@@ -26,7 +26,7 @@
 namespace troupe::detail {
 namespace {
 
-constexpr std::uint32_t layout_version = 1;
+constexpr std::uint32_t layout_version = 2;
 
 static_assert(sizeof(region_header) <= region::slots_offset());
 static_assert(region::payload_offset() % 4096 == 0);
@@ -290,7 +290,7 @@ object_info region::info() {
   const std::uint64_t me = own_identity();
   for (const process_slot& slot : slots()) {
     const std::uint64_t owner = slot.owner.load();
-    if (owner == 0 || (owner != me && is_gone(owner))) {
+    if (owner == 0 || (owner != me && is_dead(*this, slot, owner))) {
       continue;
     }
     found.holders += slot.mapped.load() != 0 ? 1 : 0;

@@ -7,19 +7,28 @@
 
 #include "os/failpoint.hpp"
 #include "os/process_identity.hpp"
+#include "os/process_namespaces.hpp"
 #include "os/sys.hpp"
 #include "shared/core/block_names.hpp"
 #include "shared/core/proxy.hpp"
+#include "shared/core/region_memory.hpp"
 #include "shared/core/region_registry.hpp"
 #include "shared/core/transaction.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <string>
 
 namespace troupe::detail {
 namespace {
 
 constexpr auto sweep_interval_ns = std::int64_t{40'000'000};
+
+std::size_t offset_in(const region& object, const process_slot& slot) noexcept {
+  return static_cast<std::size_t>(reinterpret_cast<const std::byte*>(&slot) - object.begin());
+}
 
 bool ledger_is_empty(const process_slot& slot) noexcept {
   const auto is_zero = [](const shared_word& word) { return word.load() == 0; };
@@ -28,6 +37,16 @@ bool ledger_is_empty(const process_slot& slot) noexcept {
 }
 
 }  // namespace
+
+bool is_dead(const region& object, const process_slot& slot, std::uint64_t owner) noexcept {
+  if (!is_elsewhere(owner) || (object.header().flags & region_named_flag) == 0) {
+    return is_gone(owner);
+  }
+  // With another description than ours, which may have come from that process.
+  const std::string path = "/proc/self/fd/" + std::to_string(object.number());
+  const descriptor again{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  return again && !is_byte_held(again, offset_in(object, slot));
+}
 
 process_slot* region::slot_of(std::uint64_t identity) noexcept {
   for (process_slot& slot : slots()) {
@@ -43,6 +62,9 @@ process_slot* region::claim_slot_for(std::uint64_t identity) noexcept {
   const auto all = slots();
   for (auto slot = all.begin(); mine == nullptr && slot != all.end(); ++slot) {
     std::uint64_t none = 0;
+    if (named_ && slot->owner.load() == none) {
+      hold_byte(memory_.number(), offset_in(*this, *slot));  // before it is the owner
+    }
     if (slot->owner.compare_exchange_strong(none, identity)) {
       mine = &*slot;
     }
@@ -109,9 +131,9 @@ void region::free_slot() noexcept {
     // only such a one needs the lock, under which it looks again.
     const auto is_unused = [this] {
       const auto all = slots();
-      return std::none_of(all.begin(), all.end(), [](const process_slot& slot) {
+      return std::none_of(all.begin(), all.end(), [this](const process_slot& slot) {
         const std::uint64_t owner = slot.owner.load();
-        return slot.mapped.load() != 0 && owner != 0 && !is_gone(owner);
+        return slot.mapped.load() != 0 && owner != 0 && !is_dead(*this, slot, owner);
       });
     };
     TROUPE_FAILPOINT("blocks.let_go");
@@ -157,7 +179,7 @@ std::size_t region::recover_dead() {
   std::size_t found = 0;
   for (process_slot& slot : slots()) {
     const std::uint64_t owner = slot.owner.load();
-    if (owner != 0 && owner != me && is_gone(owner)) {
+    if (owner != 0 && owner != me && is_dead(*this, slot, owner)) {
       recover_slot(slot, owner);
       ++found;
     }

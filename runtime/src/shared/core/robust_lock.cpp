@@ -52,8 +52,6 @@ lock_result slow_result(lock_state& lock, int code) {
   switch (code) {
     case EOWNERDEAD:
       return taken_from_the_dead(lock);
-    case EDEADLK:
-      return lock_result::own;
     case EBUSY:
     case ETIMEDOUT:
       return owned_by_caller(lock) ? lock_result::own : lock_result::busy;
@@ -67,7 +65,9 @@ void init_lock(lock_state& lock) {
   ::pthread_mutexattr_init(&attributes);
   ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
   ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-  ::pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+  // Not ERRORCHECK: the C library compares thread ids, and in another PID namespace another thread
+  // has the same. `owner` knows better.
+  ::pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_NORMAL);
   const int code = ::pthread_mutex_init(mutex_of(lock), &attributes);
   ::pthread_mutexattr_destroy(&attributes);
   if (code != 0) {

@@ -127,7 +127,7 @@ class export_proxies::proxy final : public export_thread {
 
   export_proxies& all_;
   std::thread thread_;
-  std::uint32_t id_ = 0;
+  std::uint64_t id_ = 0;
   std::uint64_t number_ = 0;                    ///< of the request that is to be answered
   std::vector<std::shared_ptr<region>> locks_;  ///< that it has, each level
 };

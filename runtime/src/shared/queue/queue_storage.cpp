@@ -5,6 +5,7 @@
 
 #include "os/descriptor_attachment.hpp"
 #include "os/failpoint.hpp"
+#include "os/file_size.hpp"
 #include "os/sys.hpp"
 #include "shared/core/free_memory.hpp"
 
@@ -45,12 +46,8 @@ void queue_storage::provide(std::uint64_t offset, std::uint64_t bytes) {
   if (code == 0 && bytes >= looks_large && bytes > free_memory_bytes()) {
     code = ENOMEM;
   }
-  while (code == 0 || code == EINTR) {
-    code =
-        ::posix_fallocate(memory_->number(), static_cast<off_t>(offset), static_cast<off_t>(bytes));
-    if (code != EINTR) {
-      break;
-    }
+  if (code == 0) {
+    code = sys::allocate(memory_->number(), offset, bytes);
   }
   if (code != 0) {
     sys::fail(errc::resource_exhausted,
