@@ -22,6 +22,7 @@
 #include "troupe/array.hpp"          // IWYU pragma: export
 #include "troupe/await.hpp"          // IWYU pragma: export
 #include "troupe/barrier.hpp"        // IWYU pragma: export
+#include "troupe/buffer.hpp"         // IWYU pragma: export
 #include "troupe/callable.hpp"       // IWYU pragma: export
 #include "troupe/codec.hpp"          // IWYU pragma: export
 #include "troupe/condition.hpp"      // IWYU pragma: export

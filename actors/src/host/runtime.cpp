@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "host/runtime.hpp"
 
+#include "troupe/detail/buffer_segment.hpp"
 #include "troupe/detail/byte_sink.hpp"
 #include "troupe/detail/code_address.hpp"
 #include "troupe/detail/futex.hpp"
@@ -100,6 +101,7 @@ void runtime::worker_exited(const exit_report& report) {
   }
   // What it held of shared objects goes back before its owner hears of its end.
   recover_objects_of_dead();
+  drop_idle_buffers_of_others();
   remove_abandoned_blocks();
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
@@ -305,6 +307,7 @@ void runtime::add(const std::shared_ptr<engine>& pool) {
   pools_.push_back(pool);
   ++live_pools_;
   segments_->keep_idle(true);
+  begin_keeping_buffers();
 }
 
 void runtime::pool_ended() {
@@ -312,6 +315,7 @@ void runtime::pool_ended() {
   if (--live_pools_ == 0) {
     segments_->keep_idle(false);
   }
+  end_keeping_buffers();
 }
 
 void runtime::add(const std::shared_ptr<running_process>& started,

@@ -73,6 +73,11 @@ void mapping::share_with_children() noexcept {
   forks_ = any_process;
 }
 
+void mapping::keep_from_children() noexcept {
+  ::madvise(data_, bytes_, MADV_DONTFORK);
+  forks_ = fork_generation();
+}
+
 void prepare_pages(void* begin, std::size_t bytes) {
   const auto first = reinterpret_cast<std::uintptr_t>(begin);
   const std::uintptr_t from = (first + huge_page_bytes - 1) & ~(huge_page_bytes - 1);

@@ -5,6 +5,7 @@
 
 #include "pools/worker/worker_actor.hpp"
 
+#include "troupe/detail/buffer_segment.hpp"
 #include "troupe/this_process.hpp"
 
 #include "caf/mailbox.hpp"
@@ -134,6 +135,7 @@ void run_worker(worker_boot&& boot, process_target act) {
   ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
   ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
   large_fill_hook = &prepare_pages;
+  begin_keeping_buffers();
   worker_channel channel{std::move(boot.ends)};
   if (!boot.is_process) {
     take_sigterm(static_cast<pid_t>(boot.program), channel);

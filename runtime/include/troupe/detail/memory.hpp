@@ -39,6 +39,8 @@ class mapping {
   /// Not in a child that was forked since.
   [[nodiscard]] bool is_here() const noexcept;
   void share_with_children() noexcept;
+  /// As it was before share_with_children, for children that are forked from now on.
+  void keep_from_children() noexcept;
 
  private:
   static constexpr std::uint32_t any_process = 0;
