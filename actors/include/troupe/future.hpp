@@ -70,15 +70,17 @@ decltype(auto) call_with(F& function, const Future& source) {
 ///   `.timeout`, a `.deadline`, a `cancel(force)` or `terminate`.
 ///
 /// @follows Python's Future and AsyncResult in one.
-/// @blocks as each member says; in a task of a thread pool, waits without a limit of time run other
-///   tasks of that pool meanwhile.
+/// @blocks as each member says; in a task of a thread pool, a wait runs what it waits for on the
+///   calling thread if that is a task of the same pool which no worker has begun, and returns after
+///   that, also from a wait with a limit of time. It runs no other task.
 /// @threads any, all members.
 /// @crosses no; refused at compile time.
 /// @worker_dies the future ends with worker_lost, or with the outcome of a retry if one was asked
 ///   for.
 /// @throws error{no_state} from every member but `valid` and the comparisons if it was
 ///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that are 64
-///   deep.
+///   deep, or that wait for each other; error{resource_exhausted} from on_result and its like if no
+///   thread can be started for callbacks.
 template <class T>
 class future {
  public:
@@ -103,7 +105,8 @@ class future {
   /// As get, for a limited time.
   ///
   /// @returns nothing: the time was over first. For `future<void>`: whether it was in time.
-  /// @blocks for at most `duration`; a negative one does not wait.
+  /// @blocks for at most `duration`, in a task longer if it runs what it waits for (see future); a
+  ///   negative one does not wait.
   /// @throws as get.
   template <class Rep, class Period>
   auto get_for(std::chrono::duration<Rep, Period> duration) const
@@ -130,7 +133,8 @@ class future {
   /// As wait, for a limited time.
   ///
   /// @returns false: the time was over first.
-  /// @blocks for at most `duration`; a negative one does not wait.
+  /// @blocks for at most `duration`, in a task longer if it runs what it waits for (see future); a
+  ///   negative one does not wait.
   template <class Rep, class Period>
   bool wait_for(std::chrono::duration<Rep, Period> duration) const {
     return state().wait(detail::deadline_after(duration));
@@ -229,7 +233,7 @@ class future {
   /// The future of `function(value)` (or `function()`), which runs where callbacks run once there
   /// is a value. If this one fails, so does the result, with the same exception, and `function` is
   /// never called. A function that returns a future is waited for: `future<future<U>>` is never
-  /// made. Cancelling the result cancels this one.
+  /// made. Cancelling the result cancels this one, or the future that `function` returned.
   ///
   /// A callback that waits for the result of a `then` of the same pool waits for ever, because that
   /// has to run after it.
@@ -251,9 +255,10 @@ class future {
             made->run([&] { return detail::call_with<T>(*function, source); });
           } else {
             try {
-              detail::call_with<T>(*function, source).on_done([made, duty](const returned& inner) {
-                made->run([&] { return inner.get(); });
-              });
+              const returned next = detail::call_with<T>(*function, source);
+              made->follow(next.state_);
+              next.on_done(
+                  [made, duty](const returned& inner) { made->run([&] { return inner.get(); }); });
             } catch (...) {
               made->run([&]() -> result { throw; });
             }

@@ -150,7 +150,7 @@ class pool : public detail::submissions<pool> {
   /// A pool of so many processes, else with the default options.
   template <detail::worker_count Count>
   explicit pool(Count workers) : pool{pool_options{.workers = detail::to_workers(workers)}} {}
-  /// The other one may only be destroyed then.
+  /// Every member of the other one but the destructor throws error{no_state} then.
   pool(pool&&) noexcept = default;
   pool& operator=(pool&&) = delete;
   /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how

@@ -4,6 +4,9 @@
 #include "troupe/detail/descriptor.hpp"
 #include "troupe/log.hpp"
 
+#include "futures/callback_runner.hpp"
+#include "futures/waiting.hpp"
+
 #include <utility>
 
 namespace troupe::detail {
@@ -34,16 +37,14 @@ bool future_state::wait(const deadline& until) const {
   if ((!until || *until > std::chrono::steady_clock::now()) && spin_for_outcome()) {
     return true;
   }
-  if (!until) {
-    if (wait_helper* const helper = wait_helper::of_this_thread()) {
-      while (!done()) {
-        helper->wait_for(*this);
-      }
-      return true;
-    }
-    if (wait_for_handover()) {
-      return true;
-    }
+  if (wait_helper* const helper = wait_helper::of_this_thread()) {
+    return helper->wait_for(*this, until);
+  }
+  if (callback_runner::is_here()) {
+    need_all_of(*this);  // the callbacks behind this one wait, too, and tasks may wait for those
+  }
+  if (!until && wait_for_handover()) {
+    return true;
   }
   for (;;) {
     std::uint32_t now = word_.load(std::memory_order_acquire);
@@ -145,9 +146,16 @@ void future_state::fulfil(std::uint32_t how) noexcept {
   }
 }
 
+void future_state::prepare_callbacks() const {
+  if (const executor run = callbacks()) {
+    run(nullptr);
+  }
+}
+
 void future_state::when_done(callback function) {
   if (!done()) {
     check_comes_here();
+    prepare_callbacks();
     const mutex_guard lock{mutex_};
     if (!done()) {
       follow().callbacks.push_back(std::move(function));
@@ -196,6 +204,9 @@ std::optional<task_progress> future_state::progress() const {
 }
 
 void future_state::on_progress(progress_callback function) {
+  if (!done()) {
+    prepare_callbacks();
+  }
   const mutex_guard lock{mutex_};
   if (!done()) {
     follow().progress_callbacks.push_back(std::make_shared<progress_callback>(std::move(function)));

@@ -307,10 +307,9 @@ std::vector<std::shared_ptr<process_core>> cores_of(const runtime::running_proce
 
 void end_processes(const runtime::running_processes& left,
                    std::chrono::milliseconds limit) noexcept {
-  using clock = std::chrono::steady_clock;
   const auto end = [](process_core& one) {
     one.signal(SIGTERM);
-    if (!one.wait(clock::now() + one.options().grace)) {
+    if (!one.wait(deadline_after(one.options().grace))) {
       one.signal(SIGKILL);
       one.wait(std::nullopt);
     }

@@ -240,10 +240,11 @@ void listener_core::look_at_the_door() {
     if (clients_.size() >= most_pending) {
       let_go_of_oldest("too many were waiting");
     }
+    constexpr auto for_ever = clock::time_point::max();
     const int number = socket.number();
     clients_.push_back({std::move(socket),
                         handshake{handshake::side::listener, options_.key, self_},
-                        clock::now() + options_.handshake_timeout});
+                        deadline_after(options_.handshake_timeout).value_or(for_ever)});
     add(number);
     step(std::prev(clients_.end()));
   }

@@ -28,12 +28,13 @@ class completion_listener {
 };
 
 /// What a thread does while it waits for a future, instead of sleeping: a worker of a thread pool
-/// runs other tasks.
+/// runs what it waits for.
 class wait_helper {
  public:
   virtual ~wait_helper() = default;
-  /// Returns when `awaited` is done. May throw instead of waiting for ever.
-  virtual void wait_for(const future_state& awaited) = 0;
+  /// Returns when `awaited` is done, or the deadline has passed: false. May throw instead of
+  /// waiting for ever.
+  virtual bool wait_for(const future_state& awaited, const deadline& until) = 0;
 
   /// The one of the calling thread, if it has one.
   static wait_helper*& of_this_thread() noexcept;
@@ -43,7 +44,8 @@ class wait_helper {
 class future_state : public std::enable_shared_from_this<future_state> {
  public:
   using callback = std::function<void(future_state&)>;
-  /// Runs callbacks one after the other, never on the thread that fulfils.
+  /// Runs callbacks one after the other, never on the thread that fulfils. Called with an empty
+  /// function it only starts its thread, so that no later call can fail for want of one.
   using executor = std::function<void(std::function<void()>)>;
 
   future_state();
@@ -57,8 +59,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// Waits until it is done. False: the deadline passed first.
   ///
   /// @blocks until then.
-  /// @throws what the thread's wait_helper throws, if there is no deadline; pool_closed if there is
-  ///   no outcome and never will be, as in `check_comes_here`.
+  /// @throws what the thread's wait_helper throws; pool_closed if there is no outcome and never will
+  ///   be, as in `check_comes_here`.
   bool wait(const deadline& until) const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const {
@@ -81,9 +83,24 @@ class future_state : public std::enable_shared_from_this<future_state> {
   virtual bool cancel(bool force) = 0;
   [[nodiscard]] virtual bool running() const = 0;
 
+  // What a thread that waits for it has to know.
+  using source_visitor = std::function<bool(const std::shared_ptr<future_state>&)>;
+  /// Calls `visit` for what has to end before it does, until that returns true, and returns the
+  /// last answer.
+  virtual bool any_source(const source_visitor& /*visit*/) const { return false; }
+  /// The first of its sources that ends ends it, not the last one.
+  [[nodiscard]] virtual bool ends_with_first_source() const noexcept { return false; }
+  /// Its end may need any task of the waiting worker's pool: what it waits for is not known.
+  [[nodiscard]] virtual bool needs_other_tasks() const noexcept { return false; }
+  /// The calling thread is about to wait for it and cannot run it, but others may wait for that
+  /// thread: those workers of its pool that wait are to run it if they can.
+  virtual void need() const {}
+  /// Those workers of its pool that wait look anew whether they wait for it.
+  virtual void look_anew() const {}
+
   /// Called once, through the state's executor, when done or at once if it is.
   ///
-  /// @throws pool_closed as wait.
+  /// @throws pool_closed as wait; error{resource_exhausted} if no thread can be started for it.
   void when_done(callback function);
   /// Where its callbacks run.
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
@@ -101,6 +118,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// The newest report, if there was one.
   [[nodiscard]] std::optional<task_progress> progress() const;
   /// Called for every later report, through the state's executor; dropped when done.
+  ///
+  /// @throws error{resource_exhausted} as when_done.
   void on_progress(progress_callback function);
   /// Notes a report and calls the callbacks for it; for the fulfilling side.
   void report(task_progress now);
@@ -133,6 +152,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr std::uint32_t undescribed = 3;  // fulfilled, with a failure still to be made
 
   void run(callback function);
+  /// @throws error{resource_exhausted}.
+  void prepare_callbacks() const;
   /// False: this thread cannot be woken that way, and there may be no outcome yet.
   bool wait_for_handover() const;
   void describe_once() const;

@@ -109,6 +109,9 @@ std::shared_ptr<process_submission> pool_core::submit(submission_builder&& encod
                                                       std::uint32_t max_range, bool may_block,
                                                       const deadline& until) {
   maker_.check_is_here();
+  if (how->retries > 0 && how->retry_if) {
+    callbacks_->run(nullptr);  // the thread that asks the predicate
+  }
   if (!admission_.enter(static_cast<std::uint32_t>(encoded.count()), may_block, until)) {
     return nullptr;
   }
@@ -169,6 +172,7 @@ bool pool_core::join_until(const deadline& until) {
     }
   }
   callbacks_->wait_idle();
+  callbacks_->retire();  // futures that are kept do not keep its thread
   return true;
 }
 
@@ -192,6 +196,7 @@ void pool_core::end() noexcept {
       }
     }
     callbacks_->wait_idle();
+    callbacks_->retire();
   } catch (const std::exception& problem) {
     log(log_level::error, title() + " could not be ended in order: " + problem.what());
   }

@@ -31,7 +31,8 @@ submission_builder::submission_builder(std::shared_ptr<segment_pool> segments,
   sink_->begin(std::move(segments), max_part_bytes);
 }
 submission_builder::submission_builder(const engine_ptr& pool)
-    : submission_builder{core_of(pool).segments(), core_of(pool).options().max_payload_bytes} {}
+    : submission_builder{(check_not_moved_from(pool), core_of(pool).segments()),
+                         core_of(pool).options().max_payload_bytes} {}
 submission_builder::~submission_builder() {
   if (sink_ && sink_->capacity() <= 4 * max_frame_bytes) {
     sink_->begin(nullptr, 0);

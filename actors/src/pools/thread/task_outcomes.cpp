@@ -190,9 +190,8 @@ bool task_outcomes::cancel(thread_submission& which, bool force) {
   }
   core_.attempts().ask_all_to_stop(which);
   if (force) {
-    core_.time().give_up_after(
-        std::static_pointer_cast<thread_submission>(which.shared_from_this()),
-        core_.grace_of(which));
+    core_.give_up_after_grace(std::static_pointer_cast<thread_submission>(which.shared_from_this()),
+                              core_.grace_of(which));
   }
   return false;
 }

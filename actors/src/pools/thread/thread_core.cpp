@@ -33,6 +33,20 @@ thread_core::~thread_core() {
   callbacks_->stop();
 }
 
+void thread_core::start() {
+  const bool elastic = scheduler_.may_grow();
+  scheduler_.start();
+  try {
+    if (elastic) {
+      time_.start();  // for .idle_timeout; the last worker ends it
+    }
+  } catch (const error&) {
+    scheduler_.close();
+    scheduler_.wait_until_gone(std::nullopt);
+    throw;
+  }
+}
+
 void thread_core::start_worker(worker_seat& seat) {
   const std::string place = "_" + std::to_string(seat.place);
   constexpr std::size_t longest_name = 15;
@@ -68,6 +82,7 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
           "specialize troupe::enable_repeat for it"};
     }
   }
+  prepare(submission->options(), submission->repeats());
   const auto& limit = submission->options().deadline;
   const auto watched = limit ? submission : nullptr;
   const steady_time due = limit ? later(std::chrono::steady_clock::now(), *limit) : steady_time{};
@@ -87,6 +102,30 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
     time_.set_deadline(watched, due);
   }
   return true;
+}
+
+void thread_core::prepare(const task_options& how, bool repeats) {
+  if (how.timeout || how.deadline || (repeats && how.backoff.count() > 0)) {
+    time_.start();
+  }
+  if (repeats) {
+    callbacks_->run(nullptr);  // the thread that asks the predicate
+  }
+}
+
+void thread_core::give_up_after_grace(const std::shared_ptr<thread_submission>& which,
+                                      std::chrono::milliseconds grace) {
+  try {
+    if (grace.count() > 0) {
+      time_.give_up_after(which, grace);
+      return;
+    }
+  } catch (const error& no_thread) {
+    log(log_level::warning,
+        title() + " gives up at once what was to have a grace time: " + no_thread.what());
+  }
+  const concluding_threads::note now{concluding_};
+  outcomes_.give_up(*which);
 }
 
 bool thread_core::cancel(thread_submission& which, bool force) {
@@ -139,12 +178,7 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
                           "cancelled: " + title() + " was terminated between two attempts");
   }
   for (const auto& submission : scheduler_.running()) {
-    if (grace.count() > 0) {
-      time_.give_up_after(submission, grace);
-    } else {
-      const concluding_threads::note now{concluding_};
-      outcomes_.give_up(*submission);
-    }
+    give_up_after_grace(submission, grace);
   }
 }
 
@@ -168,6 +202,7 @@ bool thread_core::join_until(const deadline& until) {
     return false;
   }
   callbacks_->wait_idle();
+  callbacks_->retire();  // futures that are kept do not keep its thread
   return true;
 }
 

@@ -158,14 +158,16 @@ thread_scheduler::bell thread_scheduler::push_again(claimed_items item) {
 
 void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& submission,
                                     std::uint32_t item) {
-  bell to_wake;
+  bells to_wake;
   {
     const mutex_guard lock{mutex_};
     if (!retrying_.contains(submission)) {
       return;  // it was cancelled, and all workers may have left
     }
     queued_.fetch_add(1, std::memory_order_relaxed);
-    to_wake = push_again({submission, item, 1, true});
+    const bell one = push_again({submission, item, 1, true});
+    to_wake = call_lenders();  // one of them may wait for it
+    to_wake.push_back(one);
   }
   wake(to_wake);
 }
@@ -200,19 +202,103 @@ bool thread_scheduler::claim_next(worker_seat& self, claimed_items& into,
   }
 }
 
-bool thread_scheduler::claim_from(const worker_seat& self,
+bool thread_scheduler::claim_from(worker_seat& self,
                                   const std::shared_ptr<thread_submission>& wanted,
                                   claimed_items& into) {
   if (wanted->bound_to != nullptr && wanted->bound_to != &self) {
     return false;
   }
-  const std::uint32_t first = wanted->claim();
-  if (first >= wanted->count()) {
+  const std::uint32_t first = wanted->unclaimed() > 0 ? wanted->claim() : wanted->count();
+  if (first < wanted->count()) {
+    into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
+  } else if (!wanted->repeats() ||
+             !(wanted->bound_to != nullptr ? self.own : lanes_).claim_again(*wanted, into)) {
     return false;  // a worker that finds it in the queue removes it
   }
-  into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
   note_claimed_locked(into.count);
   return true;
+}
+
+bool thread_scheduler::claim_needed(worker_seat& self, claimed_items& into,
+                                    released_submissions& released) {
+  const bool unbound_too = !needed_.empty() && all_blocked();
+  for (auto one = needed_.begin(); one != needed_.end();) {
+    auto submission = one->lock();
+    if (submission) {
+      released.push_back(submission);  // it may be the last pointer to it
+    }
+    if (!submission || submission->done() ||
+        (submission->unclaimed() == 0 && !submission->repeats())) {
+      one = needed_.erase(one);
+    } else if ((unbound_too || submission->bound_to == &self) &&
+               claim_from(self, submission, into)) {
+      return true;
+    } else {
+      ++one;
+    }
+  }
+  return false;
+}
+
+bool thread_scheduler::all_blocked() const {
+  return !workers_.any_of([](const worker_seat& each) { return !each.leaving && !each.blocked; });
+}
+
+bool thread_scheduler::note_blocked(worker_seat& self) {
+  return !std::exchange(self.blocked, true) && !needed_.empty() && all_blocked();
+}
+
+bool thread_scheduler::waits_for_itself(const worker_seat& self,
+                                        const thread_submission* awaited) const {
+  // Each step goes to another worker that sleeps, so it ends; bounded all the same.
+  for (std::size_t steps = workers_.all().size() + 1; steps > 0 && awaited != nullptr; --steps) {
+    if (awaited->done() || awaited->is_coroutine() || awaited->options().timeout ||
+        awaited->options().deadline) {
+      return false;  // it may end without running on
+    }
+    const auto runs_it = [awaited](const worker_seat& each) {
+      return std::find(each.running.begin(), each.running.end(), awaited) != each.running.end();
+    };
+    if (runs_it(self)) {
+      return true;
+    }
+    const auto& all = workers_.all();
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const auto& each) { return runs_it(*each); });
+    awaited = found == all.end() ? nullptr : (*found)->awaited;
+  }
+  return false;
+}
+
+thread_scheduler::bells thread_scheduler::call_lenders() {
+  news_.fetch_add(1);
+  return resting_.call_lenders();
+}
+
+void thread_scheduler::need(const std::shared_ptr<thread_submission>& submission) {
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    if (std::exchange(submission->needed, true)) {
+      return;
+    }
+    if (needed_.size() >= forget_needed_at_) {
+      std::erase_if(needed_, [](const auto& each) { return each.expired(); });
+      forget_needed_at_ = std::max<std::size_t>(16, 2 * needed_.size());
+    }
+    needed_.push_back(submission);
+    to_wake = call_lenders();
+  }
+  wake(to_wake);
+}
+
+void thread_scheduler::look_anew() {
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    to_wake = call_lenders();
+  }
+  wake(to_wake);
 }
 
 void thread_scheduler::note_claimed_locked(std::uint64_t items) {
@@ -268,10 +354,11 @@ thread_scheduler::bell thread_scheduler::call_next() {
   return found;
 }
 
-void thread_scheduler::pass_on() {
+void thread_scheduler::stop_waiting(worker_seat& self) {
   bell to_wake;
   {
     const mutex_guard lock{mutex_};
+    self.blocked = false;
     if (!lanes_.empty()) {
       to_wake = call_next();
     }
@@ -290,6 +377,7 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
   {
     const patient_guard lock{mutex_};
     resting_.woke_up(self);
+    self.blocked = false;
     if (how.finished != nullptr) {
       stop_running(self, *how.finished);
     }
@@ -314,7 +402,10 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
       what = step::let_go;
     } else if (how.looping) {
       if (may_take) {
+        self.runs_any = true;
         resting_.add_lender(self);
+      } else if (note_blocked(self)) {
+        to_wake = call_lenders();
       }
       what = step::loop;
     } else if (self.leaving || (phase_ != phase::open && !is_needed(self))) {
@@ -325,6 +416,7 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
       resting_.looks(self);
       what = step::look_again;
     } else if (how.leftovers) {
+      self.runs_any = true;
       resting_.add_lender(self);
       what = step::loop;
     } else {
@@ -344,13 +436,16 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
 }
 
 bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
-                             claimed_items& work, released_submissions& released) {
+                             bool any, claimed_items& work, released_submissions& released) {
   bell also;
   {
     const mutex_guard lock{mutex_};
-    if (!(wanted && claim_from(self, wanted, work)) && !claim_next(self, work, released)) {
+    if (wanted
+            ? !claim_from(self, wanted, work)
+            : !claim_needed(self, work, released) && !(any && claim_next(self, work, released))) {
       return false;
     }
+    self.blocked = false;
     self.free.store(false);  // it may be outside of its tasks, where it would take another
     self.running.push_back(work.submission.get());
     if (!lanes_.empty()) {
@@ -376,18 +471,37 @@ void thread_scheduler::stopped_running(worker_seat& self, const thread_submissio
   }
 }
 
-bool thread_scheduler::begin_lending(worker_seat& self) {
+thread_scheduler::lending thread_scheduler::begin_lending(worker_seat& self,
+                                                          const state_of_wait& how) {
+  bells to_wake;
+  const lending what = try_lending(self, how, to_wake);
+  wake(to_wake);
+  return what;
+}
+
+thread_scheduler::lending thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how,
+                                                        bells& to_wake) {
   const mutex_guard lock{mutex_};
-  if (!lanes_.empty() || !self.own.empty()) {
-    return false;
+  if (note_blocked(self)) {
+    to_wake = call_lenders();  // one of them may run it, or this one
+    return lending::look_again;
   }
+  if (news_.load() != how.news || (how.any && (!lanes_.empty() || !self.own.empty()))) {
+    return lending::look_again;
+  }
+  if (waits_for_itself(self, how.awaited)) {
+    return lending::deadlock;
+  }
+  self.runs_any = how.any;
+  self.awaited = how.awaited;
   resting_.add_lender(self);
-  return true;
+  return lending::begun;
 }
 
 void thread_scheduler::stop_lending(worker_seat& self) {
   const mutex_guard lock{mutex_};
   resting_.woke_up(self);
+  self.awaited = nullptr;
 }
 
 bool thread_scheduler::is_needed(const worker_seat& self) const {
@@ -603,7 +717,7 @@ void thread_scheduler::let_idle_go() {
     const auto now = std::chrono::steady_clock::now();
     resting_.call_idle_if(
         [&](const worker_seat& each) {
-          if (!size_.may_shrink() || each.idle_since + core_.options().idle_timeout > now) {
+          if (!size_.may_shrink() || later(each.idle_since, core_.options().idle_timeout) > now) {
             return false;
           }
           size_.shrink();

@@ -104,17 +104,34 @@ class thread_scheduler {
   /// `released` is kept until that has run.
   step next(worker_seat& self, const state_of_worker& how, claimed_items& work,
             released_submissions& released);
-  /// For a worker that waits in a task: claims what it runs meanwhile, of `wanted` rather than of
-  /// another. False: nothing. `released` as in `next`.
-  bool claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
+  /// For a worker that waits in a task: claims what it runs meanwhile. Of `wanted`, if that is not
+  /// null; else what other threads need (`need`), if it is bound to this worker or all workers are
+  /// blocked; or, with `any`, what comes next. False: nothing. `released` as in `next`.
+  bool claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted, bool any,
              claimed_items& work, released_submissions& released);
   /// `frees`: from now on it would take another task at once, unless it leaves.
   void stopped_running(worker_seat& self, const thread_submission& submission, bool frees = false);
-  /// The worker waits in a task and may be woken to run others. False: one is there already.
-  bool begin_lending(worker_seat& self);
+  /// How a worker waits in a task.
+  struct state_of_wait {
+    bool any = false;        ///< it runs any task
+    std::uint32_t news = 0;  ///< `news` before it looked for what it may run
+    /// It waits for this without a limit of time; null: for something else.
+    const thread_submission* awaited = nullptr;
+  };
+  enum class lending : std::uint8_t { begun, look_again, deadlock };
+  /// The worker is about to sleep in a task, and is woken when it may run something. `deadlock`: of
+  /// what it waits for each waits for the next, and the last one for a task on its own stack.
+  lending begin_lending(worker_seat& self, const state_of_wait& how);
   void stop_lending(worker_seat& self);
-  /// A worker that was woken for a task cannot take it: wakes another for it.
-  void pass_on();
+  /// Changes when workers that wait have to look anew whether they may run something.
+  [[nodiscard]] std::uint32_t news() const noexcept { return news_.load(); }
+  /// A thread waits for the submission that cannot run it: workers that wait may.
+  void need(const std::shared_ptr<thread_submission>& submission);
+  /// Has the workers that wait look anew for what they may run.
+  void look_anew();
+  /// The worker has waited in a task and goes on. If it was woken for a task that it does not take
+  /// now, another is woken for that.
+  void stop_waiting(worker_seat& self);
 
   // The workers' lives.
   /// Starts the first workers.
@@ -150,6 +167,8 @@ class thread_scheduler {
 
   // Reads.
   [[nodiscard]] int most() const noexcept { return size_.most(); }
+  /// The pool is elastic. Before the first task.
+  [[nodiscard]] bool may_grow() const noexcept { return size_.least() < size_.most(); }
   bool is_closing();
   std::vector<worker_info> workers();
   /// The counts that the scheduler knows; other parts add theirs.
@@ -174,8 +193,20 @@ class thread_scheduler {
   bell push_again(claimed_items item) TROUPE_REQUIRES(mutex_);
   bool claim_next(worker_seat& self, claimed_items& into, released_submissions& released)
       TROUPE_REQUIRES(mutex_);
-  bool claim_from(const worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
+  bool claim_from(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
                   claimed_items& into) TROUPE_REQUIRES(mutex_);
+  lending try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake);
+  bool claim_needed(worker_seat& self, claimed_items& into, released_submissions& released)
+      TROUPE_REQUIRES(mutex_);
+  [[nodiscard]] bool waits_for_itself(const worker_seat& self,
+                                      const thread_submission* awaited) const
+      TROUPE_REQUIRES(mutex_);
+  /// No worker takes a task from the queue before one of those that wait goes on.
+  [[nodiscard]] bool all_blocked() const TROUPE_REQUIRES(mutex_);
+  /// True: with this worker all are blocked, and something is needed that one of them may run.
+  bool note_blocked(worker_seat& self) TROUPE_REQUIRES(mutex_);
+  /// The bells of all workers that wait in tasks.
+  bells call_lenders() TROUPE_REQUIRES(mutex_);
   void note_claimed_locked(std::uint64_t items) TROUPE_REQUIRES(mutex_);
   bell call_next() TROUPE_REQUIRES(mutex_);
   /// Starts one more worker if all are busy and the size allows it.
@@ -219,6 +250,10 @@ class thread_scheduler {
   /// One for each item between two attempts.
   std::multiset<std::shared_ptr<thread_submission>> retrying_ TROUPE_GUARDED_BY(mutex_);
   map_ends ends_ TROUPE_GUARDED_BY(mutex_);
+  /// What threads wait for that cannot run it; some of it may have been claimed.
+  std::vector<std::weak_ptr<thread_submission>> needed_ TROUPE_GUARDED_BY(mutex_);
+  std::size_t forget_needed_at_ TROUPE_GUARDED_BY(mutex_) = 16;
+  std::atomic<std::uint32_t> news_{0};  // written under the lock
   struct {
     std::atomic<int> blocked{0};  // threads that wait for room
     guarded_condition changed;    // the queue got shorter, or the pool closed

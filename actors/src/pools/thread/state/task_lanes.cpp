@@ -49,6 +49,20 @@ bool task_lanes::claim(claimed_items& into, released_submissions& released) {
   return first < count;
 }
 
+bool task_lanes::claim_again(const thread_submission& of, claimed_items& into) {
+  for (lane& each : lanes_) {
+    const auto found =
+        std::find_if(each.again.begin(), each.again.end(),
+                     [&of](const claimed_items& item) { return item.submission.get() == &of; });
+    if (found != each.again.end()) {
+      into = std::move(*found);
+      each.again.erase(found);
+      return true;
+    }
+  }
+  return false;
+}
+
 std::size_t task_lanes::size() const noexcept {
   std::size_t found = 0;
   for (const lane& each : lanes_) {

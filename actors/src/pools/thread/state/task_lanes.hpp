@@ -42,6 +42,9 @@ class task_lanes {
   /// were claimed already, and it was removed.
   bool claim(claimed_items& into, released_submissions& released);
 
+  /// Claims an item of this submission whose retry is due. False: there is none.
+  bool claim_again(const thread_submission& of, claimed_items& into);
+
   [[nodiscard]] bool empty() const noexcept { return first() == nullptr; }
   /// The priority of what is first; `none`: it is empty.
   [[nodiscard]] int priority() const noexcept {

@@ -117,11 +117,22 @@ resting_workers::search resting_workers::call_next(std::uint64_t queued, bell& f
     found = call(*idle_.back());
     return search::found;
   }
-  if (!lenders_.empty()) {
-    found = call(*lenders_.back());
+  const auto lender = std::find_if(lenders_.rbegin(), lenders_.rend(),
+                                   [](const worker_seat* each) { return each->runs_any; });
+  if (lender != lenders_.rend()) {
+    found = call(**lender);
     return search::found;
   }
   return search::none;
+}
+
+std::vector<resting_workers::bell> resting_workers::call_lenders() {
+  std::vector<bell> called;
+  for (worker_seat* const each : std::exchange(lenders_, {})) {
+    each->rests = worker_seat::rest::none;
+    called.push_back(each->bell);
+  }
+  return called;
 }
 
 std::vector<resting_workers::bell> resting_workers::call_idle() {

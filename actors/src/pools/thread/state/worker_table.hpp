@@ -26,8 +26,11 @@ struct worker_seat {
   const std::shared_ptr<worker_bell> bell = std::make_shared<worker_bell>();
   std::atomic<std::int64_t> thread_id{0};
 
-  task_lanes own;                           ///< what only this worker may run
-  std::vector<thread_submission*> running;  ///< what it runs, the innermost last
+  task_lanes own;                              ///< what only this worker may run
+  std::vector<thread_submission*> running;     ///< what it runs, the innermost last
+  const thread_submission* awaited = nullptr;  ///< it sleeps in a task that waits for this
+  bool blocked = false;   ///< it waits in a task, or in its loop and can begin nothing
+  bool runs_any = false;  ///< while it sleeps in a task: it takes any other
   std::chrono::steady_clock::time_point idle_since{};
   enum class rest : std::uint8_t { none, idle, lends } rests = rest::none;
   bool expected = false;  ///< it was woken and is not there yet
@@ -92,8 +95,8 @@ class resting_workers {
  public:
   using bell = std::shared_ptr<worker_bell>;
 
-  /// Notes a worker that sleeps for want of tasks; `add_lender`: one that waits in a task, where it
-  /// may run others.
+  /// Notes a worker that sleeps for want of tasks; `add_lender`: one that sleeps in a task or in
+  /// its loop, and is chosen for a new task if it `runs_any`.
   void add_idle(worker_seat& one);
   void add_lender(worker_seat& one);
   /// The worker is awake, whether it was called or not.
@@ -106,6 +109,8 @@ class resting_workers {
   enum class search : std::uint8_t { found, enough_awake, none };
   /// Chooses the worker to wake for `queued` waiting items; its bell is in `found`.
   search call_next(std::uint64_t queued, bell& found);
+  /// The bells of all workers that wait in tasks.
+  std::vector<bell> call_lenders();
   /// The bells of all idle workers.
   std::vector<bell> call_idle();
   /// Adds the bells of those idle workers for which `which` is true.
