@@ -12,7 +12,11 @@ namespace troupe::detail {
 
 namespace {
 
+/// @throws error{no_state} if one of them is of no task.
 future_state::executor executor_of(const std::vector<std::shared_ptr<future_state>>& sources) {
+  if (std::find(sources.begin(), sources.end(), nullptr) != sources.end()) {
+    throw_no_state();
+  }
   if (sources.empty()) {
     return [](const std::function<void()>& function) {
       if (function) {
