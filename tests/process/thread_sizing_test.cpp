@@ -200,7 +200,7 @@ TEST_F(ThreadShortage, WithoutAThreadForLimitsOrRetriesASubmissionIsRefused) {
                                   task_options{.retries = 1, .retry_if = retry},
                                   task_options{.retries = 1, .retry_if = retry, .backoff = 1h}}) {
     thread_pool p{{.workers = 1}};
-    const auto limited = p.with(how);
+    auto limited = p.with(how);
     refuse_thread(1);
     EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] { return limited.apply(square, 3); }));
     EXPECT_EQ(p.apply(square, 3), 9);
