@@ -41,7 +41,7 @@ TEST_F(ThreadWaiting, EveryFormOfWaitInATaskRunsWhatIsAwaited) {
   const auto sum = [](const auto& values) {
     return std::accumulate(values.begin(), values.end(), 0);
   };
-  const auto sum_of_futures = [](const auto& all) {
+  const auto sum_of_futures = [](auto&& all) {
     int found = 0;
     for (const auto& f : all) {
       found += f.get();
@@ -262,6 +262,124 @@ TEST_F(ThreadWaiting, TasksThatWaitForEachOtherAreToldSo) {
   for (const auto& f : ring) {
     EXPECT_TRUE(fails_with(errc::would_deadlock, [&] { return f.get(); }));
   }
+}
+
+TEST_F(ThreadWaiting, WhateverTheFormsOfTheirWaitsAndInOtherPoolsTheyAreToldSo) {
+  using form = std::function<int(const future<int>&)>;
+  const std::vector<std::pair<std::string, form>> forms{
+      {"get", [](const auto& f) { return f.get(); }},
+      {"when_all", [](const auto& f) { return when_all(futures{f}).get().front(); }},
+      {"then", [](const auto& f) { return f.then([](int x) { return x; }).get(); }},
+      {"wait", [](const auto& f) { return troupe::wait(futures{f}).done.front().get(); }},
+      {"as_completed",
+       [](const auto& f) {
+         int found = 0;
+         for (const auto& each : as_completed(futures{f})) {
+           found = each.get();
+         }
+         return found;
+       }},
+  };
+  for (const bool in_another_pool : {false, true}) {
+    thread_pool p{{.workers = 2}};
+    thread_pool q{{.workers = 2}};
+    for (const auto& [first_name, first] : forms) {
+      for (const auto& [second_name, second] : forms) {
+        std::latch known{1};
+        std::latch begun{2};
+        futures both(2);
+        both[0] = p.apply_async([&] {
+          begun.arrive_and_wait();
+          known.wait();
+          return first(both[1]);
+        });
+        both[1] = (in_another_pool ? q : p).apply_async([&] {
+          begun.arrive_and_wait();
+          known.wait();
+          return second(both[0]);
+        });
+        known.count_down();
+        ASSERT_TRUE(troupe::wait(both, eventually_deadline).pending.empty())
+            << first_name << " and " << second_name << (in_another_pool ? ", two pools" : "")
+            << " wait for ever";
+        for (const auto& f : both) {
+          EXPECT_TRUE(fails_with(errc::would_deadlock, [&] { return f.get(); }));
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ThreadWaiting, WaitingForTheFirstOfSeveralIsNoCircleAsLongAsOneMayEnd) {
+  thread_gate gate;
+  thread_pool p{{.workers = 3}};
+  const auto free = p.apply_async([&] {
+    gate.wait();
+    return 1;
+  });
+  gate.wait_for_waiters(1);
+  std::latch known{1};
+  std::latch begun{2};
+  futures both(2);
+  both[0] = p.apply_async([&] {
+    begun.arrive_and_wait();
+    known.wait();
+    const auto first =
+        troupe::wait(futures{both[1], free}, return_when::first_completed).done.front();
+    return first.get();
+  });
+  both[1] = p.apply_async([&] {
+    begun.arrive_and_wait();
+    known.wait();
+    return both[0].get() + 1;
+  });
+  known.count_down();
+  EXPECT_FALSE(both[1].wait_for(20ms));
+  gate.open();
+  ASSERT_TRUE(troupe::wait(both, eventually_deadline).pending.empty());
+  EXPECT_EQ(both[0].get(), 1);
+  EXPECT_EQ(both[1].get(), 2);
+}
+
+TEST_F(ThreadWaiting, WhatAnotherPoolNeedsIsRunWhenTheLastWorkerThatWouldTakeItLeaves) {
+  thread_gate gate;
+  thread_pool p{{.workers = 2}};
+  thread_pool q{{.workers = 1}};
+  const auto busy = p.apply_async([&] { gate.wait(); });
+  gate.wait_for_waiters(1);
+  std::latch waits{1};
+  const auto f = p.apply_async([&] {
+    return q
+        .apply_async([&] {
+          const auto needed = p.apply_async(square, 3);
+          waits.count_down();
+          return needed.get();
+        })
+        .get();
+  });
+  waits.wait();
+  p.resize(1);
+  EXPECT_FALSE(f.wait_for(20ms));
+  gate.open();
+  ASSERT_TRUE(f.wait_for(eventually_deadline)) << "no worker runs what the other pool waits for";
+  EXPECT_EQ(f.get(), 9);
+}
+
+TEST_F(ThreadWaiting, WhatAFunctionOfThenReturnsIsRunAlsoIfAnotherPoolWaitsForIt) {
+  thread_pool p{{.workers = 1}};
+  thread_pool q{{.workers = 1}};
+  const auto f = p.apply_async([&] {
+    // The only worker of p waits for q, where a task waits for what only that worker can run.
+    return q
+        .apply_async([&] {
+          return q.apply_async(square, 3)
+              .then([&](int x) { return p.apply_async([x] { return x + 1; }); })
+              .get();
+        })
+        .get();
+  });
+  ASSERT_TRUE(f.wait_for(eventually_deadline)) << "they wait for ever";
+  EXPECT_EQ(f.get(), 10);
 }
 
 TEST_F(ThreadWaiting, AnUnorderedMapInATaskLooksAtItsTimeLimit) {

@@ -57,11 +57,8 @@ void continuation::follow(std::shared_ptr<future_state> next) {
     }
     before.swap(sources_);
   }
-  // A worker that waits for this one may be the only one that can run it.
-  visit_awaited(*next, [](const future_state& state) {
-    state.look_anew();
-    return false;
-  });
+  // A worker that waits for this one may be the only one that can run it, or has to tell its pool.
+  sleeping_waiter::tell_all();
 }
 
 continuation::states continuation::roots() const {

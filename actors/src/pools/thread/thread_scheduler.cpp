@@ -248,28 +248,6 @@ bool thread_scheduler::note_blocked(worker_seat& self) {
   return !std::exchange(self.blocked, true) && !needed_.empty() && all_blocked();
 }
 
-bool thread_scheduler::waits_for_itself(const worker_seat& self,
-                                        const thread_submission* awaited) const {
-  // Each step goes to another worker that sleeps, so it ends; bounded all the same.
-  for (std::size_t steps = workers_.all().size() + 1; steps > 0 && awaited != nullptr; --steps) {
-    if (awaited->done() || awaited->is_coroutine() || awaited->options().timeout ||
-        awaited->options().deadline) {
-      return false;  // it may end without running on
-    }
-    const auto runs_it = [awaited](const worker_seat& each) {
-      return std::find(each.running.begin(), each.running.end(), awaited) != each.running.end();
-    };
-    if (runs_it(self)) {
-      return true;
-    }
-    const auto& all = workers_.all();
-    const auto found =
-        std::find_if(all.begin(), all.end(), [&](const auto& each) { return runs_it(*each); });
-    awaited = found == all.end() ? nullptr : (*found)->awaited;
-  }
-  return false;
-}
-
 thread_scheduler::bells thread_scheduler::call_lenders() {
   news_.fetch_add(1);
   return resting_.call_lenders();
@@ -411,6 +389,9 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
     } else if (self.leaving || (phase_ != phase::open && !is_needed(self))) {
       self.leaving = true;  // so nothing is bound to it from now on
       workers_.unbind(self);
+      if (!needed_.empty() && all_blocked()) {
+        to_wake = call_lenders();  // it does not take what they need any more
+      }
       what = step::leave;
     } else if (how.patient) {
       resting_.looks(self);
@@ -471,37 +452,30 @@ void thread_scheduler::stopped_running(worker_seat& self, const thread_submissio
   }
 }
 
-thread_scheduler::lending thread_scheduler::begin_lending(worker_seat& self,
-                                                          const state_of_wait& how) {
+bool thread_scheduler::begin_lending(worker_seat& self, const state_of_wait& how) {
   bells to_wake;
-  const lending what = try_lending(self, how, to_wake);
+  const bool begun = try_lending(self, how, to_wake);
   wake(to_wake);
-  return what;
+  return begun;
 }
 
-thread_scheduler::lending thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how,
-                                                        bells& to_wake) {
+bool thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake) {
   const mutex_guard lock{mutex_};
   if (note_blocked(self)) {
     to_wake = call_lenders();  // one of them may run it, or this one
-    return lending::look_again;
+    return false;
   }
   if (news_.load() != how.news || (how.any && (!lanes_.empty() || !self.own.empty()))) {
-    return lending::look_again;
-  }
-  if (waits_for_itself(self, how.awaited)) {
-    return lending::deadlock;
+    return false;
   }
   self.runs_any = how.any;
-  self.awaited = how.awaited;
   resting_.add_lender(self);
-  return lending::begun;
+  return true;
 }
 
 void thread_scheduler::stop_lending(worker_seat& self) {
   const mutex_guard lock{mutex_};
   resting_.woke_up(self);
-  self.awaited = nullptr;
 }
 
 bool thread_scheduler::is_needed(const worker_seat& self) const {
@@ -529,6 +503,8 @@ void thread_scheduler::withdraw(worker_seat& self, bells& to_wake) {
   for (auto& item : waiting.again) {
     to_wake.push_back(push_again(std::move(item)));
   }
+  const bells waiting_ones = call_lenders();  // one of them may wait for what was bound to this one
+  to_wake.insert(to_wake.end(), waiting_ones.begin(), waiting_ones.end());
 }
 
 // ---- the workers' lives ------------------------------------------------------------------------

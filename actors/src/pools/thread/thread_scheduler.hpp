@@ -115,13 +115,10 @@ class thread_scheduler {
   struct state_of_wait {
     bool any = false;        ///< it runs any task
     std::uint32_t news = 0;  ///< `news` before it looked for what it may run
-    /// It waits for this without a limit of time; null: for something else.
-    const thread_submission* awaited = nullptr;
   };
-  enum class lending : std::uint8_t { begun, look_again, deadlock };
-  /// The worker is about to sleep in a task, and is woken when it may run something. `deadlock`: of
-  /// what it waits for each waits for the next, and the last one for a task on its own stack.
-  lending begin_lending(worker_seat& self, const state_of_wait& how);
+  /// The worker is about to sleep in a task, and is woken when it may run something. False: it has
+  /// to look again.
+  bool begin_lending(worker_seat& self, const state_of_wait& how);
   void stop_lending(worker_seat& self);
   /// Changes when workers that wait have to look anew whether they may run something.
   [[nodiscard]] std::uint32_t news() const noexcept { return news_.load(); }
@@ -195,11 +192,8 @@ class thread_scheduler {
       TROUPE_REQUIRES(mutex_);
   bool claim_from(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
                   claimed_items& into) TROUPE_REQUIRES(mutex_);
-  lending try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake);
+  bool try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake);
   bool claim_needed(worker_seat& self, claimed_items& into, released_submissions& released)
-      TROUPE_REQUIRES(mutex_);
-  [[nodiscard]] bool waits_for_itself(const worker_seat& self,
-                                      const thread_submission* awaited) const
       TROUPE_REQUIRES(mutex_);
   /// No worker takes a task from the queue before one of those that wait goes on.
   [[nodiscard]] bool all_blocked() const TROUPE_REQUIRES(mutex_);

@@ -313,6 +313,16 @@ bool thread_worker::is_stuck(const future_state& awaited) const {
          std::find(stack_.begin(), stack_.end(), one) != stack_.end();
 }
 
+std::vector<const future_state*> thread_worker::ends_with_its_task() const {
+  std::vector<const future_state*> found;
+  for (const thread_submission* const each : stack_) {
+    if (!each->options().timeout && !each->options().deadline) {
+      found.push_back(each);
+    }
+  }
+  return found;
+}
+
 void thread_worker::throw_deadlock() const {
   if (depth_ >= max_depth) {
     throw error{errc::would_deadlock, task_ran::no,
@@ -371,10 +381,9 @@ bool thread_worker::wait_for(const future_state& awaited, const deadline& until)
       self.core_.scheduler().stop_waiting(self.seat_);
     }
   } at_end{*this, state};
-  const auto* const one = dynamic_cast<const thread_submission*>(&awaited);
-  const thread_submission* const known = one != nullptr && one->owner() == &core_ ? one : nullptr;
   while (!awaited.done() && !is_over(until)) {
     const std::uint32_t news = core_.scheduler().news();
+    const std::uint32_t changes = sleeping_waiter::news();
     const std::uint32_t seen = seat_.bell->look();
     if (loop_) {
       ++depth_;
@@ -403,12 +412,18 @@ bool thread_worker::wait_for(const future_state& awaited, const deadline& until)
         break;
       }
     }
-    const auto lends = core_.scheduler().begin_lending(
-        seat_, {.any = any, .news = news, .awaited = until ? nullptr : known});
-    if (lends == thread_scheduler::lending::deadlock) {
+    // What ends by a limit of time, or may run anything meanwhile, is in no circle.
+    const bool only_sleeps = !until && !any && !(loop_ && loop_->has_work());
+    const sleeping_waiter sleeper{awaited,
+                                  only_sleeps ? ends_with_its_task() : sleeping_waiter::states{},
+                                  [bell = seat_.bell] { bell->wake(); }};
+    if (sleeping_waiter::news() != changes) {
+      continue;
+    }
+    if (only_sleeps && sleeper.waits_for_itself()) {
       throw_deadlock();
     }
-    if (lends == thread_scheduler::lending::begun) {
+    if (core_.scheduler().begin_lending(seat_, {.any = any, .news = news})) {
       sleep(seen, until);
       core_.scheduler().stop_lending(seat_);
     }

@@ -66,6 +66,8 @@ class thread_worker final : public wait_helper {
   look run_awaited(const future_state& awaited, const deadline& until);
   /// It lies on this worker's stack, or cannot begin here because that is too deep.
   [[nodiscard]] bool is_stuck(const future_state& awaited) const;
+  /// What is on its stack, but not what a limit of time may end before.
+  [[nodiscard]] std::vector<const future_state*> ends_with_its_task() const;
   [[noreturn]] void throw_deadlock() const;
   /// Stops between two items when `awaited` is done or the deadline has passed.
   void run_claimed(claimed_items& work, const future_state* awaited, const deadline& until);

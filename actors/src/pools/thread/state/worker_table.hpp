@@ -26,11 +26,10 @@ struct worker_seat {
   const std::shared_ptr<worker_bell> bell = std::make_shared<worker_bell>();
   std::atomic<std::int64_t> thread_id{0};
 
-  task_lanes own;                              ///< what only this worker may run
-  std::vector<thread_submission*> running;     ///< what it runs, the innermost last
-  const thread_submission* awaited = nullptr;  ///< it sleeps in a task that waits for this
-  bool blocked = false;   ///< it waits in a task, or in its loop and can begin nothing
-  bool runs_any = false;  ///< while it sleeps in a task: it takes any other
+  task_lanes own;                           ///< what only this worker may run
+  std::vector<thread_submission*> running;  ///< what it runs, the innermost last
+  bool blocked = false;                     ///< it waits in a task, or its loop can begin nothing
+  bool runs_any = false;                    ///< while it sleeps in a task: it takes any other
   std::chrono::steady_clock::time_point idle_since{};
   enum class rest : std::uint8_t { none, idle, lends } rests = rest::none;
   bool expected = false;  ///< it was woken and is not there yet
