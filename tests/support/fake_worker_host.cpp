@@ -21,6 +21,7 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 namespace troupe::test {
@@ -370,7 +371,12 @@ void fake_worker_host::run() {
 void fake_worker_host::advance(std::chrono::milliseconds by) {
   const steady_time until = now_ + by;
   run();
+  int at_once = 0;
   while (!timers_.empty() && timers_.begin()->first <= until) {
+    at_once = timers_.begin()->first > now_ ? 0 : at_once + 1;
+    if (at_once > 10'000) {
+      throw std::logic_error{"a timer is set for now, again and again"};
+    }
     now_ = std::max(now_, timers_.begin()->first);
     const auto function = std::move(timers_.begin()->second);
     timers_.erase(timers_.begin());

@@ -232,13 +232,17 @@ void fleet::shed_surplus() {
   retire_drained();
 }
 
+bool fleet::is_idle(const worker_record& worker) const {
+  return worker.usable() && worker.sent.outstanding() == 0 && !state_.queue.waits_for(worker.id);
+}
+
 void fleet::watch_idle() {
   if (idle_timer_ || !size_.may_shrink() || state_.phase != pool_phase::open) {
     return;
   }
   steady_time first = steady_time::max();
   for (const worker_record* worker : state_.workers) {
-    if (worker->usable() && worker->sent.outstanding() == 0) {
+    if (is_idle(*worker)) {
       first = std::min(first, later(worker->pace.last_progress, state_.options.idle_timeout));
     }
   }
@@ -255,8 +259,7 @@ void fleet::on_idle_timer() {
   }
   const steady_time now = state_.now();
   for (worker_record* worker : state_.workers.copy()) {
-    if (size_.may_shrink() && worker->usable() && worker->sent.outstanding() == 0 &&
-        !state_.queue.waits_for(worker->id) &&
+    if (size_.may_shrink() && is_idle(*worker) &&
         later(worker->pace.last_progress, state_.options.idle_timeout) <= now) {
       size_.shrink();
       retire(*worker, retirement::surplus);

@@ -69,6 +69,8 @@ class fleet {
   std::shared_ptr<const failure> take_shortage() { return std::move(shortage_); }
 
  private:
+  /// It has nothing, and no task waits for it alone.
+  [[nodiscard]] bool is_idle(const worker_record& worker) const;
   void shed_surplus();
 
   pool_state& state_;
