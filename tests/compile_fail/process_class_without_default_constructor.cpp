@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ERROR: troupe: a class derived from process_base needs a default constructor
-// NAMES: process_base<D>::start\(\) \(with D = without_default\)
+// NAMES: without_default
 #include "troupe/process.hpp"
 
 struct without_default : troupe::process_base<without_default> {

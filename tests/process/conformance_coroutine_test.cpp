@@ -134,7 +134,7 @@ TROUPE_CONFORMANCE(Coroutines, MapsGiveResultsInInputOrder) {
   }
   EXPECT_EQ(sum, 285);
   const auto add_later = [](int a, int b) -> task<int> {
-    co_await sleep_for(1ms);
+    co_await sleep_for(1ms);  // a suspension, so that the value comes after a resume
     co_return a + b;
   };
   EXPECT_EQ(p.starmap(add_later, std::vector<std::pair<int, int>>{{1, 2}, {3, 4}}),
@@ -164,6 +164,7 @@ TROUPE_CONFORMANCE(Coroutines, ThisTaskIsRightAfterEverySuspension) {
     const std::uint64_t id = this_task::id();
     mark(begun);
     for (int i = 0; i < 50 || marks(begun) < 16; ++i) {
+      // Suspends for different times, so that the coroutines resume in mixed order.
       co_await sleep_for(std::chrono::microseconds{id % 5 * 50});
       if (this_task::id() != id || this_task::attempt() != 1 ||
           this_task::stop_token().stop_requested()) {
@@ -215,7 +216,7 @@ TROUPE_CONFORMANCE(Coroutines, AStopRequestMayBeCaught) {
   const auto catches = [](std::string running) -> task<int> {
     mark(running);
     try {
-      co_await sleep_for(1h);
+      co_await sleep_for(1h);  // never passes: the stop ends it
     } catch (const std::system_error& e) {
       const bool stop = this_task::stop_token().stop_requested();
       co_return e.code() == asio::error::operation_aborted&& stop ? 7 : 8;

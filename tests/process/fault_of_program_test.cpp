@@ -279,7 +279,13 @@ TEST_P(FaultOfProgram, ItMayLeaveMainOrExitWithALivePool) {
       ASSERT_GE(v.pids().size(), 6U);
       EXPECT_EQ(v.wait(), exit_status{exited{code}});
       expect_nothing_left(v);
-      EXPECT_EQ(v.errors(), "");
+      // The pool that ends while tasks wait says so, which depends on how far they came.
+      const std::string errors = v.errors();
+      if (errors.find(" had begun, which its destructor cancels") == std::string::npos ||
+          std::string_view{state} == "idle") {
+        EXPECT_EQ(errors, "");
+      }
+      EXPECT_LE(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
     }
   }
 }

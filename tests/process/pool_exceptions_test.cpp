@@ -272,6 +272,9 @@ TEST_P(PoolExceptions, AFailureOfAMapCancelsWhatComesAfterItAndHasNotBegun) {
   pool p{options(1)};
   const auto fail_at_three = [](const std::pair<int, std::string>& item) {
     mark(item.second);
+    if (item.first == 0) {
+      eventually([&] { return std::filesystem::exists(item.second + ".go"); });
+    }
     if (item.first == 3) {
       throw std::out_of_range{"three"};
     }
@@ -280,6 +283,10 @@ TEST_P(PoolExceptions, AFailureOfAMapCancelsWhatComesAfterItAndHasNotBegun) {
   const std::string ran = file("ran");
   const auto input = std::views::iota(0, 100'000) |
                      std::views::transform([&](int i) { return std::pair{i, ran}; });
+  const std::jthread lets_go{[&] {
+    EXPECT_TRUE(eventually([&] { return p.stats().queued + p.stats().running > 4; }));
+    mark(ran + ".go");
+  }};
   EXPECT_THROW(p.map(fail_at_three, input, {.chunk = 1}), std::out_of_range);
   EXPECT_TRUE(eventually([&] { return p.stats().queued + p.stats().running == 0; }));
   EXPECT_LT(marks(ran), 100'000U);

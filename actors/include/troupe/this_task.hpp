@@ -29,7 +29,8 @@ std::shared_ptr<future_state> submit_nested(submission_builder&& submission);
 /// worker, and where no worker is left for what waits, the pool starts one more, which goes again
 /// when it is not needed any more: there is no deadlock. At most 64 more are started: then a
 /// submission from a worker that has none yet fails with error{would_deadlock}. Tasks of tasks go
-/// before all that has not begun, whatever its priority; while as many tasks wait for tasks of
+/// before all that waits for a worker, whatever its priority, but not before the short tasks that
+/// a worker was sent ahead; while as many tasks wait for tasks of
 /// their own as the pool has workers, no further ones of the same depth begin.
 ///
 /// @blocks no member but `apply` and `map`.

@@ -92,6 +92,10 @@ class pool_size {
     return parents_ >= most_ + max_extra_workers;
   }
   enum class change : std::uint8_t { none, more, fewer };
+  /// One more extra worker may be started for a task that waits.
+  [[nodiscard]] bool may_compensate() const noexcept {
+    return extra_ < std::min(parents_, max_extra_workers);
+  }
   /// Adjusts the number of extra workers, and returns how it changed. `waiting`: a task that may
   /// begin waits for any worker; `room`: a worker can take it, or will soon; `more_wait`: tasks
   /// wait, whether they may begin or not.

@@ -117,15 +117,18 @@ class task_queue {
     if (found == lines_.end()) {
       return;
     }
-    auto& line = found->second;
-    const auto kept = std::stable_partition(line.begin(), line.end(),
-                                            [](const Range& what) { return what.depth() == 0; });
-    for (auto it = line.end(); it != kept;) {
-      push_front(std::move(*--it));
+    std::deque<Range> kept;
+    for (auto it = found->second.rbegin(); it != found->second.rend(); ++it) {
+      if (it->depth() == 0) {
+        kept.push_front(std::move(*it));
+      } else {
+        push_front(std::move(*it));
+      }
     }
-    line.erase(kept, line.end());
-    if (line.empty()) {
+    if (kept.empty()) {
       lines_.erase(found);
+    } else {
+      found->second = std::move(kept);
     }
   }
   void unblock(std::uint64_t worker) { blocked_.erase(worker); }

@@ -72,8 +72,9 @@ class listener {
   ///
   /// @blocks until there is one, or the listener is closed.
   /// @throws authentication_error if a client has another key: the listener goes on; error{closed}
-  ///   if it is closed, also meanwhile; error{resource_exhausted} without descriptors: the client
-  ///   goes on waiting.
+  ///   if it is closed, also meanwhile; error{resource_exhausted} without descriptors: the next
+  ///   client goes on waiting. Before that, the oldest client that has not proven its key is
+  ///   dropped for it.
   [[nodiscard]] connection accept();
   /// As accept, for a limited time.
   ///

@@ -8,6 +8,7 @@
 #include "os/sys.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -193,6 +194,11 @@ void listener_core::ring(bool on) const noexcept {
   }
 }
 
+bool listener_core::is_somebody_at_the_door() const noexcept {
+  pollfd door{.fd = listening_.number(), .events = POLLIN, .revents = 0};
+  return ::poll(&door, 1, 0) == 1;
+}
+
 bool listener_core::let_go_of_oldest(const char* why) {
   if (clients_.empty()) {
     return false;
@@ -207,15 +213,19 @@ void listener_core::look_at_the_door() {
   // At most 16 in a row: clients that are done with their proof come before more new ones.
   for (int n = 0; n < 16; ++n) {
     descriptor socket;
-    for (;;) {
+    for (bool some_went = false;;) {
       socket.reset(::accept4(listening_.number(), nullptr, nullptr, SOCK_CLOEXEC));
       const int code = errno;
       if (socket) {
         break;
       }
-      // Silent clients must not keep everybody out who comes after them.
       const bool is_short = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
-      if (is_short && let_go_of_oldest("no descriptor was left for the next one")) {
+      if (is_short && !is_somebody_at_the_door()) {
+        return;  // the kernel looks for a descriptor first, and for a client then
+      }
+      // Silent clients must not keep out the clients that come after them. One goes for each.
+      if (is_short && !some_went && let_go_of_oldest("no descriptor was left for the next one")) {
+        some_went = true;
         continue;
       }
       if (code != EINTR && code != ECONNABORTED) {

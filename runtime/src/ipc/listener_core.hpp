@@ -74,6 +74,8 @@ class listener_core {
   void add(int number) const;
 
   void look_at_the_door() TROUPE_REQUIRES(mutex_);
+  /// Needs no descriptor.
+  [[nodiscard]] bool is_somebody_at_the_door() const noexcept TROUPE_REQUIRES(mutex_);
   /// Drops the client that came first of those that have not proven their key. False: there is none.
   bool let_go_of_oldest(const char* why) TROUPE_REQUIRES(mutex_);
   void step_clients() TROUPE_REQUIRES(mutex_);

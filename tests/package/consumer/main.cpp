@@ -11,8 +11,8 @@ int square(int x) {
 }
 
 troupe::task<int> square_later(int x) {
-  co_await troupe::sleep_for(
-      std::chrono::milliseconds{1});  // waits for nothing: it must link and run
+  // Waits for nothing: sleep_for must link and run.
+  co_await troupe::sleep_for(std::chrono::milliseconds{1});
   co_return x* x;
 }
 

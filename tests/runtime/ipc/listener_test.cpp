@@ -736,6 +736,28 @@ TEST_F(Listener, SilentClientsDoNotUseUpTheDescriptors) {
   }));
 }
 
+TEST_F(Listener, TheLastDescriptorIsEnoughForAClient) {
+  listener at{path_, {.key = "k"}};
+  signpost limited;
+  forked client{[&] {
+    limited.await();
+    connection there = connect(path_, {.key = "k", .timeout = 60s});
+    there.send(7);
+    return there.recv<int>() == 8 ? 0 : 1;
+  }};
+  std::optional<connection> here;
+  {
+    test::no_descriptors none;
+    none.allow(1);
+    limited.reached();
+    EXPECT_NO_THROW(here = at.accept_for(60s));
+  }
+  ASSERT_TRUE(here) << "it was dropped for the next one, and there is none";
+  EXPECT_EQ(here->recv<int>(), 7);
+  here->send(8);
+  EXPECT_EQ(client.wait(), 0);
+}
+
 TEST_F(Listener, WithoutDescriptorsTheClientWaitsAtTheDoor) {
   listener at{path_};
   auto client = std::async(std::launch::async, [&] { return connect(path_, {.timeout = 30s}); });

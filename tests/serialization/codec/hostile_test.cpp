@@ -7,6 +7,7 @@
 
 #include "support/fails_with.hpp"
 
+#include <cereal/types/polymorphic.hpp>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -110,6 +111,17 @@ using large_optional = std::optional<std::array<char, 1024>>;
 /// One that takes nothing as bytes.
 struct large_without_bytes {
   std::array<char, 4096> kept_here{};
+  template <class Archive>
+  void serialize(Archive& /*ar*/) {}
+};
+
+struct large_base {
+  virtual ~large_base() = default;
+  template <class Archive>
+  void serialize(Archive& /*ar*/) {}
+};
+struct large_derived : large_base {
+  std::array<char, 65536> kept_here{};
   template <class Archive>
   void serialize(Archive& /*ar*/) {}
 };
@@ -309,6 +321,22 @@ TEST(Hostile, MappedAndSharedValuesThatAreManyTimesTheirBytes) {
   expect_refused_for_its_memory<std::vector<large_without_bytes>>(encode(std::uint64_t{60'000}));
 }
 
+TEST(Hostile, PointersToClassesThatAreManyTimesTheirBytes) {
+  constexpr int count = 2000;
+  std::vector<std::unique_ptr<large_base>> unique;
+  std::vector<std::shared_ptr<large_base>> shared;
+  for (int i = 0; i < count; ++i) {
+    unique.push_back(std::make_unique<large_derived>());
+    shared.push_back(std::make_shared<large_derived>());
+  }
+  const auto unique_bytes = encode(unique);
+  const auto shared_bytes = encode(shared);
+  unique.clear();
+  shared.clear();
+  expect_refused_for_its_memory<std::vector<std::unique_ptr<large_base>>>(unique_bytes);
+  expect_refused_for_its_memory<std::vector<std::shared_ptr<large_base>>>(shared_bytes);
+}
+
 TEST(Hostile, HonestElementsOfOneByteAreNotRefused) {
   // More than 64 MiB in memory: a node of a list takes 40 bytes for its one.
   const std::list<std::uint8_t> many(3'000'000, 7);
@@ -473,3 +501,6 @@ TEST(Hostile, ALargeHonestMessageTakesLittleMoreMemoryThanItself) {
 
 }  // namespace
 }  // namespace troupe
+
+CEREAL_REGISTER_TYPE(troupe::large_derived)
+CEREAL_REGISTER_POLYMORPHIC_RELATION(troupe::large_base, troupe::large_derived)

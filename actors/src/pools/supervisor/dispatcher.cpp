@@ -217,17 +217,20 @@ void dispatcher::send_waiting() {
   }
 }
 
+bool dispatcher::has_others(bool may_grow) const {
+  return may_grow || size_.may_compensate() || state_.workers.any([this](const worker_record* one) {
+    return one->usable() && one->sent.outstanding() < state_.concurrency();
+  });
+}
+
 void dispatcher::watch_balance(bool may_grow) {
   if (state_.counts.running <= 1 || balance_timer_ || next() != nullptr) {
     return;
   }
   const std::uint32_t busy = state_.concurrency();
-  const auto is_idle = [=](const worker_record* worker) {
-    return worker->usable() && worker->sent.outstanding() < busy;
-  };
-  if ((may_grow || state_.workers.any(is_idle)) &&
-      state_.workers.any(
-          [=](const worker_record* worker) { return worker->sent.outstanding() > busy; })) {
+  if (has_others(may_grow) && state_.workers.any([=](const worker_record* worker) {
+        return worker->sent.outstanding() > busy;
+      })) {
     balance_timer_ = true;
     state_.set_timer(state_.now() + patience, timer::balance);
   }
@@ -236,10 +239,7 @@ void dispatcher::watch_balance(bool may_grow) {
 void dispatcher::on_balance_timer(bool may_grow) {
   balance_timer_ = false;
   const std::uint32_t busy = state_.concurrency();
-  const auto is_idle = [=](const worker_record* worker) {
-    return worker->usable() && worker->sent.outstanding() < busy;
-  };
-  if (next() != nullptr || !state_.serving() || (!may_grow && !state_.workers.any(is_idle))) {
+  if (next() != nullptr || !state_.serving() || !has_others(may_grow)) {
     return;
   }
   const steady_time now = state_.now();

@@ -54,6 +54,8 @@ class dispatcher {
 
  private:
   void count_running();
+  /// What waits behind a long task could run elsewhere: on an idle worker, or on one more.
+  [[nodiscard]] bool has_others(bool may_grow) const;
   /// The worker that takes `what`, which any may; null: none has room.
   worker_record* worker_for(const task_range& what);
   bool send_own();

@@ -155,6 +155,7 @@ void nested_tasks::begin(worker_record& worker, std::uint64_t ticket,
   ++state_.counts.submitted;
   const bool first = !worker.is_parent();
   if (first) {
+    control_.take_back(worker);  // what was sent ahead would wait for the tasks of this task
     worker.children.depth = depth_of_begun(worker);
   }
   child->depth = worker.children.depth + 1;
@@ -162,7 +163,6 @@ void nested_tasks::begin(worker_record& worker, std::uint64_t ticket,
   if (first) {
     fleet_.size().add_parent(worker.children.depth);
     state_.queue.block(worker.id);
-    control_.take_back(worker);  // what was sent ahead would wait for the tasks of this task
   }
   if (!state_.serving() && state_.phase != pool_phase::starting) {
     // As what waited when the pool was ended: its task most likely fails with the same.

@@ -146,11 +146,13 @@ void supervisor::on_worker_timer(worker_record& worker, timer what) {
         reader_.service(worker);  // as for `timer::limits`
       }
       if (worker.phase == worker_phase::starting) {
-        worker.notes.start_failure = plain_failure(
-            errc::start_timeout, task_ran::no,
-            "a worker of " + state_.face.title() + " (pid " + std::to_string(worker.pid) +
-                ") was not ready within " + std::to_string(state_.options.start_timeout.count()) +
-                " ms: raise .start_timeout, or look at what its initializer does");
+        if (!worker.notes.start_failure) {  // otherwise it has said why, and is about to leave
+          worker.notes.start_failure = plain_failure(
+              errc::start_timeout, task_ran::no,
+              "a worker of " + state_.face.title() + " (pid " + std::to_string(worker.pid) +
+                  ") was not ready within " + std::to_string(state_.options.start_timeout.count()) +
+                  " ms: raise .start_timeout, or look at what its initializer does");
+        }
         control_.kill(worker, "it was not ready in time");
       }
       break;
@@ -218,7 +220,7 @@ std::uint64_t supervisor::with_workers(const submission_group& group) const {
 }
 
 std::uint64_t supervisor::not_begun() const {
-  std::uint64_t items = state_.counts.queued + state_.counts.pending_retries;
+  std::uint64_t items = state_.counts.queued;
   for (const worker_record* worker : state_.workers) {
     const std::uint64_t undecided = worker->channel->undecided();
     for (const sent_range& sent : worker->sent.all()) {

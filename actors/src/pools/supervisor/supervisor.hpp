@@ -65,7 +65,7 @@ class supervisor {
   void cancel_group(const std::shared_ptr<submission_group>& group);
   /// How many items of a map workers have now.
   [[nodiscard]] std::uint64_t with_workers(const submission_group& group) const;
-  /// How many items no worker has begun, between two attempts included.
+  /// How many items no worker has begun; not those between two attempts.
   [[nodiscard]] std::uint64_t not_begun() const;
   [[nodiscard]] bool is_running(const process_submission& which) const;
   [[nodiscard]] std::vector<worker_info> workers() const;

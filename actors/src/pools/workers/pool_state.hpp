@@ -58,7 +58,8 @@ struct pool_state {
     queue.push(std::move(what));
     dispatch_due = true;
   }
-  /// Puts back a range that had left the queue, in front of all others of its priority.
+  /// Puts back a range that had left the queue, in front of all others of its depth and
+  /// priority.
   void enqueue_again(task_range what) {
     counts.queued += what.count;
     face.note_requeued(what.count);

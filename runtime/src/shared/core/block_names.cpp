@@ -31,12 +31,13 @@ descriptor open_name(const std::string& name) noexcept {
 
 block_lock::block_lock(const descriptor& memory, mode how, std::chrono::milliseconds patience)
     : number_{memory.number()} {
-  for (auto tries = patience.count(); tries > 0; --tries) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  for (;;) {
     if (::flock(number_, (how == mode::alone ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
       locked_ = true;
       return;
     }
-    if (errno != EWOULDBLOCK && errno != EINTR) {
+    if ((errno != EWOULDBLOCK && errno != EINTR) || std::chrono::steady_clock::now() >= end) {
       return;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds{1});

@@ -31,7 +31,7 @@ class block_lock {
  public:
   enum class mode : std::uint8_t { alone, shared };
   /// `memory` was opened here and for this: one that crossed would share the lock with others.
-  /// Gives up after `patience`, as its holder may have been stopped.
+  /// Gives up after `patience`, as its holder may have been stopped; 0: after one try.
   block_lock(const descriptor& memory, mode how,
              std::chrono::milliseconds patience = std::chrono::milliseconds{100});
   ~block_lock();

@@ -23,6 +23,7 @@
 #include <cerrno>
 #include <chrono>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace troupe::detail {
@@ -107,36 +108,45 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
           static_cast<ssize_t>(sizeof id)) {
     refuse_object("'" + name + "' is too short");
   }
-  std::shared_ptr<region> made;
-  const mutex_guard lock{registry.mutex};
-  if (const auto at = registry.objects.find(id); at != registry.objects.end()) {
-    if (auto here = at->second.object.lock()) {
-      made = std::move(here);
-      if (made->kind() != rules.kind) {
-        refuse_object("'" + name + "' is none");
+  std::shared_ptr<region> made;  // destroyed without the registry's lock
+  const auto try_to_open = [&] {
+    const mutex_guard lock{registry.mutex};
+    if (const auto at = registry.objects.find(id); at != registry.objects.end()) {
+      if (auto here = at->second.object.lock()) {
+        made = std::move(here);
+        if (made->kind() != rules.kind) {
+          refuse_object("'" + name + "' is none");
+        }
+        if (made->own_generation_.load(std::memory_order_acquire) != fork_generation()) {
+          static_cast<void>(made->claim_slot());  // a forked child, of the region it inherited
+        }
+        return true;
       }
-      if (made->own_generation_.load(std::memory_order_acquire) != fork_generation()) {
-        static_cast<void>(made->claim_slot());  // a forked child, of the region it inherited
-      }
-      return made;
     }
-  }
-  made = region_registry::own(std::unique_ptr<region>{new region{{.rules = &rules}, id}});
-  made->memory_ = std::move(memory);
-  made->adopt();
-  made->named_ = true;
-  registry.add(made);
-  {
     // A process that is about to remove the name sees this slot, or was faster. Without the lock
-    // neither is certain; who has it for so long was stopped.
-    const block_lock shared{made->memory_, block_lock::mode::shared, open_patience};
+    // neither is certain.
+    const block_lock shared{memory, block_lock::mode::shared, std::chrono::milliseconds{0}};
     if (!shared) {
-      missing(EAGAIN);
+      return false;
     }
+    made = region_registry::own(std::unique_ptr<region>{new region{{.rules = &rules}, id}});
+    made->memory_ = std::move(memory);
+    made->adopt();
+    made->named_ = true;
+    registry.add(made);
     static_cast<void>(made->claim_slot());
     if (!names(name, made->memory_)) {
       missing(ENOENT);
     }
+    return true;
+  };
+  // Not with the registry's lock, which all objects of this process need.
+  const auto end = std::chrono::steady_clock::now() + open_patience;
+  while (!try_to_open()) {
+    if (std::chrono::steady_clock::now() >= end) {
+      missing(EAGAIN);  // the process that holds the name's lock for so long was stopped
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }
   return made;
 }

@@ -82,6 +82,11 @@ inline constexpr const std::type_info* pointee_of = nullptr;
 template <class T>
 inline constexpr const std::type_info* pointee_of<std::shared_ptr<T>> = &typeid(T);
 
+template <class Pointer>
+inline constexpr bool is_unique_ptr = false;
+template <class T, class Deleter>
+inline constexpr bool is_unique_ptr<std::unique_ptr<T, Deleter>> = true;
+
 }  // namespace detail
 
 /// Writes values into a byte sink; a cereal archive, so `serialize` and `save` of users work.

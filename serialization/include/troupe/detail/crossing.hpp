@@ -316,7 +316,13 @@ auto prologue(input_archive& ar, const T& /*value*/) {
 }
 template <class T>
 void prologue(input_archive& ar, const cereal::memory_detail::PtrWrapper<T>& /*pointer*/) {
-  ar.expect_pointee(detail::pointee_of<std::remove_cvref_t<T>>);
+  using pointer = std::remove_cvref_t<T>;
+  if constexpr (detail::is_unique_ptr<pointer>) {
+    // cereal's own load of a unique_ptr to a derived class; for a shared_ptr it has a hook.
+    ar.charge(sizeof(typename pointer::element_type) + detail::node_bytes,
+              typeid(typename pointer::element_type));
+  }
+  ar.expect_pointee(detail::pointee_of<pointer>);
 }
 template <class T>
 void epilogue(input_archive& ar, const T& value) {

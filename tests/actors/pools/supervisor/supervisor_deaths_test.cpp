@@ -19,7 +19,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
-using SupervisorDeaths = FakePool;
+class SupervisorDeaths : public FakePool {
+ protected:
+  /// Why the pool did not start; ok: it did.
+  errc start_failure() {
+    std::shared_ptr<const failure> why;
+    pool_->ask([&](detail::supervisor& supervisor) { why = supervisor.start_failure(); });
+    return why ? why->code : errc::ok;
+  }
+};
 
 // ---- deaths, by the state of the worker ---------------------------------------------------------
 
@@ -81,10 +89,31 @@ TEST_F(SupervisorDeaths, AWorkerOfAnotherBuildFailsTheStartAndSaysSo) {
   EXPECT_TRUE(worker(0).got(SIGKILL));
   let_killed_die();
   ASSERT_TRUE(finished());
-  std::shared_ptr<const failure> why;
-  pool_->ask([&](detail::supervisor& supervisor) { why = supervisor.start_failure(); });
-  ASSERT_TRUE(why);
-  EXPECT_EQ(why->code, errc::version_mismatch);
+  EXPECT_EQ(start_failure(), errc::version_mismatch);
+}
+
+// The users were told to raise .start_timeout.
+TEST_F(SupervisorDeaths, AStartTimeoutDoesNotHideWhyAWorkerFailedToStart) {
+  begin({.workers = 2, .start_timeout = 50ms});
+  worker(0).start();
+  worker(0).say_hello_of_another_build();
+  host_->run();
+  host_->advance(50ms);
+  let_killed_die();
+  EXPECT_EQ(start_failure(), errc::version_mismatch);
+}
+
+TEST_F(SupervisorDeaths, AStartTimeoutDoesNotHideThatAnInitializerFailed) {
+  begin({.workers = 1, .start_timeout = 50ms});
+  worker(0).start();
+  worker(0).say_hello();
+  worker(0).fail_initializer("no database");
+  host_->run();
+  host_->advance(50ms);
+  if (!worker(0).ended()) {
+    let_killed_die();
+  }
+  EXPECT_EQ(start_failure(), errc::initializer_failed);
 }
 
 // It was not replaced, and the pool's constructor never returned.
@@ -160,25 +189,18 @@ TEST_F(SupervisorDeaths, AWorkerThatWasReadyBeforeItsStartLimitIsReadIsNotKilled
   EXPECT_EQ(value(task), "a");
 }
 
-TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsTimeoutIsReached) {
+TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsLimitIsReached) {
   make({.workers = 1, .grace = 30ms});
-  const auto task = submit("a", {.timeout = 50ms});
-  claims(worker(0));
-  gives_unheard(worker(0));
-  host_->advance(1h);
-  EXPECT_EQ(value(task), "a");
-  EXPECT_FALSE(worker(0).got(SIGKILL));
+  for (const task_options& limit :
+       {task_options{.timeout = 50ms}, task_options{.deadline = 50ms}}) {
+    const auto task = submit("a", limit);
+    claims(worker(0));
+    gives_unheard(worker(0));
+    host_->advance(1h);
+    EXPECT_EQ(value(task), "a");
+    EXPECT_FALSE(worker(0).got(SIGKILL));
+  }
   EXPECT_EQ(pool_->stats().deaths, 0U);
-}
-
-TEST_F(SupervisorDeaths, AResultThatHasArrivedCountsWhenItsDeadlineIsReached) {
-  make({.workers = 1, .grace = 30ms});
-  const auto task = submit("a", {.deadline = 50ms});
-  claims(worker(0));
-  gives_unheard(worker(0));
-  host_->advance(1h);
-  EXPECT_EQ(value(task), "a");
-  EXPECT_FALSE(worker(0).got(SIGKILL));
 }
 
 TEST_F(SupervisorDeaths, AFailureThatHasArrivedCountsWhenItsTimeoutIsReached) {

@@ -499,6 +499,35 @@ TEST_F(SupervisorNested, AChildWithAKeyOfAnotherWorkerWaitsForIt) {
   EXPECT_EQ(claims(bound), "child");
 }
 
+// It was sent to the other worker just before its task turned out to be long, and nothing took it
+// back: the pool did not grow for what was sent ahead.
+TEST_F(SupervisorNested, AChildSentBehindALongTaskGoesToOneMoreWorker) {
+  make({.workers = 2});
+  for (int i = 0; i < 40; ++i) {
+    submit("short");
+  }
+  for (int i = 0; i < 200; ++i) {
+    for (fake_worker* const one : host_->workers()) {
+      if (!claims(*one).empty()) {
+        gives(*one, 1us);
+      }
+    }
+  }
+  submit("parent");
+  submit("long");
+  const std::string first = claims(worker(0));
+  const std::string second = claims(worker(1));
+  ASSERT_EQ(first + second, first == "parent" ? "parentlong" : "longparent");
+  fake_worker& parent = worker(first == "parent" ? 0 : 1);
+  parent.open_outcomes();
+  parent.submit(1, "child");
+  host_->run();
+  host_->advance(1h);
+  host_->come_up();
+  ASSERT_EQ(host_->workers().size(), 3U);
+  EXPECT_EQ(claims(worker(2)), "child");
+}
+
 // A task of a task had none at all.
 TEST_F(SupervisorNested, AChildHasThePoolsDefaultDeadline) {
   make({.workers = 2, .grace = 30ms, .task_defaults = {.deadline = 100ms}});

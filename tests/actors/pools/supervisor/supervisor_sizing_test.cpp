@@ -19,6 +19,14 @@ using namespace std::chrono_literals;
 class SupervisorSizing : public FakePool {
  protected:
   [[nodiscard]] std::size_t size() { return host_->workers().size(); }
+  /// The only worker runs three, so that the next tasks are sent ahead to it.
+  void run_short_tasks() {
+    for (int i = 0; i < 3; ++i) {
+      submit("short");
+      ASSERT_EQ(claims(worker(0)), "short");
+      gives(worker(0), 1us);
+    }
+  }
 };
 
 TEST_F(SupervisorSizing, AnElasticPoolDoublesWhileTasksWait) {
@@ -40,11 +48,7 @@ TEST_F(SupervisorSizing, AnElasticPoolDoublesWhileTasksWait) {
 // could have grown for.
 TEST_F(SupervisorSizing, AnElasticPoolGrowsForWhatWaitsBehindALongTask) {
   make({.min_workers = 1, .max_workers = 3});
-  for (int i = 0; i < 3; ++i) {
-    submit("short");
-    ASSERT_EQ(claims(worker(0)), "short");
-    gives(worker(0), 1us);
-  }
+  ASSERT_NO_FATAL_FAILURE(run_short_tasks());
   for (int i = 0; i < 3; ++i) {
     submit("long");
   }
@@ -62,11 +66,7 @@ TEST_F(SupervisorSizing, AnElasticPoolGrowsForWhatWaitsBehindALongTask) {
 // It was sent all of them again each millisecond, until its ring was full.
 TEST_F(SupervisorSizing, AnElasticPoolGrowsForWhatAWorkerDoesNotBegin) {
   make({.min_workers = 1, .max_workers = 3});
-  for (int i = 0; i < 3; ++i) {
-    submit("short");
-    ASSERT_EQ(claims(worker(0)), "short");
-    gives(worker(0), 1us);
-  }
+  ASSERT_NO_FATAL_FAILURE(run_short_tasks());
   for (int i = 0; i < 3; ++i) {
     submit("x");
   }

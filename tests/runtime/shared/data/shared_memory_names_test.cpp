@@ -2,6 +2,7 @@
 // Names of shared memory while several processes make, find and remove them at once, and where the
 // memory behind them is not to be had.
 #include "troupe/error.hpp"
+#include "troupe/mutex.hpp"
 #include "troupe/shared_memory.hpp"
 
 #include "runtime/shared/shared_fixture.hpp"
@@ -12,6 +13,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -19,8 +21,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <random>
 #include <string>
@@ -277,6 +281,43 @@ TEST_F(SharedMemoryNames, MakersOpenersKilledOnesAndCleanersAgreeWhoseTheNameIs)
   }
   EXPECT_EQ(wrong.load(), 0);
   ::munmap(makers, 4096);
+}
+
+// All objects of the process waited, and those of other threads with them.
+TEST_F(SharedMemoryNames, WhileOneWaitsToOpenANameOthersMakeObjects) {
+  const std::string name = unique("locked");
+  signpost made;
+  forked owner{[&] {
+    const shared_memory memory{10, {.name = name}};
+    made.reached();
+    return test::sleep_until_killed();
+  }};
+  made.await();
+  const std::filesystem::path file = "/dev/shm/" + name;
+  const int locked = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(locked, 0);
+  ASSERT_EQ(::flock(locked, LOCK_EX), 0);
+  const auto opened_here = [&] {
+    std::ptrdiff_t count = 0;
+    for (const auto& one : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+      std::error_code gone;
+      count += std::filesystem::read_symlink(one.path(), gone) == file ? 1 : 0;
+    }
+    return count;
+  };
+  auto opening = std::async(std::launch::async, [&] { return shared_memory::open(name).size(); });
+  EXPECT_TRUE(test::eventually([&] { return opened_here() == 2; }));
+  for (int i = 0; i < 100; ++i) {
+    const mutex other;
+    EXPECT_TRUE(other.try_lock());
+    other.unlock();
+  }
+  EXPECT_EQ(opening.wait_for(std::chrono::seconds{0}), std::future_status::timeout);
+  EXPECT_EQ(::flock(locked, LOCK_UN), 0);
+  EXPECT_EQ(opening.get(), 10U);
+  ::close(locked);
+  owner.kill();
+  detail::remove_abandoned_blocks();
 }
 
 TEST_F(SharedMemoryNames, AreFoundWhileAnOwnerLivesHoweverOftenOthersOpenAndLetGo) {
