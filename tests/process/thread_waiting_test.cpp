@@ -3,6 +3,7 @@
 #include "troupe/wait.hpp"
 
 #include "pool_fixture.hpp"
+#include "random_waits.hpp"
 #include "thread_fixture.hpp"
 
 #include <atomic>
@@ -380,6 +381,52 @@ TEST_F(ThreadWaiting, WhatAFunctionOfThenReturnsIsRunAlsoIfAnotherPoolWaitsForIt
   });
   ASSERT_TRUE(f.wait_for(eventually_deadline)) << "they wait for ever";
   EXPECT_EQ(f.get(), 10);
+}
+
+TEST_F(ThreadWaiting, WhatIsBoundToAWorkerThatWaitsIsNotRunAboveATaskThatItWaitsFor) {
+  thread_gate gate;
+  thread_pool p{{.workers = 2}};
+  const auto elsewhere = p.apply_async([&] {
+    gate.wait();
+    return 1;
+  });
+  gate.wait_for_waiters(1);
+  std::latch begun{1};
+  const auto bound = p.with({.affinity = "a"}).apply_async([&] {
+    begun.count_down();
+    return elsewhere.get() + 1;
+  });
+  begun.wait();
+  // Bound to the worker that runs `bound`, which waits.
+  const auto next = p.with({.affinity = "a"}).apply_async([&] { return bound.get() + 1; });
+  thread_pool q{{.workers = 1}};
+  const auto f = q.apply_async([&] { return next.get() + 1; });
+  EXPECT_FALSE(f.wait_for(20ms));
+  gate.open();
+  ASSERT_TRUE(f.wait_for(eventually_deadline)) << "one lies above a task that it waits for";
+  EXPECT_EQ(f.get(), 4);
+}
+
+TEST_F(ThreadWaiting, WhatIsBoundToWorkersThatWaitForEachOthersTasksIsRun) {
+  thread_pool p{{.workers = 2}};
+  std::latch begun{2};
+  futures both(2);
+  for (const std::size_t i : {0U, 1U}) {
+    both[i] = p.with({.affinity = std::to_string(i)}).apply_async([&, i] {
+      begun.arrive_and_wait();
+      return p.with({.affinity = std::to_string(1 - i)}).apply_async(square, 3).get();
+    });
+  }
+  ASSERT_TRUE(troupe::wait(both, eventually_deadline).pending.empty()) << "they wait for ever";
+  for (const auto& f : both) {
+    EXPECT_EQ(f.get(), 9);
+  }
+}
+
+TEST_F(ThreadWaiting, TasksThatWaitForEarlierOnesAtRandomAllEnd) {
+  for (unsigned seed = 1; seed <= 6; ++seed) {
+    random_waits::all_end(seed, seed % 2 == 0);
+  }
 }
 
 TEST_F(ThreadWaiting, AnUnorderedMapInATaskLooksAtItsTimeLimit) {

@@ -78,9 +78,10 @@ decltype(auto) call_with(F& function, const Future& source) {
 /// @worker_dies the future ends with worker_lost, or with the outcome of a retry if one was asked
 ///   for.
 /// @throws error{no_state} from every member but `valid` and the comparisons if it was
-///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that are 64
-///   deep, or that wait for each other; error{resource_exhausted} from on_result and its like if no
-///   thread can be started for callbacks.
+///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that wait for
+///   each other, or for more than its threads can run (troupe/thread_pool.hpp);
+///   error{resource_exhausted} from on_result and its like if no thread can be started for
+///   callbacks.
 template <class T>
 class future {
  public:

@@ -45,7 +45,8 @@ struct task_options {
   /// Tasks with the same key run on the same worker while that lives, no matter which thread
   /// submits them, so that what the worker keeps for them is warm. Empty: on any. New keys are
   /// spread over the workers. A worker that is replaced or retired loses its keys; they go to
-  /// others. The pool remembers the 16,384 keys used last; an older one is a new one.
+  /// others. The pool remembers the 16,384 keys used last; an older one is a new one. In a thread
+  /// pool a further thread runs one that a waiting task needs while the key's worker waits itself.
   std::string affinity{};
 };
 

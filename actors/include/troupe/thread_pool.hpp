@@ -174,10 +174,14 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 /// Tasks may submit to their own pool and wait there: whatever form the wait has (get, wait,
 /// troupe::wait, as_completed, when_all, then, the results of a map), the worker runs what is
 /// waited for if no other has begun it, and no other task. So no task lies below one that waits for
-/// it, and a wait goes on as soon as its future is done. Where a task waits for itself, through
-/// others or not, or is 64 deep in one thread, the wait throws error{would_deadlock}. Only for room
-/// in a full queue, and while another thread pulls the input of the same map, a worker runs any
-/// task. Do not wait while holding a lock that other tasks take.
+/// it, and a wait goes on as soon as its future is done. Where all workers wait, and tasks of
+/// another pool, callbacks or keys of .affinity need a task that none of them may run so, or where
+/// tasks wait 64 deep in one thread, the pool runs it on a further thread, with the initializer, up
+/// to 64; that one leaves when nothing is needed. Where a task waits for itself, through others or
+/// not, or no further thread can be had, the wait throws error{would_deadlock}. Only for room in a
+/// full queue, and while another thread pulls the input of the same map, a worker runs any task: one
+/// that waits for the task below it ends so, too. Do not wait while holding a lock that other tasks
+/// take.
 ///
 /// It needs no troupe::system.
 ///

@@ -93,10 +93,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// Its end may need any task of the waiting worker's pool: what it waits for is not known.
   [[nodiscard]] virtual bool needs_other_tasks() const noexcept { return false; }
   /// The calling thread is about to wait for it and cannot run it, but others may wait for that
-  /// thread: those workers of its pool that wait are to run it if they can.
+  /// thread: its pool runs it also if all of its workers wait.
   virtual void need() const {}
-  /// Those workers of its pool that wait look anew whether they wait for it.
-  virtual void look_anew() const {}
 
   /// Called once, through the state's executor, when done or at once if it is.
   ///

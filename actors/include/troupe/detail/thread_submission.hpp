@@ -68,7 +68,6 @@ class thread_submission : public future_state {
   bool cancel(bool force) final;
   [[nodiscard]] bool running() const final;
   void need() const final;
-  void look_anew() const final;
 
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   /// Items that no worker has claimed; that have no outcome.

@@ -16,6 +16,9 @@
 namespace troupe::detail {
 namespace {
 
+/// How many workers beyond its size a pool may have while those within it wait.
+constexpr std::size_t max_reliefs = 64;
+
 /// Spins before it sleeps: the lock is held for less time than a system call takes.
 class TROUPE_SCOPED_CAPABILITY patient_guard {
  public:
@@ -158,6 +161,7 @@ thread_scheduler::bell thread_scheduler::push_again(claimed_items item) {
 
 void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& submission,
                                     std::uint32_t item) {
+  released_submissions looked_at;
   bells to_wake;
   {
     const mutex_guard lock{mutex_};
@@ -168,6 +172,9 @@ void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& su
     const bell one = push_again({submission, item, 1, true});
     to_wake = call_lenders();  // one of them may wait for it
     to_wake.push_back(one);
+    if (submission->needed) {
+      relieve(to_wake, looked_at);
+    }
   }
   wake(to_wake);
 }
@@ -208,44 +215,96 @@ bool thread_scheduler::claim_from(worker_seat& self,
   if (wanted->bound_to != nullptr && wanted->bound_to != &self) {
     return false;
   }
+  return claim_from_queue(wanted, into);
+}
+
+bool thread_scheduler::claim_from_queue(const std::shared_ptr<thread_submission>& wanted,
+                                        claimed_items& into) {
+  // It is among the tasks of a worker only while that worker has its seat.
+  task_lanes& from = wanted->bound_to != nullptr
+                         ? static_cast<worker_seat*>(const_cast<void*>(wanted->bound_to))->own
+                         : lanes_;
   const std::uint32_t first = wanted->unclaimed() > 0 ? wanted->claim() : wanted->count();
   if (first < wanted->count()) {
     into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
-  } else if (!wanted->repeats() ||
-             !(wanted->bound_to != nullptr ? self.own : lanes_).claim_again(*wanted, into)) {
+  } else if (!wanted->repeats() || !from.claim_again(*wanted, into)) {
     return false;  // a worker that finds it in the queue removes it
   }
   note_claimed_locked(into.count);
   return true;
 }
 
+std::shared_ptr<thread_submission> thread_scheduler::find_needed(const worker_seat* self,
+                                                                 released_submissions& looked_at) {
+  if (needed_.empty()) {
+    return nullptr;
+  }
+  const bool others_blocked = !workers_.any_of(
+      [self](const worker_seat& each) { return &each != self && !each.leaving && !each.blocked; });
+  return needed_.find(
+      [&](const thread_submission& one) {
+        return others_blocked && (one.unclaimed() > 0 || lanes_.has_again(one));
+      },
+      [&](const thread_submission& one) {
+        return workers_.any_of([&](const worker_seat& to) {
+          // Between two attempts it may still name one that has left.
+          return &to == one.bound_to && (one.unclaimed() > 0 || to.own.has_again(one)) &&
+                 // On the stack of a worker that is no relief only what is bound to that one.
+                 (self == nullptr || self->relief ? to.blocked : &to == self);
+        });
+      },
+      looked_at);
+}
+
 bool thread_scheduler::claim_needed(worker_seat& self, claimed_items& into,
-                                    released_submissions& released) {
-  const bool unbound_too = !needed_.empty() && all_blocked();
-  for (auto one = needed_.begin(); one != needed_.end();) {
-    auto submission = one->lock();
-    if (submission) {
-      released.push_back(submission);  // it may be the last pointer to it
-    }
-    if (!submission || submission->done() ||
-        (submission->unclaimed() == 0 && !submission->repeats())) {
-      one = needed_.erase(one);
-    } else if ((unbound_too || submission->bound_to == &self) &&
-               claim_from(self, submission, into)) {
-      return true;
-    } else {
-      ++one;
+                                    released_submissions& looked_at) {
+  const auto found = find_needed(&self, looked_at);
+  return found && claim_from_queue(found, into);
+}
+
+bool thread_scheduler::can_relieve() const {
+  return crew_.reliefs == relief_state::come && workers_.reliefs() < max_reliefs;
+}
+
+bool thread_scheduler::others_take_tasks(const worker_seat& self) {
+  const mutex_guard lock{mutex_};
+  return can_relieve() || workers_.any_of([&self](const worker_seat& each) {
+    return &each != &self && !each.leaving && !each.blocked;
+  });
+}
+
+void thread_scheduler::note_no_relief(relief_state now, const std::string& why) {
+  if (std::exchange(crew_.reliefs, now) == relief_state::come) {
+    log(log_level::warning,
+        core_.title() + " can start no further thread for what waiting tasks need: " + why);
+  }
+}
+
+bool thread_scheduler::relieve(bells& to_wake, released_submissions& looked_at) {
+  if (needed_.empty() || phase_ == phase::terminated || crew_.working == 0) {
+    return false;
+  }
+  for (const auto& each : workers_.all()) {
+    if (each->relief && !each->leaving && !each->blocked) {
+      to_wake.push_back(resting_.call(*each));  // it looks, if it is not about to anyway
+      return false;
     }
   }
-  return false;
-}
-
-bool thread_scheduler::all_blocked() const {
-  return !workers_.any_of([](const worker_seat& each) { return !each.leaving && !each.blocked; });
-}
-
-bool thread_scheduler::note_blocked(worker_seat& self) {
-  return !std::exchange(self.blocked, true) && !needed_.empty() && all_blocked();
+  if (!find_needed(nullptr, looked_at)) {
+    return false;
+  }
+  if (crew_.reliefs != relief_state::fail && workers_.reliefs() < max_reliefs) {
+    try {
+      start_thread_for(true);
+      crew_.reliefs = relief_state::come;
+      return false;
+    } catch (const std::system_error& refused) {
+      note_no_relief(relief_state::refused, refused.what());
+    }
+  }
+  const bells waiting_ones = call_lenders();
+  to_wake.insert(to_wake.end(), waiting_ones.begin(), waiting_ones.end());
+  return true;
 }
 
 thread_scheduler::bells thread_scheduler::call_lenders() {
@@ -254,27 +313,13 @@ thread_scheduler::bells thread_scheduler::call_lenders() {
 }
 
 void thread_scheduler::need(const std::shared_ptr<thread_submission>& submission) {
+  released_submissions looked_at;
   bells to_wake;
   {
     const mutex_guard lock{mutex_};
-    if (std::exchange(submission->needed, true)) {
-      return;
+    if (needed_.add(submission)) {
+      relieve(to_wake, looked_at);
     }
-    if (needed_.size() >= forget_needed_at_) {
-      std::erase_if(needed_, [](const auto& each) { return each.expired(); });
-      forget_needed_at_ = std::max<std::size_t>(16, 2 * needed_.size());
-    }
-    needed_.push_back(submission);
-    to_wake = call_lenders();
-  }
-  wake(to_wake);
-}
-
-void thread_scheduler::look_anew() {
-  bells to_wake;
-  {
-    const mutex_guard lock{mutex_};
-    to_wake = call_lenders();
   }
   wake(to_wake);
 }
@@ -348,6 +393,7 @@ void thread_scheduler::stop_waiting(worker_seat& self) {
 
 thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_worker& how,
                                               claimed_items& work, released_submissions& released) {
+  released_submissions looked_at;
   bells to_wake;
   bell also;
   bool watch_idle = false;
@@ -360,16 +406,18 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
       stop_running(self, *how.finished);
     }
     const bool may_take = how.may_begin && !self.leaving;
-    self.free.store(may_take);
+    self.free.store(may_take && !self.relief);
     // The last worker that is ready stays: one that is starting may fail.
-    if (!self.leaving && phase_ == phase::open && crew_.staying > size_.wanted() &&
+    if (!self.leaving && !self.relief && phase_ == phase::open && crew_.staying > size_.wanted() &&
         crew_.ready > 1) {
       withdraw(self, to_wake);
+      relieve(to_wake, looked_at);
       if (!lanes_.empty()) {
         also = call_next();  // this worker may have been woken for what now waits
       }
       what = step::look_again;
-    } else if (may_take && claim_next(self, work, released)) {
+    } else if (may_take && (self.relief ? claim_needed(self, work, looked_at)
+                                        : claim_next(self, work, released))) {
       self.free.store(false);
       self.running.push_back(work.submission.get());
       if (!lanes_.empty()) {
@@ -380,18 +428,17 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
       what = step::let_go;
     } else if (how.looping) {
       if (may_take) {
-        self.runs_any = true;
+        self.runs_any = !self.relief;
         resting_.add_lender(self);
-      } else if (note_blocked(self)) {
-        to_wake = call_lenders();
+      } else {
+        self.blocked = true;
+        relieve(to_wake, looked_at);
       }
       what = step::loop;
-    } else if (self.leaving || (phase_ != phase::open && !is_needed(self))) {
+    } else if (self.leaving || self.relief || (phase_ != phase::open && !is_needed(self))) {
       self.leaving = true;  // so nothing is bound to it from now on
       workers_.unbind(self);
-      if (!needed_.empty() && all_blocked()) {
-        to_wake = call_lenders();  // it does not take what they need any more
-      }
+      relieve(to_wake, looked_at);  // it does not take what waiting ones need any more
       what = step::leave;
     } else if (how.patient) {
       resting_.looks(self);
@@ -418,12 +465,13 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
 
 bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
                              bool any, claimed_items& work, released_submissions& released) {
+  released_submissions looked_at;
   bell also;
   {
     const mutex_guard lock{mutex_};
-    if (wanted
-            ? !claim_from(self, wanted, work)
-            : !claim_needed(self, work, released) && !(any && claim_next(self, work, released))) {
+    if (wanted ? !claim_from(self, wanted, work)
+               : !(any && claim_next(self, work, released)) &&
+                     !(!can_relieve() && claim_needed(self, work, looked_at))) {
       return false;
     }
     self.blocked = false;
@@ -447,22 +495,24 @@ void thread_scheduler::stopped_running(worker_seat& self, const thread_submissio
                                        bool frees) {
   const mutex_guard lock{mutex_};
   stop_running(self, submission);
-  if (frees && !self.leaving) {
+  if (frees && !self.leaving && !self.relief) {
     self.free.store(true);
   }
 }
 
 bool thread_scheduler::begin_lending(worker_seat& self, const state_of_wait& how) {
+  released_submissions looked_at;
   bells to_wake;
-  const bool begun = try_lending(self, how, to_wake);
+  const bool begun = try_lending(self, how, to_wake, looked_at);
   wake(to_wake);
   return begun;
 }
 
-bool thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake) {
+bool thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake,
+                                   released_submissions& looked_at) {
   const mutex_guard lock{mutex_};
-  if (note_blocked(self)) {
-    to_wake = call_lenders();  // one of them may run it, or this one
+  const bool was_blocked = std::exchange(self.blocked, !how.any || self.relief);
+  if (self.blocked && !was_blocked && relieve(to_wake, looked_at)) {
     return false;
   }
   if (news_.load() != how.news || (how.any && (!lanes_.empty() || !self.own.empty()))) {
@@ -509,8 +559,8 @@ void thread_scheduler::withdraw(worker_seat& self, bells& to_wake) {
 
 // ---- the workers' lives ------------------------------------------------------------------------
 
-void thread_scheduler::add_worker() {
-  worker_seat& seat = workers_.add();
+void thread_scheduler::start_thread_for(bool relief) {
+  worker_seat& seat = workers_.add(relief);
   try {
     core_.start_worker(seat);
   } catch (...) {
@@ -519,6 +569,10 @@ void thread_scheduler::add_worker() {
   }
   ++crew_.alive;
   ++crew_.working;
+}
+
+void thread_scheduler::add_worker() {
+  start_thread_for(false);
   ++crew_.staying;
 }
 
@@ -550,16 +604,24 @@ void thread_scheduler::start() {
 }
 
 void thread_scheduler::initialized(worker_seat& self, const std::exception_ptr& problem) {
+  released_submissions looked_at;
   bells to_wake;
   {
     const mutex_guard lock{mutex_};
-    ++crew_.initialized;
-    if (problem) {
+    if (self.relief) {
+      if (problem) {
+        self.leaving = true;
+        note_no_relief(relief_state::fail, "its initializer threw");
+        to_wake = call_lenders();
+      }
+      // It is not noted as present: nothing is bound to it, and no closed pool stays for it alone.
+    } else if (++crew_.initialized; problem) {
       size_.limit(std::max(1, crew_.staying - 1));  // further threads could not be started either
       if (!crew_.start_problem) {
         crew_.start_problem = problem;
       }
       withdraw(self, to_wake);
+      relieve(to_wake, looked_at);
     } else {
       self.present = true;
       ++crew_.ready;

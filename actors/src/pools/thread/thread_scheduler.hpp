@@ -7,6 +7,7 @@
 #include "base/thread_safety.hpp"
 #include "futures/waiting_line.hpp"
 #include "pools/thread/state/map_ends.hpp"
+#include "pools/thread/state/needed_tasks.hpp"
 #include "pools/thread/state/task_lanes.hpp"
 #include "pools/thread/state/worker_table.hpp"
 #include "scheduling/pool_size.hpp"
@@ -105,8 +106,8 @@ class thread_scheduler {
   step next(worker_seat& self, const state_of_worker& how, claimed_items& work,
             released_submissions& released);
   /// For a worker that waits in a task: claims what it runs meanwhile. Of `wanted`, if that is not
-  /// null; else what other threads need (`need`), if it is bound to this worker or all workers are
-  /// blocked; or, with `any`, what comes next. False: nothing. `released` as in `next`.
+  /// null; else, with `any`, what comes next; or, if there can be no further relief, what other
+  /// threads need. False: nothing. `released` as in `next`.
   bool claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted, bool any,
              claimed_items& work, released_submissions& released);
   /// `frees`: from now on it would take another task at once, unless it leaves.
@@ -122,10 +123,11 @@ class thread_scheduler {
   void stop_lending(worker_seat& self);
   /// Changes when workers that wait have to look anew whether they may run something.
   [[nodiscard]] std::uint32_t news() const noexcept { return news_.load(); }
-  /// A thread waits for the submission that cannot run it: workers that wait may.
+  /// A thread waits for the submission that cannot run it: a relief does, if all workers that
+  /// would take it wait, too.
   void need(const std::shared_ptr<thread_submission>& submission);
-  /// Has the workers that wait look anew for what they may run.
-  void look_anew();
+  /// False: all other workers wait, and there can be no further relief.
+  bool others_take_tasks(const worker_seat& self);
   /// The worker has waited in a task and goes on. If it was woken for a task that it does not take
   /// now, another is woken for that.
   void stop_waiting(worker_seat& self);
@@ -177,6 +179,9 @@ class thread_scheduler {
   using bell = resting_workers::bell;
   using bells = std::vector<bell>;
   enum class phase : std::uint8_t { open, closing, terminated };
+  /// Whether there can be further ones: `refused`: the last thread could not be started; `fail`:
+  /// an initializer threw.
+  enum class relief_state : std::uint8_t { come, refused, fail };
 
   static void wake(const bell& one);
   static void wake(const bells& all);
@@ -192,13 +197,24 @@ class thread_scheduler {
       TROUPE_REQUIRES(mutex_);
   bool claim_from(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
                   claimed_items& into) TROUPE_REQUIRES(mutex_);
-  bool try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake);
-  bool claim_needed(worker_seat& self, claimed_items& into, released_submissions& released)
+  bool try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake,
+                   released_submissions& looked_at);
+  bool claim_from_queue(const std::shared_ptr<thread_submission>& wanted, claimed_items& into)
       TROUPE_REQUIRES(mutex_);
-  /// No worker takes a task from the queue before one of those that wait goes on.
-  [[nodiscard]] bool all_blocked() const TROUPE_REQUIRES(mutex_);
-  /// True: with this worker all are blocked, and something is needed that one of them may run.
-  bool note_blocked(worker_seat& self) TROUPE_REQUIRES(mutex_);
+  /// What is needed, can begin, and will be taken by no worker but `self` before one of those that
+  /// wait goes on. `self` may be null.
+  std::shared_ptr<thread_submission> find_needed(const worker_seat* self,
+                                                 released_submissions& looked_at)
+      TROUPE_REQUIRES(mutex_);
+  bool claim_needed(worker_seat& self, claimed_items& into, released_submissions& looked_at)
+      TROUPE_REQUIRES(mutex_);
+  [[nodiscard]] bool can_relieve() const TROUPE_REQUIRES(mutex_);
+  /// Starts a relief if something is needed that no worker takes. True: it could not, so that those
+  /// that wait have to look anew.
+  bool relieve(bells& to_wake, released_submissions& looked_at) TROUPE_REQUIRES(mutex_);
+  /// @throws std::system_error if no thread can be started.
+  void start_thread_for(bool relief) TROUPE_REQUIRES(mutex_);
+  void note_no_relief(relief_state now, const std::string& why) TROUPE_REQUIRES(mutex_);
   /// The bells of all workers that wait in tasks.
   bells call_lenders() TROUPE_REQUIRES(mutex_);
   void note_claimed_locked(std::uint64_t items) TROUPE_REQUIRES(mutex_);
@@ -238,15 +254,14 @@ class thread_scheduler {
     int ready = 0;              // of those, are initialized
     int initialized = 0;        // workers whose initializers have ever returned
     bool idle_watched = false;  // the timekeeper has a limit for idle workers
+    relief_state reliefs = relief_state::come;
     std::exception_ptr start_problem;
   } crew_ TROUPE_GUARDED_BY(mutex_);
   guarded_condition crew_changed_;  // a worker was initialized or its thread has ended
   /// One for each item between two attempts.
   std::multiset<std::shared_ptr<thread_submission>> retrying_ TROUPE_GUARDED_BY(mutex_);
   map_ends ends_ TROUPE_GUARDED_BY(mutex_);
-  /// What threads wait for that cannot run it; some of it may have been claimed.
-  std::vector<std::weak_ptr<thread_submission>> needed_ TROUPE_GUARDED_BY(mutex_);
-  std::size_t forget_needed_at_ TROUPE_GUARDED_BY(mutex_) = 16;
+  needed_tasks needed_ TROUPE_GUARDED_BY(mutex_);
   std::atomic<std::uint32_t> news_{0};  // written under the lock
   struct {
     std::atomic<int> blocked{0};  // threads that wait for room

@@ -50,10 +50,6 @@ void thread_submission::need() const {
   }
 }
 
-void thread_submission::look_anew() const {
-  owner_->scheduler().look_anew();
-}
-
 std::uint32_t thread_submission::pending_retries() const {
   return repeats() ? owner_->attempts().pending_count(*this) : 0;
 }

@@ -233,7 +233,7 @@ void thread_worker::run_item(thread_submission& submission, std::uint32_t item, 
   stack_.pop_back();
   --depth_;
   note_busy();
-  if (depth_ == 0 && !submission.group && may_begin_more()) {
+  if (depth_ == 0 && !seat_.relief && !submission.group && may_begin_more()) {
     seat_.free.store(true);  // before the outcome is known: then the next task may be submitted
   }
   core_.outcomes().conclude(seat_, submission, std::move(how));
@@ -309,7 +309,7 @@ bool thread_worker::is_stuck(const future_state& awaited) const {
   if (one == nullptr || one->owner() != &core_) {
     return false;
   }
-  return (depth_ >= max_depth && !one->running()) ||
+  return (depth_ >= max_depth && !one->running() && !core_.scheduler().others_take_tasks(seat_)) ||
          std::find(stack_.begin(), stack_.end(), one) != stack_.end();
 }
 
@@ -327,8 +327,8 @@ void thread_worker::throw_deadlock() const {
   if (depth_ >= max_depth) {
     throw error{errc::would_deadlock, task_ran::no,
                 "tasks of " + core_.title() + " wait for each other " + std::to_string(depth_) +
-                    " deep in one thread, which is the limit: let the outer ones submit and "
-                    "return, or wait outside of the pool"};
+                    " deep in one thread, and no other is free or can be started: let the outer "
+                    "ones submit and return, or wait outside of the pool"};
   }
   throw error{errc::would_deadlock, task_ran::no,
               "a task of " + core_.title() +
@@ -347,10 +347,10 @@ thread_worker::look thread_worker::run_awaited(const future_state& awaited, cons
       return false;
     }
     found.coroutines = found.coroutines || one->is_coroutine();
-    if (depth_ < max_depth && (one->unclaimed() > 0 || one->repeats())) {
+    if (one->unclaimed() > 0 || one->repeats()) {
       const auto wanted = std::const_pointer_cast<thread_submission>(
           std::static_pointer_cast<const thread_submission>(state.shared_from_this()));
-      if (lend_a_hand(wanted, false, &awaited, until)) {
+      if (depth_ < max_depth && lend_a_hand(wanted, false, &awaited, until)) {
         found.ran = true;
       } else {
         one->need();  // it may be bound to a worker that waits, too

@@ -20,9 +20,11 @@ class thread_core;
 /// On its stack each task waits for the one above it: a worker that waits runs what is awaited, or
 /// what has to end before that, and nothing else. So no task lies below one that waits for it, and
 /// none has to return before a wait can go on that has nothing to do with it. What a worker waits
-/// for and cannot run, it tells the other workers of that task's pool that wait (`need`). Where
-/// what a wait needs is not known, which is so for room in the queue, the turn at an input, and
-/// coroutines of the worker's own loop, it runs any task.
+/// for and cannot run, it tells that task's pool (`need`). If no worker will take it, because all
+/// wait, or the one it is bound to does, the pool runs it on a relief, a worker beyond its size: on
+/// the stack of another it might lie above a task that it waits for. Where what a wait needs is not
+/// known, which is so for room in the queue, the turn at an input, and coroutines of the worker's
+/// own loop, it runs any task; and where no further relief can be had, what is needed.
 ///
 /// Lives on the stack of the worker's thread, which keeps the pool alive. Owns the loop of its
 /// coroutines; its seat belongs to the scheduler.

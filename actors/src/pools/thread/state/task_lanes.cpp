@@ -63,6 +63,13 @@ bool task_lanes::claim_again(const thread_submission& of, claimed_items& into) {
   return false;
 }
 
+bool task_lanes::has_again(const thread_submission& of) const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [&of](const lane& each) {
+    return std::any_of(each.again.begin(), each.again.end(),
+                       [&of](const claimed_items& item) { return item.submission.get() == &of; });
+  });
+}
+
 std::size_t task_lanes::size() const noexcept {
   std::size_t found = 0;
   for (const lane& each : lanes_) {

@@ -44,6 +44,7 @@ class task_lanes {
 
   /// Claims an item of this submission whose retry is due. False: there is none.
   bool claim_again(const thread_submission& of, claimed_items& into);
+  [[nodiscard]] bool has_again(const thread_submission& of) const;
 
   [[nodiscard]] bool empty() const noexcept { return first() == nullptr; }
   /// The priority of what is first; `none`: it is empty.

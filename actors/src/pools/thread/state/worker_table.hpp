@@ -19,10 +19,12 @@ namespace troupe::detail {
 /// A worker as the scheduler knows it. Owned by `worker_table`; the scheduler's lock guards all
 /// members but atomics and constants, so other code uses a seat only to name its worker.
 struct worker_seat {
-  worker_seat(int place_in_names, std::uint64_t worker_id) : place{place_in_names}, id{worker_id} {}
+  worker_seat(int place_in_names, std::uint64_t worker_id, bool is_relief)
+      : place{place_in_names}, id{worker_id}, relief{is_relief} {}
 
   const int place;         ///< the number in its thread's name; may be used again
   const std::uint64_t id;  ///< never used again
+  const bool relief;       ///< beyond the pool's size, and runs only what is needed
   const std::shared_ptr<worker_bell> bell = std::make_shared<worker_bell>();
   std::atomic<std::int64_t> thread_id{0};
 
@@ -56,7 +58,7 @@ class worker_table {
   using seats = std::vector<std::unique_ptr<worker_seat>>;
 
   /// Makes a seat; its place is the lowest that no other seat has.
-  worker_seat& add();
+  worker_seat& add(bool relief = false);
   /// Removes the seat of a worker that has left or could not be started; the caller destroys it
   /// without the lock.
   std::unique_ptr<worker_seat> remove(worker_seat& gone);
@@ -70,6 +72,8 @@ class worker_table {
   /// Frees the keys that are bound to this worker.
   void unbind(worker_seat& one);
 
+  /// How many reliefs there are that do not leave.
+  [[nodiscard]] std::size_t reliefs() const noexcept;
   template <class Which>
   [[nodiscard]] bool any_of(const Which& which) const {
     for (const auto& each : seats_) {
