@@ -199,9 +199,11 @@ void runtime::shut_down() noexcept {
   reactor_.reset();
   signals_.reset();
   launcher_.reset();
+  errands_->stop();
   if (!callback_runner::is_here()) {  // else exit() was called by a callback, which does not return
     callbacks_->wait_until_none();
   }
+  wait_for_log();
   actors_.reset();
   process_place& here = place();
   const mutex_guard lock{here.mutex};
@@ -223,6 +225,7 @@ std::vector<std::shared_ptr<engine>> runtime::live_pools() {
 }
 
 void runtime::stop_on_signals() {
+  errands_->run(nullptr);  // the thread that runs the callbacks of the stop token
   const mutex_guard lock{mutex_};
   if (!signals_) {
     signals_ = std::make_unique<stop_signals>(
@@ -247,7 +250,7 @@ void runtime::on_stop_signal(int signal, int count) {
     }
   }
   if (count == 1) {
-    stopping_.request_stop();
+    errands_->run([source = stopping_]() mutable { source.request_stop(); });
   }
 }
 

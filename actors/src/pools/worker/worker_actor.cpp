@@ -121,6 +121,7 @@ bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& rec
       break;
     }
   }
+  state.nested().finish_callbacks();
   // Not exit: the destructors and handlers of the program belong to its main process, and an actor
   // system is not to be torn down in a copy of it.
   leave(0);
