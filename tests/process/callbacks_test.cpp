@@ -58,6 +58,8 @@ void let_it_wait(pid_t thread) {
   }
 }
 
+// ---- get waits for them -------------------------------------------------------------------------
+
 template <class Pool>
 struct CallbacksOf : Callbacks {};
 using both_pools = testing::Types<pool, thread_pool>;
@@ -68,6 +70,98 @@ struct names_of_pools {
   }
 };
 TYPED_TEST_SUITE(CallbacksOf, both_pools, names_of_pools);
+
+TYPED_TEST(CallbacksOf, GetAndWaitReturnAfterThoseThatWereAddedBefore) {
+  TypeParam p{{.workers = 1}};
+  const pid_t here = ::gettid();
+  for (int i = 0; i < 50; ++i) {
+    std::vector<int> seen;
+    auto f = p.apply_async(square, i);
+    f.on_result([&, here](int v) {
+      let_it_wait(here);
+      seen.push_back(v);
+    });
+    f.on_done([&](const auto&) { seen.push_back(-1); });
+    if (i % 3 == 0) {
+      f.get();
+    } else if (i % 3 == 1) {
+      f.wait();
+    } else {
+      EXPECT_EQ(f.exception(), nullptr);
+    }
+    ASSERT_EQ(seen, (std::vector{i * i, -1}));
+  }
+}
+
+TYPED_TEST(CallbacksOf, TheListOfAMapIsThereWhenWaitReturns) {
+  TypeParam p{{.workers = 2}};
+  const pid_t here = ::gettid();
+  std::vector<int> results;
+  auto f = p.map_async(square, std::vector{1, 2, 3});
+  f.on_result([&, here](const std::vector<int>& v) {
+    let_it_wait(here);
+    results = v;
+  });
+  f.wait();
+  EXPECT_EQ(results, (std::vector{1, 4, 9}));
+}
+
+TYPED_TEST(CallbacksOf, NothingElseWaitsForThem) {
+  TypeParam p{{.workers = 1}};
+  std::latch release{1};
+  auto f = p.apply_async(square, 3);
+  f.on_result([&](int) { release.wait(); });
+  EXPECT_EQ(f.get_for(eventually_deadline), 9);
+  EXPECT_TRUE(f.wait_for(eventually_deadline));
+  EXPECT_TRUE(f.ready());
+  EXPECT_EQ(troupe::wait(std::vector{f}).done.size(), 1U);
+  for (const auto& ended : as_completed(std::vector{f})) {
+    EXPECT_TRUE(ended.ready());
+  }
+  EXPECT_EQ(p.apply_async(square, 4).get(), 16) << "a future without callbacks waits for none";
+  release.count_down();
+  EXPECT_EQ(f.get(), 9);
+}
+
+TYPED_TEST(CallbacksOf, InACallbackGetWaitsForNoCallback) {
+  TypeParam p{{.workers = 1}};
+  int got = 0;
+  auto f = p.apply_async(square, 3);
+  f.on_done([&](const future<int>& same) { got += same.get(); });
+  f.on_done([&](const future<int>& same) { got += same.get(); });
+  f.wait();
+  EXPECT_EQ(got, 18);
+}
+
+TYPED_TEST(CallbacksOf, NothingWaitsForThoseOfProgress) {
+  std::latch release{1};
+  TypeParam p{{.workers = 1}};
+  const std::string gate = this->file("gate");
+  auto f = p.apply_async(
+      +[](const std::string& path) {
+        wait_at(path + " running", path);
+        this_task::progress(10, 10);
+        return 1;
+      },
+      gate);
+  f.on_progress([&](const task_progress&) { release.wait(); });
+  mark(gate);
+  EXPECT_EQ(f.get(), 1);
+  release.count_down();
+}
+
+TEST_F(Callbacks, ATaskOfAThreadPoolWaitsForNoCallback) {
+  thread_pool p{{.workers = 2}};
+  std::latch release{1};
+  const int got = p.apply([&] {
+    auto f = p.apply_async(square, 3);
+    f.on_result([&](int) { release.wait(); });
+    const int value = f.get();
+    release.count_down();
+    return value;
+  });
+  EXPECT_EQ(got, 9);
+}
 
 // ---- what they may do ---------------------------------------------------------------------------
 
@@ -109,6 +203,19 @@ TYPED_TEST(CallbacksOf, MayCloseAndJoinTheirPoolWhileAPredicateIsToBeAsked) {
   first.wait();
   EXPECT_TRUE(joined);
   EXPECT_EQ(second.get(), 5);
+}
+
+TEST_F(Callbacks, OfProgressMayOwnTheLastHandleOfTheirPool) {
+  auto p = std::make_shared<pool>(workers(1));
+  const std::weak_ptr<pool> watched = p;
+  auto f = p->apply_async(wait_at, file("running"), file("gate"));
+  f.on_progress([p](const task_progress&) {});
+  p.reset();
+  mark(file("gate"));
+  f.wait();
+  EXPECT_TRUE(eventually([&] { return watched.expired(); }));
+  pool another{workers(1)};
+  EXPECT_EQ(another.apply(square, 3), 9);
 }
 
 TEST_F(Callbacks, APredicateMayOwnTheLastHandleOfItsPool) {
@@ -200,6 +307,25 @@ int of_a_nested_future_waits_for_another() {
 TEST_F(Callbacks, OfANestedFutureMayWaitForAnother) {
   pool p{workers(2)};
   EXPECT_EQ(p.apply(of_a_nested_future_waits_for_another), 13);
+}
+
+// ---- what a task printed ------------------------------------------------------------------------
+
+int print_to(const std::string& path) {
+  if (std::freopen(path.c_str(), "w", stdout) == nullptr) {
+    throw std::runtime_error{"cannot print to " + path};
+  }
+  std::printf("printed");
+  return 1;
+}
+
+TEST_F(Callbacks, WhatATaskPrintedIsThereWhenItsFutureIsReady) {
+  pool p{workers(1)};
+  failpoint::arm("worker.sent", failpoint::action::kill);  // before it can do anything more
+  EXPECT_EQ(p.apply(print_to, file("output")), 1);
+  std::ifstream in{file("output")};
+  EXPECT_EQ((std::string{std::istreambuf_iterator<char>{in}, {}}), "printed");
+  failpoint::reset();
 }
 
 }  // namespace
