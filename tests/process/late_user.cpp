@@ -18,6 +18,7 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -423,6 +424,38 @@ void thread_that_made_a_pool(int argc, char** argv) {
 
 }  // namespace
 
+void die() {
+  ::raise(SIGKILL);
+}
+
+/// The child returns from main, as its parent does.
+void child_returns_from_main(int argc, char** argv) {
+  static troupe::system system{argc, argv};
+  troupe::pool pool{two_workers()};
+  troupe::thread_pool threads{{.workers = 1}};
+  troupe::process_pool_executor executor{two_workers()};
+  const auto done = pool.apply_async(add, 1, 2);
+  done.wait();
+  const auto open = pool.apply_async(seven_for, -1);  // runs for ever
+  const pid_t child = ::fork();
+  if (child == 0) {
+    return;
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  say("the child ended with " + std::to_string(status));
+  say(std::to_string(pool.apply(add, 3, 4)));
+  try {
+    pool.apply_async(die).get();
+  } catch (const troupe::worker_lost&) {
+    say("a death is noticed");
+  }
+  troupe::pool another{two_workers()};
+  say(std::to_string(another.apply(add, 5, 6)) + " " +
+      std::to_string(threads.apply([] { return 7; })) + " " +
+      std::to_string(executor.submit(add, 4, 4).get()));
+}
+
 int main(int argc, char** argv) {
   late.touch();
   static const std::map<std::string_view, void (*)(int, char**)> places{
@@ -442,6 +475,7 @@ int main(int argc, char** argv) {
       {"exit_in_task", exit_in_task},
       {"child_processes", child_processes},
       {"thread_that_made_a_pool", thread_that_made_a_pool},
+      {"child_returns_from_main", child_returns_from_main},
   };
   for (const auto one : {troupe::start_method::forkserver, troupe::start_method::spawn,
                          troupe::start_method::fork}) {

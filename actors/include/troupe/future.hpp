@@ -85,10 +85,11 @@ decltype(auto) call_with(F& function, const Future& source) {
 /// @crosses no; refused at compile time.
 /// @worker_dies the future ends with worker_lost, or with the outcome of a retry if one was asked
 ///   for.
-/// @throws error{no_state} from every member but `valid` and the comparisons if it was
-///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that are 64
-///   deep, or that wait for each other; error{resource_exhausted} from on_result and its like if no
-///   thread can be started for callbacks.
+/// @throws error{wrong_state} from all but `ready` and `valid` in a process that was forked from the
+///   one of the task, unless there was an outcome before; error{no_state} from every member but
+///   `valid` and the comparisons if it was default-constructed; error{would_deadlock} from waits in
+///   tasks of a thread pool that are 64 deep, or that wait for each other; error{resource_exhausted}
+///   from on_result and its like if no thread can be started for callbacks.
 template <class T>
 class future {
  public:
@@ -166,7 +167,7 @@ class future {
   /// A worker has begun it and there is no outcome yet; may be out of date when it returns.
   ///
   /// @blocks for a moment, until the supervisor has looked.
-  [[nodiscard]] bool running() const { return !ready() && state().running(); }
+  [[nodiscard]] bool running() const { return !ready() && state_here().running(); }
 
   /// Cancels the task for certain if it has not begun, even if it was already sent to a worker, and
   /// otherwise asks it to stop: its `this_task::stop_token()` is set, a coroutine is cancelled.
@@ -174,10 +175,10 @@ class future {
   /// @returns true: it never begins; the future is ready now and throws cancelled_error. False: it
   ///   has an outcome, or is running.
   /// @blocks for a moment, until the supervisor has decided.
-  bool cancel() { return mutable_state().cancel(false); }
+  bool cancel() { return state_here().cancel(false); }
   /// As `cancel()`; if a running task does not end within the grace time, its worker is killed and
   /// replaced, or, on threads, the future ends while the task goes on.
-  bool cancel(force_t) { return mutable_state().cancel(true); }
+  bool cancel(force_t) { return state_here().cancel(true); }
 
   /// The exception that `get` would throw, null if it would not.
   ///
@@ -287,7 +288,7 @@ class future {
   /// this moment.
   ///
   /// @blocks for a moment, until the supervisor has looked; the tasks go on meanwhile.
-  [[nodiscard]] task_counts counts() const { return state().counts(); }
+  [[nodiscard]] task_counts counts() const { return state_here().counts(); }
 
   /// Calls `function(const troupe::task_progress&)` for every report from now on that comes before
   /// the outcome; otherwise as on_result.
@@ -323,6 +324,10 @@ class future {
     if (!state_) {
       detail::throw_no_state();
     }
+    return *state_;
+  }
+  [[nodiscard]] detail::future_state& state_here() const {
+    mutable_state().check_comes_here();
     return *state_;
   }
   T take() const {

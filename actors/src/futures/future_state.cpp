@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/future_state.hpp"
 
-#include "troupe/detail/descriptor.hpp"
 #include "troupe/log.hpp"
 
 #include "futures/callback_runner.hpp"
 #include "futures/waiting.hpp"
 #include "os/library_thread.hpp"
+#include "os/process_identity.hpp"
 
 #include <utility>
 
@@ -25,14 +25,18 @@ wait_helper*& wait_helper::of_this_thread() noexcept {
   return here;
 }
 
-future_state::future_state() : table_{descriptor_table} {}
+future_state::future_state() : process_{fork_generation()} {}
 future_state::~future_state() = default;
 
+bool future_state::is_inherited() const noexcept {
+  return process_ != fork_generation() && process_ != 0;  // 0: made before forks were watched
+}
+
 void future_state::check_comes_here() const {
-  if (table_ != descriptor_table) {
-    throw pool_closed{
-        "troupe: this future has no outcome, and gets none here: its task is one of the process "
-        "that this one was forked from"};
+  if (is_inherited() && !done()) {
+    throw error{errc::wrong_state, task_ran::maybe,
+                "troupe: this future has no outcome, and gets none here: its task is one of the "
+                "process that this one was forked from"};
   }
 }
 
@@ -70,7 +74,7 @@ bool future_state::wait(const deadline& until) const {
 void future_state::wait_with_callbacks() const {
   wait(std::nullopt);
   std::uint32_t left = callbacks_left_.load(std::memory_order_acquire);
-  if (left == 0 || in_callback || is_library_thread() || table_ != descriptor_table) {
+  if (left == 0 || in_callback || is_library_thread() || is_inherited()) {
     return;
   }
   for (; left != 0; left = callbacks_left_.load(std::memory_order_acquire)) {
@@ -233,6 +237,9 @@ bool future_state::listen(std::shared_ptr<completion_listener> listener) {
 }
 
 void future_state::unlisten(const completion_listener* listener) noexcept {
+  if (is_inherited()) {
+    return;  // the lock may be held for ever
+  }
   const mutex_guard lock{mutex_};
   if (followers_) {
     std::erase_if(followers_->listeners,

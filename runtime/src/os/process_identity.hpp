@@ -29,6 +29,11 @@ inline std::atomic<std::uint32_t> generation_of_forks{0};
 }
 /// Call it before the first call of fork_generation.
 void watch_forks() noexcept;
+/// For objects that may be the first: `fork_generation`, which counts from now on at the latest.
+[[nodiscard]] inline std::uint32_t watched_fork_generation() noexcept {
+  watch_forks();
+  return fork_generation();
+}
 
 struct remembered_thread {
   std::uint32_t generation = 0;

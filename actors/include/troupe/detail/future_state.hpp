@@ -53,14 +53,18 @@ class future_state : public std::enable_shared_from_this<future_state> {
   future_state& operator=(const future_state&) = delete;
   virtual ~future_state();
 
+  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
+  /// only.
+  ///
+  /// @throws error{wrong_state} if this is such a copy, without an outcome.
+  void check_comes_here() const;
   [[nodiscard]] bool done() const noexcept {
     return word_.load(std::memory_order_acquire) >= fulfilled;  // partner: fulfil
   }
   /// Waits until it is done. False: the deadline passed first.
   ///
   /// @blocks until then.
-  /// @throws what the thread's wait_helper throws; pool_closed if there is no outcome and never will
-  ///   be, as in `check_comes_here`.
+  /// @throws what the thread's wait_helper throws; error{wrong_state} as `check_comes_here`.
   bool wait(const deadline& until) const;
   /// Waits until it is done, and until the callbacks that were added before have returned; on a
   /// thread of the library, where such a callback may run, or wait for that thread, only for the
@@ -108,7 +112,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// Called once, through the state's executor, when done or at once if it is; those that are added
   /// one after the other are called in that order.
   ///
-  /// @throws pool_closed as wait; error{resource_exhausted} if no thread can be
+  /// @throws error{wrong_state} as wait; error{resource_exhausted} if no thread can be
   ///   started for it.
   void when_done(callback function) { follow(std::move(function), false); }
   /// The same for a function of the user, for which `wait_with_callbacks` waits.
@@ -117,7 +121,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
   /// True: `listener` is called at the end, once. False: the state is done already.
   ///
-  /// @throws pool_closed as wait.
+  /// @throws error{wrong_state} as wait.
   bool listen(std::shared_ptr<completion_listener> listener);
   /// `listener` is not called any more; a call of it that has begun may still be running.
   void unlisten(const completion_listener* listener) noexcept;
@@ -176,11 +180,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// False: this thread cannot be woken that way, and there may be no outcome yet.
   bool wait_for_handover() const;
   void describe_once() const;
-  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
-  /// only.
-  ///
-  /// @throws pool_closed if this is such a copy.
-  void check_comes_here() const;
+  [[nodiscard]] bool is_inherited() const noexcept;
   void fulfil(std::uint32_t how) noexcept;
 
   mutable std::atomic<std::uint32_t> word_{pending};
@@ -192,7 +192,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// sleeps on the word.
   mutable std::atomic<std::uint32_t> callbacks_left_{0};
   static constexpr std::uint32_t some_wait = std::uint32_t{1} << 31;
-  std::uint32_t table_;  ///< the `descriptor_table` of the process that fulfils it
+  std::uint32_t process_;  ///< the `fork_generation` of the process that fulfils it
   /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
   mutable std::shared_ptr<const failure> failure_;
   /// Most futures have none of these, only a thread that waits. While `fulfil` hands them over, what
