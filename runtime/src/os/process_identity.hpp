@@ -18,6 +18,9 @@ namespace troupe::detail {
 /// another PID namespace or time namespace always may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
 
+/// It is stopped by a signal, and goes on by SIGCONT only.
+[[nodiscard]] bool is_stopped(std::int64_t pid) noexcept;
+
 [[nodiscard]] std::uint32_t own_pid() noexcept;
 [[nodiscard]] bool is_thread_of_this_process(std::uint64_t thread) noexcept;
 
