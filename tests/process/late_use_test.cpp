@@ -138,5 +138,14 @@ TEST_P(LateUseWithSystem, SystemEndsWhileAThreadThatMadeAPoolStays) {
   expect_lines({"thread_that_made_a_pool", method()}, "3\nthe system has ended\n");
 }
 
+TEST_P(LateUseWithSystem, StoppedForkServerIsNotWaitedFor) {
+  expect_lines({"fork_server_is_stopped", method()}, "3\n");
+}
+
+TEST_P(LateUseWithSystem, AForkedChildMayReturnFromMain) {
+  expect_lines({"child_returns_from_main", method()},
+               "the child ended with 0\n7\na death is noticed\n11 7 8\n");
+}
+
 }  // namespace
 }  // namespace troupe::test

@@ -18,6 +18,7 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -26,6 +27,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -423,6 +425,66 @@ void thread_that_made_a_pool(int argc, char** argv) {
 
 }  // namespace
 
+void die() {
+  ::raise(SIGKILL);
+}
+
+/// The child returns from main, as its parent does.
+void child_returns_from_main(int argc, char** argv) {
+  static troupe::system system{argc, argv};
+  troupe::pool pool{two_workers()};
+  troupe::thread_pool threads{{.workers = 1}};
+  troupe::process_pool_executor executor{two_workers()};
+  const auto done = pool.apply_async(add, 1, 2);
+  done.wait();
+  const auto open = pool.apply_async(seven_for, -1);  // runs for ever
+  const pid_t child = ::fork();
+  if (child == 0) {
+    return;
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  say("the child ended with " + std::to_string(status));
+  say(std::to_string(pool.apply(add, 3, 4)));
+  try {
+    pool.apply_async(die).get();
+  } catch (const troupe::worker_lost&) {
+    say("a death is noticed");
+  }
+  troupe::pool another{two_workers()};
+  say(std::to_string(another.apply(add, 5, 6)) + " " +
+      std::to_string(threads.apply([] { return 7; })) + " " +
+      std::to_string(executor.submit(add, 4, 4).get()));
+}
+
+/// The processes with that name whose parent is this one.
+std::vector<pid_t> children_called(const std::string& name) {
+  std::vector<pid_t> found;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+    std::ifstream in{entry.path() / "stat"};
+    const std::string text{std::istreambuf_iterator<char>{in}, {}};
+    const auto open = text.find('(');
+    const auto close = text.rfind(')');
+    if (open != std::string::npos && close != std::string::npos &&
+        text.substr(open + 1, close - open - 1) == name &&
+        std::stoi(text.substr(close + 4)) == ::getpid()) {
+      found.push_back(std::stoi(text));
+    }
+  }
+  return found;
+}
+
+/// Nothing of the program's end waits for its fork server, which is stopped.
+void fork_server_is_stopped(int argc, char** argv) {
+  troupe::set_log_hook([](troupe::log_level, std::string_view) {});
+  const troupe::system system{argc, argv};
+  troupe::pool pool{two_workers()};
+  say(std::to_string(pool.apply(add, 1, 2)));
+  for (const pid_t server : children_called("troupe-server")) {
+    ::kill(server, SIGSTOP);
+  }
+}
+
 int main(int argc, char** argv) {
   late.touch();
   static const std::map<std::string_view, void (*)(int, char**)> places{
@@ -442,6 +504,8 @@ int main(int argc, char** argv) {
       {"exit_in_task", exit_in_task},
       {"child_processes", child_processes},
       {"thread_that_made_a_pool", thread_that_made_a_pool},
+      {"child_returns_from_main", child_returns_from_main},
+      {"fork_server_is_stopped", fork_server_is_stopped},
   };
   for (const auto one : {troupe::start_method::forkserver, troupe::start_method::spawn,
                          troupe::start_method::fork}) {

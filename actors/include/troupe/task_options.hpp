@@ -33,8 +33,9 @@ struct task_options {
   /// retries do not count for `pool_options::restart`.
   int retries = 0;
   /// Says whether to try again after this error (worker_lost, timeout_error, or what the task
-  /// threw). Called after every failed attempt while retries are left, on the thread of the
-  /// callbacks; if it throws, that means no. Unset: again after worker_lost only.
+  /// threw). Called after every failed attempt while retries are left, on a thread of the pool for
+  /// that, one at a time; callbacks may wait meanwhile. So it must not wait for a task of its pool
+  /// that has a `retry_if`. If it throws, that means no. Unset: again after worker_lost only.
   std::function<bool(const error&)> retry_if{};
   /// How long to wait before the first retry; doubles with each further one, up to a minute.
   std::chrono::milliseconds backoff{0};

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/future_state.hpp"
 
-#include "troupe/detail/descriptor.hpp"
 #include "troupe/log.hpp"
 
 #include "futures/callback_runner.hpp"
 #include "futures/waiting.hpp"
+#include "os/library_thread.hpp"
+#include "os/process_identity.hpp"
 
 #include <utility>
 
 namespace troupe::detail {
+
+namespace {
+/// The calling thread runs a callback of a future, perhaps one that is not the library's: that of
+/// `when_all` of nothing runs where it is added.
+constinit thread_local bool in_callback = false;
+}  // namespace
 
 completion_listener::~completion_listener() = default;
 
@@ -18,14 +25,18 @@ wait_helper*& wait_helper::of_this_thread() noexcept {
   return here;
 }
 
-future_state::future_state() : table_{descriptor_table} {}
+future_state::future_state() : process_{fork_generation()} {}
 future_state::~future_state() = default;
 
+bool future_state::is_inherited() const noexcept {
+  return process_ != fork_generation() && process_ != 0;  // 0: made before forks were watched
+}
+
 void future_state::check_comes_here() const {
-  if (table_ != descriptor_table) {
-    throw pool_closed{
-        "troupe: this future has no outcome, and gets none here: its task is one of the process "
-        "that this one was forked from"};
+  if (is_inherited() && !done()) {
+    throw error{errc::wrong_state, task_ran::maybe,
+                "troupe: this future has no outcome, and gets none here: its task is one of the "
+                "process that this one was forked from"};
   }
 }
 
@@ -57,6 +68,29 @@ bool future_state::wait(const deadline& until) const {
     if (!futex_wait(word_, awaited, until)) {
       return done();
     }
+  }
+}
+
+void future_state::wait_with_callbacks() const {
+  wait(std::nullopt);
+  std::uint32_t left = callbacks_left_.load(std::memory_order_acquire);
+  if (left == 0 || in_callback || is_library_thread() || is_inherited()) {
+    return;
+  }
+  for (; left != 0; left = callbacks_left_.load(std::memory_order_acquire)) {
+    if ((left & some_wait) == 0 &&
+        !callbacks_left_.compare_exchange_weak(left, left | some_wait)) {
+      continue;
+    }
+    futex_wait(callbacks_left_, left | some_wait, std::nullopt);
+  }
+}
+
+void future_state::callback_returned() const noexcept {
+  // Partner: wait_with_callbacks, which sees what the callback wrote.
+  if (callbacks_left_.fetch_sub(1, std::memory_order_acq_rel) - 1 == some_wait) {
+    callbacks_left_.store(0, std::memory_order_release);
+    futex_wake_all(callbacks_left_);
   }
 }
 
@@ -122,13 +156,18 @@ void future_state::describe_once() const {
 }
 
 void future_state::fulfil(std::uint32_t how) noexcept {
-  std::unique_ptr<followers> todo;
+  followers todo;
   std::uint32_t before = 0;
   {
     // Under the lock, so that a callback is either taken here or finds the state fulfilled.
     const mutex_guard lock{mutex_};
+    if (followers_) {
+      std::swap(todo, *followers_);
+      if (todo.callbacks.empty()) {
+        followers_.reset();
+      }
+    }
     before = word_.exchange(how);
-    todo = std::move(followers_);
   }
   if (before == awaited) {
     futex_wake_all(word_);
@@ -136,12 +175,22 @@ void future_state::fulfil(std::uint32_t how) noexcept {
   if (const int waiter = waiter_.exchange(too_late); waiter >= 0) {
     handover::signal(waiter);
   }
-  if (todo) {
-    for (const auto& listener : todo->listeners) {
-      listener->completed(*this);
+  for (const auto& listener : todo.listeners) {
+    listener->completed(*this);
+  }
+  if (!todo.progress_callbacks.empty()) {
+    // Behind the calls for its reports. It may own what waits for this thread at its end, a pool.
+    run({[gone = std::move(todo.progress_callbacks)](future_state&) {}, false});
+  }
+  while (!todo.callbacks.empty()) {
+    for (follower& one : todo.callbacks) {
+      run(std::move(one));
     }
-    for (callback& function : todo->callbacks) {
-      run(std::move(function));
+    todo.callbacks.clear();
+    const mutex_guard lock{mutex_};
+    todo.callbacks.swap(followers_->callbacks);
+    if (todo.callbacks.empty()) {
+      followers_.reset();
     }
   }
 }
@@ -152,17 +201,26 @@ void future_state::prepare_callbacks() const {
   }
 }
 
-void future_state::when_done(callback function) {
+void future_state::follow(callback function, bool is_awaited) {
   if (!done()) {
     check_comes_here();
     prepare_callbacks();
+  }
+  {
     const mutex_guard lock{mutex_};
     if (!done()) {
-      follow().callbacks.push_back(std::move(function));
+      list_of_followers().callbacks.push_back({std::move(function), is_awaited});
+      if (is_awaited) {
+        callbacks_left_.fetch_add(1);
+      }
+      return;
+    }
+    if (followers_) {  // `fulfil` hands over those that came before
+      followers_->callbacks.push_back({std::move(function), false});
       return;
     }
   }
-  run(std::move(function));
+  run({std::move(function), false});
 }
 
 bool future_state::listen(std::shared_ptr<completion_listener> listener) {
@@ -174,11 +232,14 @@ bool future_state::listen(std::shared_ptr<completion_listener> listener) {
   if (done()) {
     return false;
   }
-  follow().listeners.push_back(std::move(listener));
+  list_of_followers().listeners.push_back(std::move(listener));
   return true;
 }
 
 void future_state::unlisten(const completion_listener* listener) noexcept {
+  if (is_inherited()) {
+    return;  // the lock may be held for ever
+  }
   const mutex_guard lock{mutex_};
   if (followers_) {
     std::erase_if(followers_->listeners,
@@ -209,7 +270,8 @@ void future_state::on_progress(progress_callback function) {
   }
   const mutex_guard lock{mutex_};
   if (!done()) {
-    follow().progress_callbacks.push_back(std::make_shared<progress_callback>(std::move(function)));
+    list_of_followers().progress_callbacks.push_back(
+        std::make_shared<progress_callback>(std::move(function)));
   }
 }
 
@@ -249,13 +311,38 @@ void future_state::observe(callback function) const {
   }
 }
 
-void future_state::run(callback function) {
-  callbacks()([self = shared_from_this(), function = std::move(function)] {
+/// A callback on its way to where it runs. It has returned when this is gone, also if it was dropped
+/// because the program ends.
+class future_state::ended_call {
+ public:
+  ended_call(std::shared_ptr<future_state> of, follower what)
+      : of_{std::move(of)}, what_{std::move(what)} {}
+  ended_call(const ended_call&) = delete;
+  ended_call& operator=(const ended_call&) = delete;
+  ~ended_call() {
+    what_.function = nullptr;
+    if (what_.is_awaited) {
+      of_->callback_returned();
+    }
+  }
+  void run() const {
+    const bool before = std::exchange(in_callback, true);
     try {
-      function(*self);
+      what_.function(*of_);
     } catch (...) {
       report_callback(std::current_exception());
     }
+    in_callback = before;
+  }
+
+ private:
+  std::shared_ptr<future_state> of_;
+  follower what_;
+};
+
+void future_state::run(follower what) {
+  callbacks()([call = std::make_shared<const ended_call>(shared_from_this(), std::move(what))] {
+    call->run();
   });
 }
 

@@ -11,6 +11,7 @@
 
 #include "caf/mailbox.hpp"
 #include "futures/callback_runner.hpp"
+#include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "pools/engine.hpp"
 
@@ -30,6 +31,9 @@ constexpr std::size_t max_idle_segment_bytes = std::size_t{512} << 20;
 struct process_place {
   guarded_mutex mutex;
   std::shared_ptr<runtime> current TROUPE_GUARDED_BY(mutex);
+  /// The `fork_generation` of the process that `current` is of, 0 before there was one. A process
+  /// that the program forks has a copy of all this, perhaps with the lock held.
+  std::atomic<std::uint32_t> process{0};
   bool was_shut_down TROUPE_GUARDED_BY(mutex) = false;
   program self;  // in a worker
   std::atomic<std::uint64_t> depth{0};
@@ -44,6 +48,17 @@ process_place*& place_pointer() {
 
 process_place& place() {
   return *place_pointer();
+}
+
+/// @throws error{wrong_state} in a process that was forked from the one of the place.
+void check_is_here(const process_place& place) {
+  const std::uint32_t process = place.process.load();
+  if (process != 0 && process != fork_generation()) {
+    throw error{errc::wrong_state, task_ran::no,
+                "troupe: this process was forked by the program itself, and its parent has the "
+                "troupe::system: pools and processes are made and used there. Execute a program in "
+                "the child, or fork before troupe::system is made"};
+  }
 }
 
 std::atomic<std::uint64_t> next_worker{1};
@@ -124,7 +139,9 @@ bool runtime::can_wait() const noexcept {
 }
 
 std::shared_ptr<runtime> runtime::start(program self) {
+  watch_forks();
   process_place& here = place();
+  check_is_here(here);
   const mutex_guard lock{here.mutex};
   if (here.current) {
     throw error{
@@ -133,12 +150,14 @@ std::shared_ptr<runtime> runtime::start(program self) {
         "main, and let everything else use it"};
   }
   here.current = std::make_shared<runtime>(std::move(self));
+  here.process = fork_generation();
   here.was_shut_down = false;
   return here.current;
 }
 
 std::shared_ptr<runtime> runtime::current() {
   process_place& here = place();
+  check_is_here(here);
   const mutex_guard lock{here.mutex};
   if (!here.current && here.is_worker) {
     here.current = std::make_shared<runtime>(here.self);
@@ -161,6 +180,7 @@ void runtime::enter_worker(const program& self) {
   auto* const fresh = new process_place;
   fresh->self = self;
   fresh->is_worker = true;
+  fresh->process = watched_fork_generation();
   fresh->of_parent = place_pointer();
   place_pointer() = fresh;
 }
@@ -199,14 +219,17 @@ void runtime::shut_down() noexcept {
   reactor_.reset();
   signals_.reset();
   launcher_.reset();
+  errands_->stop();
   if (!callback_runner::is_here()) {  // else exit() was called by a callback, which does not return
     callbacks_->wait_until_none();
   }
+  wait_for_log();
   actors_.reset();
   process_place& here = place();
   const mutex_guard lock{here.mutex};
   if (here.current.get() == this) {
     here.current.reset();
+    here.process = 0;
     here.was_shut_down = true;
   }
 }
@@ -223,6 +246,8 @@ std::vector<std::shared_ptr<engine>> runtime::live_pools() {
 }
 
 void runtime::stop_on_signals() {
+  check_is_here(place());
+  errands_->run(nullptr);  // the thread that runs the callbacks of the stop token
   const mutex_guard lock{mutex_};
   if (!signals_) {
     signals_ = std::make_unique<stop_signals>(
@@ -247,7 +272,7 @@ void runtime::on_stop_signal(int signal, int count) {
     }
   }
   if (count == 1) {
-    stopping_.request_stop();
+    errands_->run([source = stopping_]() mutable { source.request_stop(); });
   }
 }
 
@@ -350,6 +375,9 @@ void runtime::set_depth(std::uint64_t depth) noexcept {
 }
 
 void runtime::end_current() noexcept {
+  if (const std::uint32_t process = place().process.load(); process != fork_generation()) {
+    return;
+  }
   std::shared_ptr<runtime> current;
   {
     process_place& here = place();

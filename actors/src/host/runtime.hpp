@@ -112,6 +112,8 @@ class runtime final : public pool_host {
   std::unique_ptr<caf::actor_system_config> config_;
   std::unique_ptr<caf::actor_system> actors_;
   const std::shared_ptr<callback_threads> callbacks_ = std::make_shared<callback_threads>();
+  /// Functions of the user that are due on the reactor.
+  const std::shared_ptr<callback_runner> errands_ = std::make_shared<callback_runner>(callbacks_);
   std::unique_ptr<stderr_relay> errors_;  // before the reactor, whose thread uses it
   oom_watch oom_;                         // the reactor's thread's
   std::string host_;

@@ -51,24 +51,29 @@ void resize(const engine_ptr& pool, int workers) {
   pool->resize(workers);
 }
 void end_pool(const engine_ptr& pool) noexcept {
-  if (pool && !is_inherited(pool)) {
+  if (!pool) {
+    return;
+  }
+  if (is_inherited(pool)) {
+    keep_for_ever(pool);  // nothing of it is touched here
+  } else {
     pool->end();
   }
 }
 std::shared_ptr<room_turn> make_turn(const engine_ptr& pool) {
-  check_not_moved_from(pool);
+  check(pool);
   return pool->make_turn();
 }
 const options_ptr& defaults_of(const engine_ptr& pool) {
-  check_not_moved_from(pool);
+  check(pool);
   return pool->task_defaults();
 }
 std::vector<worker_info> workers_of(const engine_ptr& pool) {
-  check_not_moved_from(pool);
+  check(pool);
   return pool->workers();
 }
 pool_stats stats_of(const engine_ptr& pool) {
-  check_not_moved_from(pool);
+  check(pool);
   return pool->stats();
 }
 

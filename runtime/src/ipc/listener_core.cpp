@@ -78,7 +78,10 @@ bool is_stale(const raw_address& address, const std::string& path) {
 }  // namespace
 
 listener_core::listener_core(const std::string& text, listener_options options)
-    : options_{std::move(options)}, address_{sys::parse_address(text)}, text_{text} {
+    : options_{std::move(options)},
+      address_{sys::parse_address(text)},
+      text_{text},
+      process_{watched_fork_generation()} {
   check_options();
   watch_.reset(::epoll_create1(EPOLL_CLOEXEC));
   bell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

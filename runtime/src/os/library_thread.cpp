@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/library_thread.hpp"
 
+#include "troupe/detail/descriptor.hpp"
+
 #include "os/failpoint.hpp"
 #include "os/sys.hpp"
 
@@ -11,6 +13,32 @@
 #include <utility>
 
 namespace troupe::detail {
+namespace {
+
+// Each is the `descriptor_table` of the process where it holds: a child that the library forks from
+// such a thread is none.
+constinit thread_local std::uint32_t library_thread_in = 0;
+constinit thread_local std::uint32_t no_user_code_in = 0;
+
+}  // namespace
+
+bool is_library_thread() noexcept {
+  return library_thread_in == descriptor_table;
+}
+
+void note_library_thread() noexcept {
+  library_thread_in = descriptor_table;
+}
+
+no_user_code::no_user_code() noexcept : before_{no_user_code_in} {
+  no_user_code_in = descriptor_table;
+}
+no_user_code::~no_user_code() {
+  no_user_code_in = before_;
+}
+bool no_user_code::is_here() noexcept {
+  return no_user_code_in == descriptor_table;
+}
 
 void name_this_thread(const std::string& name) noexcept {
   constexpr std::size_t longest = 15;
@@ -25,6 +53,7 @@ void start_thread(std::string name, std::function<void()> run) {
   }
   const sys::blocked_signals while_it_starts;  // it inherits the mask
   std::thread{[name = std::move(name), run = std::move(run)] {
+    note_library_thread();
     name_this_thread(name);
     run();
   }}.detach();

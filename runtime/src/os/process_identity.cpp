@@ -162,6 +162,17 @@ bool is_elsewhere(std::uint64_t identity) noexcept {
   return identity >> namespaces_shift != process.namespaces.load();
 }
 
+bool is_stopped(std::int64_t pid) noexcept {
+  static_cast<void>(own_identity());
+  if (!process.proc_is_ours.load()) {
+    return false;
+  }
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%lld/stat", static_cast<long long>(pid));
+  process_stat stat;
+  return read_stat(path.data(), stat) && stat.state == 'T';
+}
+
 bool is_gone(std::uint64_t identity) noexcept {
   if (is_elsewhere(identity)) {
     return false;  // its pid is another process here, or none

@@ -18,6 +18,9 @@ namespace troupe::detail {
 /// another PID namespace or time namespace always may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
 
+/// It is stopped by a signal, and goes on by SIGCONT only.
+[[nodiscard]] bool is_stopped(std::int64_t pid) noexcept;
+
 [[nodiscard]] std::uint32_t own_pid() noexcept;
 [[nodiscard]] bool is_thread_of_this_process(std::uint64_t thread) noexcept;
 
@@ -29,6 +32,11 @@ inline std::atomic<std::uint32_t> generation_of_forks{0};
 }
 /// Call it before the first call of fork_generation.
 void watch_forks() noexcept;
+/// For objects that may be the first: `fork_generation`, which counts from now on at the latest.
+[[nodiscard]] inline std::uint32_t watched_fork_generation() noexcept {
+  watch_forks();
+  return fork_generation();
+}
 
 struct remembered_thread {
   std::uint32_t generation = 0;

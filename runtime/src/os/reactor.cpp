@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/reactor.hpp"
 
+#include "os/library_thread.hpp"
 #include "os/sys.hpp"
 
 #include <sys/epoll.h>
@@ -100,6 +101,8 @@ bool reactor::is_here() noexcept {
 
 void reactor::run() {
   reactor_of = ::getpid();
+  note_library_thread();
+  const no_user_code others_wait_for_this_thread;
   ::prctl(PR_SET_NAME, "troupe-reactor");
   ::prctl(PR_SET_TIMERSLACK, 1000UL);
   std::array<epoll_event, 64> events{};

@@ -53,15 +53,26 @@ class future_state : public std::enable_shared_from_this<future_state> {
   future_state& operator=(const future_state&) = delete;
   virtual ~future_state();
 
+  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
+  /// only.
+  ///
+  /// @throws error{wrong_state} if this is such a copy, without an outcome.
+  void check_comes_here() const;
   [[nodiscard]] bool done() const noexcept {
     return word_.load(std::memory_order_acquire) >= fulfilled;  // partner: fulfil
   }
   /// Waits until it is done. False: the deadline passed first.
   ///
   /// @blocks until then.
-  /// @throws what the thread's wait_helper throws; pool_closed if there is no outcome and never will
-  ///   be, as in `check_comes_here`.
+  /// @throws what the thread's wait_helper throws; error{wrong_state} as `check_comes_here`.
   bool wait(const deadline& until) const;
+  /// Waits until it is done, and until the callbacks that were added before have returned; on a
+  /// thread of the library, where such a callback may run, or wait for that thread, only for the
+  /// former.
+  ///
+  /// @blocks until then.
+  /// @throws as wait.
+  void wait_with_callbacks() const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const {
     if (word_.load(std::memory_order_relaxed) == undescribed) {
@@ -96,15 +107,19 @@ class future_state : public std::enable_shared_from_this<future_state> {
   /// thread: its pool runs it also if all of its workers wait.
   virtual void need() const {}
 
-  /// Called once, through the state's executor, when done or at once if it is.
+  /// Called once, through the state's executor, when done or at once if it is; those that are added
+  /// one after the other are called in that order.
   ///
-  /// @throws pool_closed as wait; error{resource_exhausted} if no thread can be started for it.
-  void when_done(callback function);
+  /// @throws error{wrong_state} as wait; error{resource_exhausted} if no thread can be
+  ///   started for it.
+  void when_done(callback function) { follow(std::move(function), false); }
+  /// The same for a function of the user, for which `wait_with_callbacks` waits.
+  void add_callback(callback function) { follow(std::move(function), true); }
   /// Where its callbacks run.
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
   /// True: `listener` is called at the end, once. False: the state is done already.
   ///
-  /// @throws pool_closed as wait.
+  /// @throws error{wrong_state} as wait.
   bool listen(std::shared_ptr<completion_listener> listener);
   /// `listener` is not called any more; a call of it that has begun may still be running.
   void unlisten(const completion_listener* listener) noexcept;
@@ -115,7 +130,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   using progress_callback = std::function<void(const task_progress&)>;
   /// The newest report, if there was one.
   [[nodiscard]] std::optional<task_progress> progress() const;
-  /// Called for every later report, through the state's executor; dropped when done.
+  /// Called for every later report, through the state's executor, where it is also destroyed.
   ///
   /// @throws error{resource_exhausted} as when_done.
   void on_progress(progress_callback function);
@@ -149,17 +164,21 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr std::uint32_t fulfilled = 2;
   static constexpr std::uint32_t undescribed = 3;  // fulfilled, with a failure still to be made
 
-  void run(callback function);
+  struct follower {
+    callback function;
+    bool is_awaited = false;  ///< counted in `callbacks_left_`
+  };
+  class ended_call;
+
+  void follow(callback function, bool is_awaited);
+  void run(follower what);
+  void callback_returned() const noexcept;
   /// @throws error{resource_exhausted}.
   void prepare_callbacks() const;
   /// False: this thread cannot be woken that way, and there may be no outcome yet.
   bool wait_for_handover() const;
   void describe_once() const;
-  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
-  /// only.
-  ///
-  /// @throws pool_closed if this is such a copy.
-  void check_comes_here() const;
+  [[nodiscard]] bool is_inherited() const noexcept;
   void fulfil(std::uint32_t how) noexcept;
 
   mutable std::atomic<std::uint32_t> word_{pending};
@@ -167,16 +186,21 @@ class future_state : public std::enable_shared_from_this<future_state> {
   mutable std::atomic<int> waiter_{no_waiter};
   static constexpr int no_waiter = -1;
   static constexpr int too_late = -2;
-  std::uint32_t table_;  ///< the `descriptor_table` of the process that fulfils it
+  /// Callbacks that were added before the end and have not returned; with `some_wait` if a thread
+  /// sleeps on the word.
+  mutable std::atomic<std::uint32_t> callbacks_left_{0};
+  static constexpr std::uint32_t some_wait = std::uint32_t{1} << 31;
+  std::uint32_t process_;  ///< the `fork_generation` of the process that fulfils it
   /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
   mutable std::shared_ptr<const failure> failure_;
-  /// Most futures have none of these, only a thread that waits.
+  /// Most futures have none of these, only a thread that waits. While `fulfil` hands them over, what
+  /// is added gets in line there.
   struct followers {
-    std::vector<callback> callbacks;
+    std::vector<follower> callbacks;
     std::vector<std::shared_ptr<completion_listener>> listeners;
     std::vector<std::shared_ptr<progress_callback>> progress_callbacks;
   };
-  followers& follow() TROUPE_REQUIRES(mutex_) {
+  followers& list_of_followers() TROUPE_REQUIRES(mutex_) {
     if (!followers_) {
       followers_ = std::make_unique<followers>();
     }

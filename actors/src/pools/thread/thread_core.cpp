@@ -31,6 +31,7 @@ thread_core::thread_core(const thread_pool_options& options)
 
 thread_core::~thread_core() {
   callbacks_->stop();
+  predicates_->stop();
 }
 
 void thread_core::start() {
@@ -109,7 +110,7 @@ void thread_core::prepare(const task_options& how, bool repeats) {
     time_.start();
   }
   if (repeats) {
-    callbacks_->run(nullptr);  // the thread that asks the predicate
+    predicates_->run(nullptr);  // the thread that asks the predicate
   }
 }
 
@@ -201,8 +202,10 @@ bool thread_core::join_until(const deadline& until) {
   if (!scheduler_.wait_until_gone(until) || !concluding_.wait_for_others(until)) {
     return false;
   }
-  callbacks_->wait_idle();
-  callbacks_->retire();  // futures that are kept do not keep its thread
+  for (const auto& runner : {predicates_, callbacks_}) {
+    runner->wait_idle();
+    runner->retire();  // futures that are kept do not keep its thread
+  }
   return true;
 }
 

@@ -84,6 +84,8 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   }
   [[nodiscard]] const std::shared_ptr<callback_runner>& callbacks() const { return callbacks_; }
   [[nodiscard]] future_state::executor callback_executor();
+  /// Of .retry_if: a callback may wait for a task about which one has to be asked.
+  [[nodiscard]] const std::shared_ptr<callback_runner>& predicates() const { return predicates_; }
   /// Starts the thread of a worker.
   ///
   /// @throws std::system_error if no thread can be started.
@@ -107,6 +109,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   const thread_pool_options options_;
   const options_ptr task_defaults_;
   const std::shared_ptr<callback_runner> callbacks_ = std::make_shared<callback_runner>();
+  const std::shared_ptr<callback_runner> predicates_ = std::make_shared<callback_runner>();
   thread_scheduler scheduler_;
   attempt_book attempts_;
   timekeeper time_{*this};

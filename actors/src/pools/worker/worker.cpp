@@ -121,6 +121,11 @@ void worker::configure(const frame_header& frame, std::span<const std::byte> pay
     why.stage = "initializer";
     byte_buffer bytes;
     encode(bytes, why);
+    if (bytes.size() > inline_limit) {
+      shorten(why);
+      bytes.clear();
+      encode(bytes, why);
+    }
     push(frame_kind::init_failed, 0, 0, {}, bytes.bytes());
     channel_.ring_bell();
     stopping_ = true;

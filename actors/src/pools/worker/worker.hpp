@@ -41,6 +41,9 @@ struct task_batch {
   std::int64_t begun = 0;
 };
 
+/// Cuts texts and drops causes and frames, so that it fits into a frame.
+void shorten(failure& what);
+
 /// What a worker process does with the frames it gets: claims tasks, runs them, publishes results.
 /// All of it on the main thread.
 class worker {
@@ -103,6 +106,12 @@ class worker {
   void send_failure(std::uint64_t number, const std::exception_ptr& thrown, task_stage stage,
                     const result_timing& timing);
   void send_result(std::uint64_t number, const result_timing& timing);
+  /// Publishes a segment for a frame and fills in how the frame names it. Returns an errno: it could
+  /// not be sent.
+  int send_segment(const std::shared_ptr<segment>& what, std::uint64_t number,
+                   segment_reference& where);
+  /// False: there is no memory or descriptor for it.
+  bool send_large_failure(std::uint64_t number, const failure& what, const result_timing& timing);
   /// Instead of a result whose descriptors cannot be sent.
   void refuse_result(std::uint64_t number, const result_timing& timing, int code);
   void send_inline(std::uint64_t number, std::uint16_t flags, const result_timing& timing,

@@ -3,6 +3,7 @@
 // A worker's tasks: claimed in order, run one after the other, or begun if they are coroutines.
 
 #include "os/failpoint.hpp"
+#include "pools/worker/output.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
 #include "process/throw_trace.hpp"
@@ -144,6 +145,7 @@ void worker::run_next(task_batch& batch) {
     batch.begun = 0;
     batch.timed_items = 0;
   } else {
+    flush_output();
     TROUPE_FAILPOINT("worker.ran");
     const result_timing timing = time_item(batch);
     if (thrown) {
