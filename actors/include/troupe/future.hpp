@@ -80,7 +80,8 @@ decltype(auto) call_with(F& function, const Future& source) {
 /// @throws error{no_state} from every member but `valid` and the comparisons if it was
 ///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that are 64
 ///   deep, or that wait for each other; error{resource_exhausted} from on_result and its like if no
-///   thread can be started for callbacks.
+///   thread can be started for callbacks, pool_closed if the `troupe::system` of a process pool has
+///   ended.
 template <class T>
 class future {
  public:

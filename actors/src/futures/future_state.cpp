@@ -7,9 +7,12 @@
 #include "futures/callback_runner.hpp"
 #include "futures/waiting.hpp"
 
+#include <string>
 #include <utility>
 
 namespace troupe::detail {
+
+using namespace std::string_literals;
 
 completion_listener::~completion_listener() = default;
 
@@ -141,7 +144,11 @@ void future_state::fulfil(std::uint32_t how) noexcept {
       listener->completed(*this);
     }
     for (callback& function : todo->callbacks) {
-      run(std::move(function));
+      try {
+        run(std::move(function));
+      } catch (const error& refused) {
+        log(log_level::error, "a callback of a future was not called: "s + refused.what());
+      }
     }
   }
 }
@@ -226,13 +233,17 @@ void future_state::report(task_progress now) {
     progress_ = std::make_unique<task_progress>(now);
   }
   for (auto& function : todo) {
-    callbacks()([function = std::move(function), now] {
-      try {
-        (*function)(now);
-      } catch (...) {
-        report_callback(std::current_exception());
-      }
-    });
+    try {
+      callbacks()([function = std::move(function), now] {
+        try {
+          (*function)(now);
+        } catch (...) {
+          report_callback(std::current_exception());
+        }
+      });
+    } catch (const pool_closed&) {  // NOLINT(bugprone-empty-catch): no thread is left for it, and
+      // the task's end comes next
+    }
   }
 }
 

@@ -20,14 +20,16 @@ namespace troupe::detail {
 /// In the place of a parameter: the argument itself says which type it is.
 struct as_argument;
 
-/// The parameters of a callable, if it has one known list of them.
+/// The result and the parameters of a callable, if it has one known list of them.
 struct unknown_signature {
   static constexpr bool known = false;
+  using result = refused_result;
   using parameters = std::tuple<>;
 };
-template <class... Params>
+template <class R, class... Params>
 struct known_signature {
   static constexpr bool known = true;
+  using result = R;
   // Wrapped, because a tuple of references or of incomplete types must not be instantiated.
   using parameters = std::tuple<std::type_identity<Params>...>;
 };
@@ -36,11 +38,11 @@ template <class Member>
 struct member_signature;
 // A type of its own for each of the twelve ways to qualify a member function.
 // NOLINTBEGIN(bugprone-macro-parentheses): qualifiers in parentheses are none
-#define TROUPE_MEMBER_SIGNATURE(QUALIFIERS)                      \
-  template <class C, class R, class... Params>                   \
-  struct member_signature<R (C::*)(Params...) QUALIFIERS> {      \
-    using as_functor = known_signature<Params...>;               \
-    using as_function = known_signature<as_argument, Params...>; \
+#define TROUPE_MEMBER_SIGNATURE(QUALIFIERS)                         \
+  template <class C, class R, class... Params>                      \
+  struct member_signature<R (C::*)(Params...) QUALIFIERS> {         \
+    using as_functor = known_signature<R, Params...>;               \
+    using as_function = known_signature<R, as_argument, Params...>; \
   };
 TROUPE_MEMBER_SIGNATURE()
 TROUPE_MEMBER_SIGNATURE(const)
@@ -66,9 +68,9 @@ struct signature : unknown_signature {};
 template <has_one_call_operator F>
 struct signature<F> : member_signature<decltype(&F::operator())>::as_functor {};
 template <class R, class... Params>
-struct signature<R (*)(Params...)> : known_signature<Params...> {};
+struct signature<R (*)(Params...)> : known_signature<R, Params...> {};
 template <class R, class... Params>
-struct signature<R (*)(Params...) noexcept> : known_signature<Params...> {};
+struct signature<R (*)(Params...) noexcept> : known_signature<R, Params...> {};
 template <class F>
   requires std::is_member_function_pointer_v<F>
 struct signature<F> : member_signature<F>::as_function {};
