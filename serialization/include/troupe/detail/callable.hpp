@@ -4,6 +4,8 @@
 #include "troupe/detail/byte_sink.hpp"
 #include "troupe/detail/code_address.hpp"
 #include "troupe/detail/kept_result.hpp"
+#include "troupe/detail/passing.hpp"
+#include "troupe/detail/refusal.hpp"
 #include "troupe/detail/signature.hpp"
 
 #include <bit>
@@ -278,20 +280,6 @@ struct call_must_match {
                 "changes in a reference would be lost in another process)");
 };
 
-template <class F, std::size_t Given, std::size_t Needed>
-struct argument_count_must_match {
-  static_assert(Given == Needed,
-                "troupe: the number of arguments is not the number of parameters; "
-                "default arguments are not applied to calls in another process");
-};
-
-template <class Item, std::size_t Needed>
-struct pairs_and_tuples_need_starmap {
-  static_assert(std::is_void_v<Item>,
-                "troupe: the function takes several parameters and is given one pair or tuple: use "
-                "starmap (or starmap_async), which takes it apart, or std::apply in a call");
-};
-
 template <class Handle>
 struct handle_must_be_taken_by_value {
   static_assert(std::is_void_v<Handle>,
@@ -389,14 +377,6 @@ consteval auto find_callable_refusal() {
 template <class F>
 using callable_refusal = typename decltype(find_callable_refusal<F>())::type;
 
-/// A pair or tuple alone, of as many elements as there are parameters.
-template <std::size_t Needed, class... Args>
-inline constexpr bool is_taken_apart = false;
-template <std::size_t Needed, class A, class B>
-inline constexpr bool is_taken_apart<Needed, std::pair<A, B>> = Needed == 2;
-template <std::size_t Needed, class... Ts>
-inline constexpr bool is_taken_apart<Needed, std::tuple<Ts...>> = Needed == sizeof...(Ts);
-
 /// Of the first argument that is refused.
 template <class F, std::size_t I, class... Args>
 consteval auto find_arguments_refusal() {
@@ -450,14 +430,14 @@ template <class F, class... Args>
 using task_refusal = typename decltype(find_task_refusal<F, Args...>())::type;
 
 /// What stands for the result of a call that is refused: what the function says it returns, if that
-/// may cross, so that the expression around the call is no second error.
+/// may cross or is a raw pointer, so that the expression around the call is no second error.
 template <class F>
 consteval auto find_refused_result() {
   using said = typename signature<F>::result;
   using kept = kept_result<typename coroutine_traits<std::remove_cvref_t<said>>::result>;
   if constexpr (std::is_void_v<kept>) {
     return std::type_identity<void>{};
-  } else if constexpr (std::is_void_v<received_refusal<kept>>) {
+  } else if constexpr (is_raw_pointer<kept> || std::is_void_v<received_refusal<kept>>) {
     return std::type_identity<kept>{};
   } else {
     return std::type_identity<refused_result>{};

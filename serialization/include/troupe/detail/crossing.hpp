@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/refusal.hpp"
 #include "troupe/detail/std_types.hpp"
 
 #include <concepts>
@@ -215,16 +216,6 @@ struct must_be_default_constructible {
       "constructor: add one, or pass it in a std::unique_ptr, for which cereal::access may "
       "call a private one");
 };
-
-// Whether something may cross is a question whose answer is a type: void, or a class whose
-// static_assert says why not (a refusal). `static_assert(is_reported<...>)` lets a refusal speak.
-// What is asked and what is reported are apart, because clang goes on with nothing that depends on a
-// class in which a static_assert has failed, and complains of that as well.
-
-template <class Refusal>
-inline constexpr bool is_reported = sizeof(Refusal) != 0;
-template <>
-inline constexpr bool is_reported<void> = true;
 
 template <class T>
 using encode_refusal = std::conditional_t<std::is_void_v<cannot_encode<T>>, void,
