@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ERROR: troupe: a raw pointer
-// NAMES: int\*
+// NAMES: int ?\*
 #include "troupe/pool.hpp"
 #include "troupe/task.hpp"
 
