@@ -104,6 +104,11 @@ TEST_P(LateUseWithSystem, SubmissionAfterTheSystemIsRefused) {
   expect_lines({"submission_after_the_system", method()}, "3\nrefused: pool_closed\n");
 }
 
+TEST_P(LateUseWithSystem, CallbackAfterTheSystemIsRefused) {
+  const std::string refused = "refused: pool_closed\n";
+  expect_lines({"callback_after_the_system", method()}, refused + refused + refused + "3\n");
+}
+
 TEST_P(LateUseWithSystem, PoolMayOutliveTheSystem) {
   expect_lines({"pool_that_outlives_the_system", method()}, "right\nrefused: pool_closed\n3\n");
 }

@@ -286,6 +286,28 @@ void submission_after_the_system(int argc, char** argv) {
   });
 }
 
+void callback_after_the_system(int argc, char** argv) {
+  troupe::future<int> kept;
+  {
+    const troupe::system system{argc, argv};
+    troupe::pool pool{two_workers()};
+    kept = pool.apply_async(add, 1, 2);
+    kept.wait();
+  }
+  const auto refused = [](const auto& add_callback) {
+    try {
+      add_callback();
+      say("accepted");
+    } catch (const troupe::error& e) {
+      say("refused: " + std::string{troupe::to_string(e.code())});
+    }
+  };
+  refused([&] { kept.on_result([](int) {}); });
+  refused([&] { kept.on_done([](const troupe::future<int>&) {}); });
+  refused([&] { static_cast<void>(kept.then([](int value) { return value; })); });
+  say(std::to_string(kept.get()));
+}
+
 void pool_that_outlives_the_system(int argc, char** argv) {
   static std::optional<troupe::pool> pool;
   static std::optional<troupe::process_pool_executor> executor;
@@ -496,6 +518,7 @@ int main(int argc, char** argv) {
       {"connection_with_a_key", connection_with_a_key},
       {"static_thread_executor", static_thread_executor},
       {"submission_after_the_system", submission_after_the_system},
+      {"callback_after_the_system", callback_after_the_system},
       {"pool_that_outlives_the_system", pool_that_outlives_the_system},
       {"static_system", static_system},
       {"static_system_and_exit", static_system_and_exit},

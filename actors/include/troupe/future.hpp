@@ -90,7 +90,7 @@ decltype(auto) call_with(F& function, const Future& source) {
 ///   `valid` and the comparisons if it was default-constructed; error{would_deadlock} from waits in
 ///   tasks of a thread pool that wait for each other, or for more than its threads can run
 ///   (troupe/thread_pool.hpp); error{resource_exhausted} from on_result and its like if no thread
-///   can be started for callbacks.
+///   can be started for callbacks, pool_closed if the `troupe::system` of a process pool has ended.
 template <class T>
 class future {
  public:

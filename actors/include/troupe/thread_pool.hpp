@@ -103,16 +103,20 @@ class local_submissions : public map_calls<Self, thread_maps> {
   auto co_apply_async(F&& function, Args&&... args) {
     using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
     using result = typename made_for::result;
-    auto made = std::make_shared<typename made_for::task>(
-        core(), options(), std::forward<F>(function), std::forward<Args>(args)...);
-    return submission_access::make<result>(
-        [pool = core(), made = std::move(made)]() -> std::shared_ptr<future_state> {
-          return submit(pool, made, false) ? made : nullptr;
-        },
-        [pool = core()] { return make_turn(pool); },
-        [](std::shared_ptr<future_state> state) {
-          return future_access::local<result>(std::move(state), &made_for::task::value);
-        });
+    if constexpr (made_for::ok) {
+      auto made = std::make_shared<typename made_for::task>(
+          core(), options(), std::forward<F>(function), std::forward<Args>(args)...);
+      return submission_access::make<result>(
+          [pool = core(), made = std::move(made)]() -> std::shared_ptr<future_state> {
+            return submit(pool, made, false) ? made : nullptr;
+          },
+          [pool = core()] { return make_turn(pool); },
+          [](std::shared_ptr<future_state> state) {
+            return future_access::local<result>(std::move(state), &made_for::task::value);
+          });
+    } else {
+      return submission_access::make<result>(nullptr, nullptr, nullptr);
+    }
   }
 
  private:
@@ -125,12 +129,15 @@ class local_submissions : public map_calls<Self, thread_maps> {
   auto run_one(bool may_block, F&& function, Args&&... args) {
     using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
     using result = typename made_for::result;
-    using task = typename made_for::task;
-    auto made = std::make_shared<task>(core(), options(), std::forward<F>(function),
-                                       std::forward<Args>(args)...);
-    std::optional<future<result>> answer{future_access::local<result>(made, &task::value)};
-    if (!submit(core(), std::move(made), may_block)) {
-      answer.reset();
+    std::optional<future<result>> answer;
+    if constexpr (made_for::ok) {
+      using task = typename made_for::task;
+      auto made = std::make_shared<task>(core(), options(), std::forward<F>(function),
+                                         std::forward<Args>(args)...);
+      answer.emplace(future_access::local<result>(made, &task::value));
+      if (!submit(core(), std::move(made), may_block)) {
+        answer.reset();
+      }
     }
     return answer;
   }

@@ -75,22 +75,28 @@ void callback_runner::start() {
 
 void callback_runner::run(std::function<void()> function) {
   bool is_first = false;
+  bool is_refused = false;
   {
     const mutex_guard lock{mutex_};
-    if (!stopped_) {
+    is_refused = stopped_;
+    if (!is_refused) {
       start();
       if (!function) {
         return;
       }
       unfinished_.fetch_add(1);
-      queue_.push_back(std::exchange(function, nullptr));
+      queue_.push_back(std::move(function));
       is_first = queue_.size() == 1;  // for the first the thread is woken, and it finds all
     }
   }
+  if (is_refused) {
+    drop_one_by_one(std::move(function));
+    throw pool_closed{
+        "troupe: the troupe::system of this future's pool has ended, and with it the thread that "
+        "runs callbacks: use get() here, or add the callback before that"};
+  }
   if (is_first) {
     flag_.wake();
-  } else if (function) {
-    drop_one_by_one(std::move(function));  // the program is ending: no code is left to be told
   }
 }
 

@@ -40,13 +40,13 @@ class callback_runner : public std::enable_shared_from_this<callback_runner> {
 
   /// An empty function only starts the thread, so that no later call can fail for want of one.
   ///
-  /// @throws error{resource_exhausted} if no thread can be started.
+  /// @throws error{resource_exhausted} if no thread can be started; pool_closed after `stop`.
   void run(std::function<void()> function);
   /// Until everything handed over so far has run; at once when called from a callback.
   void wait_idle();
   /// From now on the thread ends whenever it has nothing to do, and starts anew for what comes.
   void retire();
-  /// The thread ends after what it has; what comes later is dropped.
+  /// The thread ends after what it has; what comes later is refused.
   void stop();
   /// The calling thread is one that runs callbacks.
   static bool is_here() noexcept;

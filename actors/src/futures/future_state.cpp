@@ -8,9 +8,12 @@
 #include "os/library_thread.hpp"
 #include "os/process_identity.hpp"
 
+#include <string>
 #include <utility>
 
 namespace troupe::detail {
+
+using namespace std::string_literals;
 
 namespace {
 /// The calling thread runs a callback of a future, perhaps one that is not the library's: that of
@@ -180,11 +183,11 @@ void future_state::fulfil(std::uint32_t how) noexcept {
   }
   if (!todo.progress_callbacks.empty()) {
     // Behind the calls for its reports. It may own what waits for this thread at its end, a pool.
-    run({[gone = std::move(todo.progress_callbacks)](future_state&) {}, false});
+    hand_over({[gone = std::move(todo.progress_callbacks)](future_state&) {}, false});
   }
   while (!todo.callbacks.empty()) {
     for (follower& one : todo.callbacks) {
-      run(std::move(one));
+      hand_over(std::move(one));
     }
     todo.callbacks.clear();
     const mutex_guard lock{mutex_};
@@ -288,13 +291,17 @@ void future_state::report(task_progress now) {
     progress_ = std::make_unique<task_progress>(now);
   }
   for (auto& function : todo) {
-    callbacks()([function = std::move(function), now] {
-      try {
-        (*function)(now);
-      } catch (...) {
-        report_callback(std::current_exception());
-      }
-    });
+    try {
+      callbacks()([function = std::move(function), now] {
+        try {
+          (*function)(now);
+        } catch (...) {
+          report_callback(std::current_exception());
+        }
+      });
+    } catch (const pool_closed&) {  // NOLINT(bugprone-empty-catch): no thread is left for it, and
+      // the task's end comes next
+    }
   }
 }
 
@@ -344,6 +351,14 @@ void future_state::run(follower what) {
   callbacks()([call = std::make_shared<const ended_call>(shared_from_this(), std::move(what))] {
     call->run();
   });
+}
+
+void future_state::hand_over(follower what) noexcept {
+  try {
+    run(std::move(what));
+  } catch (const error& refused) {
+    log(log_level::error, "a callback of a future was not called: "s + refused.what());
+  }
 }
 
 void throw_no_state() {

@@ -201,8 +201,7 @@ class basic_queue {
 
   static deadline now() { return std::chrono::steady_clock::time_point{}; }
   static queue_spec spec(std::size_t capacity, std::string name) {
-    static_cast<void>(check_encodable<T>());
-    static_cast<void>(check_decodable<T>());
+    static_assert(is_reported<encode_refusal<T>> && is_reported<decode_refusal<T>>);
     if constexpr (Kind == object_kind::priority_queue) {
       static_cast<void>(order_);
     }

@@ -163,16 +163,17 @@ struct too_many_bound {
 };
 
 template <class F, class... Args>
-consteval bool check_partial() {
-  if constexpr (!check_callable<F>()) {
-    return false;
+consteval auto find_partial_refusal() {
+  if constexpr (!std::is_void_v<callable_refusal<F>>) {
+    return std::type_identity<callable_refusal<F>>{};
   } else if constexpr (signature<F>::known && (sizeof...(Args) > arity<F>)) {
-    (void)sizeof(too_many_bound<F, sizeof...(Args)>);
-    return false;
+    return std::type_identity<too_many_bound<F, sizeof...(Args)>>{};
   } else {
-    return check_arguments<F, Args...>(std::index_sequence_for<Args...>{});
+    return std::type_identity<arguments_refusal<F, Args...>>{};
   }
 }
+template <class F, class... Args>
+using partial_refusal = typename decltype(find_partial_refusal<F, Args...>())::type;
 
 }  // namespace detail
 
@@ -187,7 +188,9 @@ consteval bool check_partial() {
 /// @throws std::invalid_argument for text that is a null pointer; what copying a value throws.
 template <class F, class... Args>
 [[nodiscard]] auto partial(F&& f, Args&&... bound) {
-  if constexpr (detail::check_partial<std::decay_t<F>, Args...>()) {
+  using refusal = detail::partial_refusal<std::decay_t<F>, Args...>;
+  static_assert(detail::is_reported<refusal>);
+  if constexpr (std::is_void_v<refusal>) {
     return detail::make_partial(std::forward<F>(f), std::index_sequence_for<Args...>{},
                                 std::forward<Args>(bound)...);
   }
@@ -256,7 +259,9 @@ bound_call call(F&& f, Args&&... args) {
   detail::byte_buffer callable;
   detail::byte_buffer arguments;
   detail::attachment_list attachments;
-  if constexpr (detail::check_task<F, Args...>()) {
+  using refusal = detail::task_refusal<F, Args...>;
+  static_assert(detail::is_reported<refusal>);
+  if constexpr (std::is_void_v<refusal>) {
     const detail::attachment_collector scope{attachments};
     detail::encode_task_callable<F, Args...>(callable, f);
     detail::encode_task_arguments<F, Args...>(arguments, args...);

@@ -171,7 +171,10 @@ class future_state : public std::enable_shared_from_this<future_state> {
   class ended_call;
 
   void follow(callback function, bool is_awaited);
+  /// @throws pool_closed if the thread for callbacks has ended.
   void run(follower what);
+  /// As run; what is refused is logged.
+  void hand_over(follower what) noexcept;
   void callback_returned() const noexcept;
   /// @throws error{resource_exhausted}.
   void prepare_callbacks() const;
