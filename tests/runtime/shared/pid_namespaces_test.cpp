@@ -7,6 +7,7 @@
 #include "troupe/shared_memory.hpp"
 
 #include "runtime/shared/shared_fixture.hpp"
+#include "support/unique_name.hpp"
 
 #include <gtest/gtest.h>
 
@@ -70,7 +71,7 @@ class PidNamespaces : public test::shared_objects {
   }
 
   static std::string unique(const std::string& name) {
-    return "troupe-namespaces-" + std::to_string(::getpid()) + "-" + name;
+    return test::unique_name("namespaces-" + name);
   }
   static bool exists(const std::string& name) {
     return ::access(("/dev/shm/" + name).c_str(), F_OK) == 0;
