@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <unordered_map>
 
 // The identity of a process, for records that outlive it: its pid, its start time, because pids are
 // reused, and its namespaces, because other processes have the same pid in other ones.
@@ -17,6 +18,21 @@ namespace troupe::detail {
 /// That process will never execute another instruction. When in doubt, it may; so a process of
 /// another PID namespace or time namespace always may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
+
+/// Which processes are gone, each looked at once: for many records of the same few processes.
+class ended_processes {
+ public:
+  /// `reported`: the pid of a process whose end the system told; the others are asked by a signal
+  /// alone, which does not tell a process that was not waited for, or the next one of that number,
+  /// from one that lives, but takes a hundredth of the time. 0: all are looked at closely.
+  explicit ended_processes(std::uint32_t reported = 0) noexcept : reported_{reported} {}
+  /// As `is_gone`: not of a process of another namespace.
+  [[nodiscard]] bool have(std::uint64_t identity);
+
+ private:
+  const std::uint32_t reported_;
+  std::unordered_map<std::uint64_t, bool> known_;
+};
 
 [[nodiscard]] std::uint32_t own_pid() noexcept;
 [[nodiscard]] bool is_thread_of_this_process(std::uint64_t thread) noexcept;

@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <functional>
 #include <string>
@@ -93,7 +94,8 @@ TEST_F(PidNamespaces, AHolderInsideIsNotTakenForDead) {
   semaphore permits{1};
   signpost taken;
   signpost seen;
-  const forked container{[&, number = number_of_no_process()] {
+  const pid_t number = number_of_no_process();
+  const forked container{[&] {
     return in_new_namespace([&] {
       return with_number(number, [&] {
         permits.acquire();
@@ -105,6 +107,7 @@ TEST_F(PidNamespaces, AHolderInsideIsNotTakenForDead) {
   }};
   taken.await();
   detail::recover_objects_of_dead();
+  detail::recover_objects_of_dead(static_cast<std::uint32_t>(number));
   EXPECT_FALSE(permits.try_acquire()) << "a permit that is held was given back";
   seen.reached();
 }
