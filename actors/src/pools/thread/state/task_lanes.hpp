@@ -42,6 +42,9 @@ class task_lanes {
   /// were claimed already, and it was removed.
   bool claim(claimed_items& into, released_submissions& released);
 
+  /// Removes the submissions of which no item is left to claim, as they were cancelled.
+  void remove_used_up(released_submissions& released);
+
   [[nodiscard]] bool empty() const noexcept { return first() == nullptr; }
   /// The priority of what is first; `none`: it is empty.
   [[nodiscard]] int priority() const noexcept {
