@@ -82,6 +82,7 @@ runtime::runtime(program self)
   host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
   reactor_ = std::make_unique<reactor>();
   errors_ = std::make_unique<stderr_relay>(*reactor_);
+  names_ = std::make_unique<name_cleaner>(&remove_abandoned_blocks);
   launcher_->attach(*reactor_, {[this](std::uint64_t worker, std::int64_t pid, descriptor pidfd) {
                                   if (const auto owner = owner_of(worker)) {
                                     owner->started(worker, pid, std::move(pidfd));
@@ -113,9 +114,9 @@ void runtime::worker_exited(const exit_report& report) {
     notice.out_of_memory =
         notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
   }
-  // What it held of shared objects goes back before its owner hears of its end.
-  recover_objects_of_dead();
-  remove_abandoned_blocks();
+  // What it held of shared objects goes back before its owner hears of its end; names may go later.
+  recover_objects_of_dead(static_cast<std::uint32_t>(report.pid));
+  names_->after_a_death();
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
   }
@@ -126,6 +127,7 @@ runtime::~runtime() {
   shut_down();
   if (!can_wait()) {
     static_cast<void>(launcher_.release());
+    static_cast<void>(names_.release());
     static_cast<void>(reactor_.release());
     static_cast<void>(errors_.release());
     static_cast<void>(signals_.release());
@@ -217,6 +219,7 @@ void runtime::shut_down() noexcept {
   launcher_->detach();
   errors_->finish();
   reactor_.reset();
+  names_.reset();
   signals_.reset();
   launcher_.reset();
   errands_->stop();

@@ -12,6 +12,7 @@
 #include "process/oom_watch.hpp"
 #include "process/stderr_relay.hpp"
 #include "process/stop_signals.hpp"
+#include "shared/core/name_cleaner.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -130,6 +131,7 @@ class runtime final : public pool_host {
   int live_pools_ TROUPE_GUARDED_BY(mutex_) = 0;
   bool down_ TROUPE_GUARDED_BY(mutex_) = false;
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
+  std::unique_ptr<name_cleaner> names_;  // the reactor's thread's; ended after that
 };
 
 }  // namespace troupe::detail

@@ -45,7 +45,7 @@ static_assert(sizeof(frame_header) == 16);
 struct segment_reference {
   std::uint64_t id = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
+  std::uint64_t slot = 0;  ///< results: the byte to clear when it was read; tasks: see protocol.md
 };
 
 /// The most payload bytes of a frame, so that a ring always has room for several.

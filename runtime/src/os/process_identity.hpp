@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <unordered_map>
 
 // The identity of a process, for records that outlive it: its pid, its start time, because pids are
 // reused, and its namespaces, because other processes have the same pid in other ones.
@@ -20,6 +21,21 @@ namespace troupe::detail {
 
 /// It is stopped by a signal, and goes on by SIGCONT only.
 [[nodiscard]] bool is_stopped(std::int64_t pid) noexcept;
+
+/// Which processes are gone, each looked at once: for many records of the same few processes.
+class ended_processes {
+ public:
+  /// `reported`: the pid of a process whose end the system told; the others are asked by a signal
+  /// alone, which does not tell a process that was not waited for, or the next one of that number,
+  /// from one that lives, but takes a hundredth of the time. 0: all are looked at closely.
+  explicit ended_processes(std::uint32_t reported = 0) noexcept : reported_{reported} {}
+  /// As `is_gone`: not of a process of another namespace.
+  [[nodiscard]] bool have(std::uint64_t identity);
+
+ private:
+  const std::uint32_t reported_;
+  std::unordered_map<std::uint64_t, bool> known_;
+};
 
 [[nodiscard]] std::uint32_t own_pid() noexcept;
 [[nodiscard]] bool is_thread_of_this_process(std::uint64_t thread) noexcept;

@@ -78,7 +78,7 @@ void worker_losses::on_exit(std::uint64_t id, const exit_notice& notice) {
   const end_notes notes = worker->notes;
   const bool surplus = worker->retiring_for == retirement::surplus;
   const bool recycled = !surplus && (worker->retiring_for != retirement::none ||
-                                     worker->sent.assigned() >= fleet_.task_limit());
+                                     worker->sent.assigned() >= worker->task_limit);
   const std::int64_t pid = worker->pid;
   auto crash = worker->channel->crash();
   const bool killed_for_task = worker->stops.killed_for != 0;

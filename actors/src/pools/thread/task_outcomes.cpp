@@ -161,7 +161,7 @@ std::uint32_t task_outcomes::cancel_rest(thread_submission& which, const std::st
   const concluding_threads::note now{core_.concluding()};
   const std::uint32_t first = which.claim_rest();
   if (first < which.count()) {
-    core_.scheduler().note_claimed(which.count() - first);
+    core_.scheduler().note_cancelled(which.count() - first);
     which.drop(first, which.count());
   } else if (!which.repeats()) {
     return 0;

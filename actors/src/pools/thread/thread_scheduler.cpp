@@ -47,7 +47,7 @@ std::shared_ptr<thread_submission> share(thread_submission& one) {
 }  // namespace
 
 thread_scheduler::thread_scheduler(thread_core& core, int least, int most)
-    : core_{core}, size_{least, most} {}
+    : core_{core}, size_{least, most}, share_{core.options().max_queued} {}
 
 void thread_scheduler::wake(const bell& one) {
   if (one) {
@@ -71,8 +71,24 @@ void thread_scheduler::check_accepting() const {
   }
 }
 
-bool thread_scheduler::fits(std::uint64_t items) const {
-  return has_room(queued_.load(), items, core_.options().max_queued);
+/// False: there is no room. The caller puts the items into the queue. `collects`: see `room_share`.
+bool thread_scheduler::take_room(std::uint64_t items, bool collects) {
+  const std::uint64_t queued = queued_.load();
+  if (collects) {
+    if (share_.collect(queued, single_ > 0)) {
+      room_.changed.notify_all();
+      room_.line.call_next(1);
+    }
+    return share_.is_complete(queued, items);
+  }
+  if (!share_.may_enter(queued, items)) {
+    return false;
+  }
+  if (share_.is_collected()) {
+    share_.entered();
+    room_.changed.notify_all();
+  }
+  return true;
 }
 
 bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bool may_block,
@@ -82,7 +98,7 @@ bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bo
   {
     const patient_guard lock{mutex_};
     check_accepting();
-    full = !fits(submission->count());
+    full = !take_room(submission->count(), false);
     if (!full) {
       to_wake = accept(std::move(submission));
     }
@@ -96,29 +112,48 @@ bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bo
 
 bool thread_scheduler::submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
                                                  const deadline& until) {
+  const std::uint32_t items = submission->count();
+  bool collects = false;
+  bool got_in = false;
   bell to_wake;
   {
     mutex_lock lock{mutex_};
     check_accepting();
-    for (std::uint64_t now = queued_.load(); !fits(submission->count()); now = queued_.load()) {
-      if (until && *until <= std::chrono::steady_clock::now()) {
-        return false;
+    room_.blocked.fetch_add(1);  // from here on what leaves the queue notifies
+    single_ += items == 1 ? 1 : 0;
+    for (bool in_time = true; phase_ == phase::open;) {
+      got_in = take_room(items, collects);
+      if (got_in || !in_time) {
+        break;
       }
-      room_.blocked.fetch_add(1);
-      if (queued_.load() == now) {
-        if (until) {
-          room_.changed.wait_until(lock, *until);
-        } else {
-          room_.changed.wait(lock);
-        }
+      if (!collects && items > 1 && share_.begin(items)) {
+        collects = true;
+      } else if (until) {
+        in_time = room_.changed.wait_until(lock, *until);
+      } else {
+        room_.changed.wait(lock);
       }
-      room_.blocked.fetch_sub(1);
+    }
+    single_ -= items == 1 ? 1 : 0;
+    room_.blocked.fetch_sub(1);
+    if (collects) {
+      share_.end();
+    }
+    if (got_in) {
+      to_wake = accept(std::move(submission));
+    }
+    if (collects || share_.is_collected()) {
+      room_.changed.notify_all();
+    }
+    if (collects) {
+      room_.line.call_next(1);
+    }
+    if (!got_in) {
       check_accepting();
     }
-    to_wake = accept(std::move(submission));
   }
   wake(to_wake);
-  return true;
+  return got_in;
 }
 
 thread_scheduler::bell thread_scheduler::accept(std::shared_ptr<thread_submission> submission) {
@@ -346,6 +381,31 @@ void thread_scheduler::note_claimed(std::uint64_t items) {
   }
 }
 
+void thread_scheduler::note_cancelled(std::uint64_t items) {
+  // Not at each one: to count what waits takes a step for every priority of every worker.
+  constexpr std::size_t looks_after = 1024;
+  note_claimed(items);
+  released_submissions released;  // destroyed without the lock
+  const mutex_guard lock{mutex_};
+  if (++cancelled_ % looks_after != 0) {
+    return;
+  }
+  std::size_t waiting = lanes_.size();
+  for (const auto& each : workers_.all()) {
+    waiting += each->own.size();
+  }
+  if (cancelled_ < waiting / 2) {
+    return;
+  }
+  cancelled_ = 0;
+  lanes_.remove_used_up(released);
+  note_first(urgency_, lanes_);
+  for (const auto& each : workers_.all()) {
+    each->own.remove_used_up(released);
+    note_first(each->urgency, each->own);
+  }
+}
+
 task_lanes::contents thread_scheduler::take_queue() {
   task_lanes::contents waiting;
   const mutex_guard lock{mutex_};
@@ -363,7 +423,7 @@ std::shared_ptr<room_turn> thread_scheduler::make_turn() {
       core_.shared_from_this(), room_.line,
       [this] {
         const mutex_guard lock{mutex_};
-        return phase_ != phase::open || queued_.load() < core_.options().max_queued;
+        return phase_ != phase::open || share_.may_enter(queued_.load(), 1);
       },
       core_.callback_executor());
 }

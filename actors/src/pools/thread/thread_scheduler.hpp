@@ -11,6 +11,7 @@
 #include "pools/thread/state/task_lanes.hpp"
 #include "pools/thread/state/worker_table.hpp"
 #include "scheduling/pool_size.hpp"
+#include "scheduling/room.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -76,6 +77,9 @@ class thread_scheduler {
   void submit_again(const std::shared_ptr<thread_submission>& submission, std::uint32_t item);
   /// So many items left the queue, claimed or cancelled: submitters may have room.
   void note_claimed(std::uint64_t items);
+  /// The same for what was left of a submission and is cancelled. Submissions that are cancelled
+  /// leave the queue when they are most of what waits there, so that they need not be looked for.
+  void note_cancelled(std::uint64_t items);
   task_lanes::contents take_queue();
   std::shared_ptr<room_turn> make_turn();
   /// True: something in the queue, or bound to this worker, has a higher priority than that.
@@ -188,7 +192,7 @@ class thread_scheduler {
 
   void check_accepting() const TROUPE_REQUIRES(mutex_);
   bell accept(std::shared_ptr<thread_submission> submission) TROUPE_REQUIRES(mutex_);
-  [[nodiscard]] bool fits(std::uint64_t items) const;
+  bool take_room(std::uint64_t items, bool collects) TROUPE_REQUIRES(mutex_);
   bool submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
                                  const deadline& until);
   bell push_bound(std::shared_ptr<thread_submission> submission) TROUPE_REQUIRES(mutex_);
@@ -262,12 +266,15 @@ class thread_scheduler {
   std::multiset<std::shared_ptr<thread_submission>> retrying_ TROUPE_GUARDED_BY(mutex_);
   map_ends ends_ TROUPE_GUARDED_BY(mutex_);
   needed_tasks needed_ TROUPE_GUARDED_BY(mutex_);
-  std::atomic<std::uint32_t> news_{0};  // written under the lock
+  std::atomic<std::uint32_t> news_{0};                   // written under the lock
+  std::size_t cancelled_ TROUPE_GUARDED_BY(mutex_) = 0;  // submissions since the queue was swept
   struct {
     std::atomic<int> blocked{0};  // threads that wait for room
-    guarded_condition changed;    // the queue got shorter, or the pool closed
+    guarded_condition changed;    // the queue got shorter, it is another's turn, the pool closed
     waiting_line line;            // submissions that wait for room without a thread
   } room_;
+  room_share share_ TROUPE_GUARDED_BY(mutex_);
+  int single_ TROUPE_GUARDED_BY(mutex_) = 0;    // threads that wait for room for one item
   std::atomic<int> urgency_{task_lanes::none};  // the priority of the first in `lanes_`
 };
 

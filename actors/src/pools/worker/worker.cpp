@@ -91,6 +91,11 @@ bool worker::sleep() {
     unrung_ = false;
     channel_.ring_bell();
   }
+  if (last_callable_.has_attachments) {
+    // What it refers to is not kept while nothing runs: a reader of the other end of a connection
+    // would wait for its end.
+    last_callable_ = {};
+  }
   if (!coroutines_ || !coroutines_->has_work()) {
     return channel_.wait_for_frames();
   }

@@ -288,7 +288,7 @@ object_info region::info() {
   found.creator_pid = header().creator;
   static_cast<void>(own_slot());
   const std::uint64_t me = own_identity();
-  for (const process_slot& slot : slots()) {
+  for (const process_slot& slot : used_slots()) {
     const std::uint64_t owner = slot.owner.load();
     if (owner == 0 || (owner != me && is_dead(*this, slot, owner))) {
       continue;

@@ -70,6 +70,14 @@ bool task_lanes::has_again(const thread_submission& of) const {
   });
 }
 
+void task_lanes::remove_used_up(released_submissions& released) {
+  for (lane& each : lanes_) {
+    each.submissions.remove_if(
+        [](const auto& one) { return one->unclaimed() == 0; },
+        [&released](auto&& one) { released.push_back(std::forward<decltype(one)>(one)); });
+  }
+}
+
 std::size_t task_lanes::size() const noexcept {
   std::size_t found = 0;
   for (const lane& each : lanes_) {

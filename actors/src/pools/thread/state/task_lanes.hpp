@@ -46,6 +46,9 @@ class task_lanes {
   bool claim_again(const thread_submission& of, claimed_items& into);
   [[nodiscard]] bool has_again(const thread_submission& of) const;
 
+  /// Removes the submissions of which no item is left to claim, as they were cancelled.
+  void remove_used_up(released_submissions& released);
+
   [[nodiscard]] bool empty() const noexcept { return first() == nullptr; }
   /// The priority of what is first; `none`: it is empty.
   [[nodiscard]] int priority() const noexcept {
