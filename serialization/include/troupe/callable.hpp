@@ -79,20 +79,22 @@ namespace detail {
 template <class F, class... Bound>
 inline constexpr bool is_partial<partial_function<F, Bound...>> = true;
 
-template <std::size_t Count, class Parameters>
+template <std::size_t Count, class R, class Parameters>
 struct without_first;
-template <std::size_t Count, class... Params>
-struct without_first<Count, std::tuple<Params...>> {
+template <std::size_t Count, class R, class... Params>
+struct without_first<Count, R, std::tuple<Params...>> {
   template <std::size_t... I>
   static auto rest(std::index_sequence<I...>)
-      -> known_signature<typename std::tuple_element_t<I + Count, std::tuple<Params...>>::type...>;
+      -> known_signature<R,
+                         typename std::tuple_element_t<I + Count, std::tuple<Params...>>::type...>;
   using type = decltype(rest(std::make_index_sequence<sizeof...(Params) - Count>{}));
 };
 
 template <class F, class... Bound>
   requires(signature<F>::known && sizeof...(Bound) <= arity<F>)
 struct signature<partial_function<F, Bound...>>
-    : without_first<sizeof...(Bound), typename signature<F>::parameters>::type {};
+    : without_first<sizeof...(Bound), typename signature<F>::result,
+                    typename signature<F>::parameters>::type {};
 
 /// What `partial` keeps: the same as what a call would send, as an object that owns itself.
 template <class Received>
