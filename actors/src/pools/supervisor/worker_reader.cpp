@@ -305,6 +305,7 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
     failed = plain_failure(errc::timeout, task_ran::yes, overrun(work, *stopped));
     failed->pid = worker.pid;
   }
+  --state_.counts.running;  // before the outcome, whose reader may look at the numbers
   if (failed) {
     failed->task = work.number;
     failed->attempt = sent->what.attempt.number;
@@ -320,7 +321,6 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
     }
   }
   stopper_.on_end(worker, header.number);
-  --state_.counts.running;
   worker.sent.finish_item(*sent);
 }
 
