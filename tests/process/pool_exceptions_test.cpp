@@ -219,7 +219,7 @@ int fail_on_multiples(int x) {
   return x;
 }
 
-void throw_text(std::size_t bytes) {
+void throw_long_text(std::size_t bytes) {
   throw std::runtime_error{std::string(bytes, 'x')};
 }
 
@@ -227,7 +227,7 @@ TEST_P(PoolExceptions, ALongTextArrivesWholeUpTo64KiBAndIsCutWithAMark) {
   pool p{options(1)};
   for (const std::size_t bytes : {4'096U, 5'000U, 20'000U, 60'000U}) {
     try {
-      p.apply(throw_text, bytes);
+      p.apply(throw_long_text, bytes);
       ADD_FAILURE() << bytes;
     } catch (const std::runtime_error& thrown) {
       EXPECT_NE(std::string{thrown.what()}.find(std::string(bytes, 'x')), std::string::npos)
@@ -235,7 +235,7 @@ TEST_P(PoolExceptions, ALongTextArrivesWholeUpTo64KiBAndIsCutWithAMark) {
     }
   }
   try {
-    p.apply(throw_text, 1'000'000U);
+    p.apply(throw_long_text, 1'000'000U);
     ADD_FAILURE();
   } catch (const std::runtime_error& thrown) {
     const std::string text{thrown.what()};
@@ -248,7 +248,7 @@ TEST_P(PoolExceptions, ALongTextArrivesWholeUpTo64KiBAndIsCutWithAMark) {
 
 TEST_P(PoolExceptions, ALongTextOfAnInitializerIsCutWithAMark) {
   pool_options how = options(1);
-  how.initializer = call(throw_text, std::size_t{1'000'000});
+  how.initializer = call(throw_long_text, std::size_t{1'000'000});
   try {
     const pool p{how};
     ADD_FAILURE() << "it was made";
