@@ -12,6 +12,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <iterator>
@@ -224,9 +225,8 @@ TEST_F(Callbacks, APredicateMayOwnTheLastHandleOfItsPool) {
     const std::weak_ptr<pool> watched = p;
     const std::string gate = file(("gate" + std::to_string(i)).c_str());
     {
-      const auto f =
-          p->with({.retries = 1, .retry_if = [p](const error&) { return false; }})
-              .apply_async(wait_at, gate + " running", gate);
+      const auto f = p->with({.retries = 1, .retry_if = [p](const error&) { return false; }})
+                         .apply_async(wait_at, gate + " running", gate);
       static_cast<void>(f);
       p.reset();
     }
@@ -238,8 +238,6 @@ TEST_F(Callbacks, APredicateMayOwnTheLastHandleOfItsPool) {
 }
 
 TEST_F(Callbacks, OfTheStopTokenMayCloseAndJoinPools) {
-  struct sigaction before {};
-  ::sigaction(SIGTERM, nullptr, &before);
   program_system().stop_on_signals();
   take_baseline();
   pool p{workers(1)};
@@ -257,7 +255,6 @@ TEST_F(Callbacks, OfTheStopTokenMayCloseAndJoinPools) {
     EXPECT_TRUE(eventually([&] { return joined.load(); }));
   }
   EXPECT_EQ(f.get(), 1);
-  ::sigaction(SIGTERM, &before, nullptr);
 }
 
 TEST_F(Callbacks, ALogHookMayAskThePoolThatReports) {
@@ -290,8 +287,9 @@ TEST_F(Callbacks, ThePoolsEndWaitsForTheLogHook) {
     auto f = p.apply_async(+[] { ::raise(SIGKILL); });
     EXPECT_THROW(f.get(), worker_lost);
   }
-  ASSERT_EQ(reports.size(), 1U);
-  EXPECT_NE(reports.front().find("is broken"), std::string::npos) << reports.front();
+  EXPECT_TRUE(std::ranges::any_of(
+      reports, [](const std::string& each) { return each.find("is broken") != std::string::npos; }))
+      << "of " << reports.size();
 }
 
 int of_a_nested_future_waits_for_another() {

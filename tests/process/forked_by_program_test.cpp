@@ -72,12 +72,12 @@ TEST_P(ForkedByProgram, EveryCallThrowsWrongState) {
   ASSERT_TRUE(eventually([&] { return marks(gate + " task") > 0; }));
   forked child{[&] {
     const std::vector<int> items{1, 2};
-    if (const int place = accepted(
-            [&] { drop(p.apply_async(square, 1)); }, [&] { drop(p.map(square, items)); },
-            [&] { p.close(); }, [&] { p.terminate(); }, [&] { p.join(); }, [&] { p.resize(2); },
-            [&] { drop(p.stats()); }, [&] { drop(p.workers()); },
-            [&] { drop(p.with({.retries = 1}).apply_async(square, 1)); },
-            [&] { drop(p.map_async(square, items)); })) {
+    if (const int place =
+            accepted([&] { drop(p.apply_async(square, 1)); }, [&] { drop(p.map(square, items)); },
+                     [&] { p.close(); }, [&] { p.terminate(); }, [&] { p.join(); },
+                     [&] { p.resize(2); }, [&] { drop(p.stats()); }, [&] { drop(p.workers()); },
+                     [&] { drop(p.with({.retries = 1}).apply_async(square, 1)); },
+                     [&] { drop(p.map_async(square, items)); })) {
       return place;
     }
     if (const int place = accepted(
@@ -88,25 +88,25 @@ TEST_P(ForkedByProgram, EveryCallThrowsWrongState) {
       return 20 + place;
     }
     if (const int place =
-            accepted([&] { drop(executor.submit(square, 1)); },
-                     [&] { drop(executor.shutdown()); }, [&] { executor.terminate_workers(); })) {
+            accepted([&] { drop(executor.submit(square, 1)); }, [&] { drop(executor.shutdown()); },
+                     [&] { executor.terminate_workers(); })) {
       return 40 + place;
     }
     for (future<int>* const one : {&open, &of_threads}) {
-      if (const int place = accepted(
-              [&] { one->get(); }, [&] { one->wait(); }, [&] { drop(one->get_for(1h)); },
-              [&] { one->cancel(); }, [&] { drop(one->running()); }, [&] { drop(one->counts()); },
-              [&] { drop(one->exception()); }, [&] { one->on_result([](int) {}); },
-              [&] { drop(wait(std::vector{*one})); },
-              [&] { drop(one->then([](int i) { return i; })); })) {
+      if (const int place =
+              accepted([&] { one->get(); }, [&] { one->wait(); }, [&] { drop(one->get_for(1h)); },
+                       [&] { one->cancel(); }, [&] { drop(one->running()); },
+                       [&] { drop(one->counts()); }, [&] { drop(one->exception()); },
+                       [&] { one->on_result([](int) {}); }, [&] { drop(wait(std::vector{*one})); },
+                       [&] { drop(one->then([](int i) { return i; })); })) {
         return 60 + place;
       }
     }
-    if (const int place = accepted(
-            [&] { drop(pool{}); }, [&] { process{[] {}}.start(); },
-            [&] { program_system().stop_on_signals(); }, [&] { running.join(); },
-            [&] { drop(running.pid()); }, [&] { drop(running.exit_status()); },
-            [&] { running.terminate(); }, [&] { drop(door.accept_for(1h)); })) {
+    if (const int place =
+            accepted([&] { drop(pool{}); }, [&] { process{[] {}}.start(); },
+                     [&] { program_system().stop_on_signals(); }, [&] { running.join(); },
+                     [&] { drop(running.pid()); }, [&] { drop(running.exit_status()); },
+                     [&] { running.terminate(); }, [&] { drop(door.accept_for(1h)); })) {
       return 80 + place;
     }
     return 0;
@@ -171,9 +171,6 @@ TEST_P(ForkedByProgram, WhatIsDroppedThereIsNotTouched) {
 }
 
 TEST_P(ForkedByProgram, ASignalToTheChildIsNoneToTheParent) {
-  std::array<struct sigaction, 2> before{};
-  ::sigaction(SIGINT, nullptr, &before[0]);
-  ::sigaction(SIGTERM, nullptr, &before[1]);
   program_system().stop_on_signals();
   take_baseline();
   pool p{options(1)};
@@ -184,8 +181,6 @@ TEST_P(ForkedByProgram, ASignalToTheChildIsNoneToTheParent) {
   }
   EXPECT_EQ(program_system().stop_signal(), 0);
   EXPECT_EQ(p.apply(square, 3), 9);
-  ::sigaction(SIGINT, &before[0], nullptr);
-  ::sigaction(SIGTERM, &before[1], nullptr);
 }
 
 }  // namespace

@@ -483,6 +483,9 @@ void child_returns_from_main(int argc, char** argv) {
 std::vector<pid_t> children_called(const std::string& name) {
   std::vector<pid_t> found;
   for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+    if (std::isdigit(entry.path().filename().c_str()[0]) == 0) {
+      continue;
+    }
     std::ifstream in{entry.path() / "stat"};
     const std::string text{std::istreambuf_iterator<char>{in}, {}};
     const auto open = text.find('(');

@@ -70,7 +70,7 @@ decltype(auto) call_with(F& function, const Future& source) {
 ///   `.timeout`, a `.deadline`, a `cancel(force)` or `terminate`.
 ///
 /// `get`, `wait` and `exception` of a future that has callbacks return after those have returned
-/// that were added before its outcome (by on_result, on_error, on_done), as Python's Pool does; so a
+/// that were added before them (by on_result, on_error, on_done), as Python's Pool does; so a
 /// callback must not wait for the thread that waits for its future. On a thread of the library they
 /// never wait for callbacks: in a callback, a task of a thread pool, a log hook. Nothing waits for
 /// those of on_progress, and nothing else for callbacks: not `ready`, the waits with a limit of

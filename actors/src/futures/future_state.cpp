@@ -81,8 +81,7 @@ void future_state::wait_with_callbacks() const {
     return;
   }
   for (; left != 0; left = callbacks_left_.load(std::memory_order_acquire)) {
-    if ((left & some_wait) == 0 &&
-        !callbacks_left_.compare_exchange_weak(left, left | some_wait)) {
+    if ((left & some_wait) == 0 && !callbacks_left_.compare_exchange_weak(left, left | some_wait)) {
       continue;
     }
     futex_wait(callbacks_left_, left | some_wait, std::nullopt);
@@ -209,21 +208,23 @@ void future_state::follow(callback function, bool is_awaited) {
     check_comes_here();
     prepare_callbacks();
   }
+  bool is_late = false;
   {
     const mutex_guard lock{mutex_};
     if (!done()) {
       list_of_followers().callbacks.push_back({std::move(function), is_awaited});
-      if (is_awaited) {
-        callbacks_left_.fetch_add(1);
-      }
-      return;
+    } else if (followers_) {  // `fulfil` hands over those that came before
+      followers_->callbacks.push_back({std::move(function), is_awaited});
+    } else {
+      is_late = true;
     }
-    if (followers_) {  // `fulfil` hands over those that came before
-      followers_->callbacks.push_back({std::move(function), false});
-      return;
+    if (is_awaited) {
+      callbacks_left_.fetch_add(1);
     }
   }
-  run({std::move(function), false});
+  if (is_late) {
+    run({std::move(function), is_awaited});
+  }
 }
 
 bool future_state::listen(std::shared_ptr<completion_listener> listener) {
@@ -348,9 +349,9 @@ class future_state::ended_call {
 };
 
 void future_state::run(follower what) {
-  callbacks()([call = std::make_shared<const ended_call>(shared_from_this(), std::move(what))] {
-    call->run();
-  });
+  // Made first: whatever is thrown here, it counts as returned.
+  auto call = std::make_shared<const ended_call>(shared_from_this(), std::move(what));
+  callbacks()([call = std::move(call)] { call->run(); });
 }
 
 void future_state::hand_over(follower what) noexcept {

@@ -20,6 +20,13 @@ namespace {
 constinit thread_local std::uint32_t library_thread_in = 0;
 constinit thread_local std::uint32_t no_user_code_in = 0;
 
+void name_thread(pthread_t which, const std::string& name) noexcept {
+  constexpr std::size_t longest = 15;
+  char text[longest + 1] = {};
+  name.copy(text, longest);
+  ::pthread_setname_np(which, text);
+}
+
 }  // namespace
 
 bool is_library_thread() noexcept {
@@ -41,22 +48,20 @@ bool no_user_code::is_here() noexcept {
 }
 
 void name_this_thread(const std::string& name) noexcept {
-  constexpr std::size_t longest = 15;
-  char text[longest + 1] = {};
-  name.copy(text, longest);
-  ::pthread_setname_np(::pthread_self(), text);
+  name_thread(::pthread_self(), name);
 }
 
-void start_thread(std::string name, std::function<void()> run) {
+void start_thread(const std::string& name, std::function<void()> run) {
   if (const int code = TROUPE_FAILPOINT_ERRNO("thread.start"); code != 0) {
     throw std::system_error{code, std::generic_category(), "cannot start a thread"};
   }
   const sys::blocked_signals while_it_starts;  // it inherits the mask
-  std::thread{[name = std::move(name), run = std::move(run)] {
+  std::thread made{[run = std::move(run)] {
     note_library_thread();
-    name_this_thread(name);
     run();
-  }}.detach();
+  }};
+  name_thread(made.native_handle(), name);  // here, so that it has its name when this returns
+  made.detach();
 }
 
 }  // namespace troupe::detail

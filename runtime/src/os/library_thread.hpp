@@ -14,7 +14,7 @@ namespace troupe::detail {
 /// and all signals are blocked in it, so that the program's handlers do not run there.
 ///
 /// @throws std::system_error where no thread can be started.
-void start_thread(std::string name, std::function<void()> run);
+void start_thread(const std::string& name, std::function<void()> run);
 /// The calling thread is one that the library has started in this process.
 [[nodiscard]] bool is_library_thread() noexcept;
 /// For threads that are not started by `start_thread`: from now on the calling one is the library's.

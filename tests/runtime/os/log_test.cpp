@@ -2,6 +2,7 @@
 // Where the library's reports go, and which of them.
 #include "troupe/log.hpp"
 
+#include "os/failpoint.hpp"
 #include "os/library_thread.hpp"
 #include "support/eventually.hpp"
 #include "support/forked.hpp"
@@ -30,6 +31,10 @@ using test::forked;
 
 class Log : public test::no_leaks {
  protected:
+  Log() {
+    detail::failpoint::reset();  // the table stays for good, once it is there
+    take_baseline();
+  }
   ~Log() override { set_log_hook({}); }
 
   /// What a process that runs `body` writes to stderr.

@@ -189,7 +189,7 @@ class future_state : public std::enable_shared_from_this<future_state> {
   mutable std::atomic<int> waiter_{no_waiter};
   static constexpr int no_waiter = -1;
   static constexpr int too_late = -2;
-  /// Callbacks that were added before the end and have not returned; with `some_wait` if a thread
+  /// Callbacks that have not returned; with `some_wait` if a thread
   /// sleeps on the word.
   mutable std::atomic<std::uint32_t> callbacks_left_{0};
   static constexpr std::uint32_t some_wait = std::uint32_t{1} << 31;

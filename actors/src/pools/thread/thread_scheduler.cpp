@@ -572,8 +572,13 @@ bool thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how, 
                                    released_submissions& looked_at) {
   const mutex_guard lock{mutex_};
   const bool was_blocked = std::exchange(self.blocked, !how.any || self.relief);
-  if (self.blocked && !was_blocked && relieve(to_wake, looked_at)) {
-    return false;
+  if (self.blocked && !was_blocked) {
+    if (relieve(to_wake, looked_at)) {
+      return false;
+    }
+    if (self.free.exchange(false) && !lanes_.empty()) {
+      to_wake.push_back(call_next());  // it counted as one that takes them: a destructor waits here
+    }
   }
   if (news_.load() != how.news || (how.any && (!lanes_.empty() || !self.own.empty()))) {
     return false;
