@@ -175,8 +175,8 @@ launcher::~launcher() {
 
 bool launcher::ask_server(const child::message& request, std::span<const int> passed) {
   for (;;) {
-    const sys::send_status status = sys::send(
-        server_.number(), std::as_bytes(std::span{&request, 1}), passed, false);
+    const sys::send_status status =
+        sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), passed, false);
     if (status != sys::send_status::full) {
       errno = status == sys::send_status::closed ? EPIPE : errno;
       return status == sys::send_status::sent;
@@ -225,8 +225,9 @@ void launcher::look_at_server() {
     const std::string server =
         "troupe: the fork server (pid " + std::to_string(server_pid_) + ") is stopped";
     if (!killed_.empty()) {
-      log(log_level::error, server + ", so that a worker cannot be ended: it is killed, and its "
-                                     "workers with it");
+      log(log_level::error, server +
+                                ", so that a worker cannot be ended: it is killed, and its "
+                                "workers with it");
       ::kill(static_cast<pid_t>(server_pid_), SIGKILL);
     } else if (!not_launched.empty()) {
       log(log_level::error, server + ": it launches no workers until it goes on (SIGCONT)");
