@@ -35,6 +35,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -510,6 +511,49 @@ void fork_server_is_stopped(int argc, char** argv) {
   }
 }
 
+/// The system of a pool ends while threads submit, wait, cancel and ask: each call returns or throws.
+void threads_use_the_pool_at_its_end(int argc, char** argv) {
+  troupe::set_log_hook([](troupe::log_level, std::string_view) {});
+  for (int round = 0; round < 10; ++round) {
+    std::unique_ptr<troupe::pool> pool;
+    std::vector<troupe::future<int>> futures;
+    std::vector<std::jthread> threads;
+    {
+      const troupe::system system{argc, argv};
+      pool = std::make_unique<troupe::pool>(two_workers());
+      for (int i = 0; i < 200; ++i) {
+        futures.push_back(pool->apply_async(add, i, 1));
+      }
+      for (std::size_t k = 0; k < 3; ++k) {
+        threads.emplace_back([&, k](const std::stop_token& stop) {
+          for (std::size_t i = k; !stop.stop_requested(); ++i) {
+            troupe::future<int>& one = futures[i % futures.size()];
+            try {
+              static_cast<void>(one.running());
+              static_cast<void>(pool->stats());
+              static_cast<void>(pool->workers());
+              if (i % 7 == 0) {
+                one.cancel();
+              }
+              one.wait_for(std::chrono::milliseconds{1});
+              static_cast<void>(pool->apply_async(add, 1, 2));
+            } catch (const troupe::error&) {  // NOLINT(bugprone-empty-catch): the pool has ended
+            }
+          }
+        });
+      }
+    }
+    for (auto& thread : threads) {
+      thread.request_stop();
+    }
+    threads.clear();
+    for (auto& one : futures) {
+      one.wait();
+    }
+  }
+  say("all have an outcome");
+}
+
 int main(int argc, char** argv) {
   late.touch();
   static const std::map<std::string_view, void (*)(int, char**)> places{
@@ -532,6 +576,7 @@ int main(int argc, char** argv) {
       {"thread_that_made_a_pool", thread_that_made_a_pool},
       {"child_returns_from_main", child_returns_from_main},
       {"fork_server_is_stopped", fork_server_is_stopped},
+      {"threads_use_the_pool_at_its_end", threads_use_the_pool_at_its_end},
   };
   for (const auto one : {troupe::start_method::forkserver, troupe::start_method::spawn,
                          troupe::start_method::fork}) {

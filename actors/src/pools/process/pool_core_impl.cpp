@@ -292,8 +292,12 @@ void pool_core::retire() noexcept {
   }
   callbacks_->stop();
   predicates_->stop();
+  const bool in_a_turn = no_user_code::is_here();
   const no_user_code others_wait_for_the_supervisor;
   supervisor_.close();
+  if (!in_a_turn) {
+    supervisor_.shut();
+  }
 }
 
 void pool_core::fail_stranded(process_submission& submitted) noexcept {
