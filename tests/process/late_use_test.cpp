@@ -151,6 +151,10 @@ TEST_P(LateUseWithSystem, MayEndWhileThreadsUseItsPools) {
   expect_lines({"threads_use_the_pool_at_its_end", method()}, "all have an outcome\n");
 }
 
+TEST(LateUse, ALimitOfProcessesIsAnErrorOfTheSystem) {
+  expect_lines({"a_limit_of_processes"}, "each came up or was refused\n");
+}
+
 TEST_P(LateUseWithSystem, AForkedChildMayReturnFromMain) {
   expect_lines({"child_returns_from_main", method()},
                "the child ended with 0\n7\na death is noticed\n11 7 8\n");

@@ -17,6 +17,7 @@
 #include "troupe/wait.hpp"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -511,6 +512,35 @@ void fork_server_is_stopped(int argc, char** argv) {
   }
 }
 
+/// Under limits of processes, threads included, that let less and less of a system come up.
+void a_limit_of_processes(int argc, char** argv) {
+  for (rlim_t most = 8; most > 0; --most) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const rlimit limit{most, most};
+      ::setrlimit(RLIMIT_NPROC, &limit);
+      if (::geteuid() == 0 && ::setresuid(64'303, 64'303, 64'303) != 0) {
+        ::_exit(2);
+      }
+      try {
+        const troupe::system system{argc, argv};
+      } catch (const troupe::error& refused) {
+        ::_exit(refused.code() == troupe::errc::resource_exhausted ||
+                        refused.code() == troupe::errc::spawn_failed
+                    ? 0
+                    : 3);
+      }
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (status != 0) {
+      say("at " + std::to_string(most) + ": " + std::to_string(status));
+    }
+  }
+  say("each came up or was refused");
+}
+
 /// The system of a pool ends while threads submit, wait, cancel and ask: each call returns or throws.
 void threads_use_the_pool_at_its_end(int argc, char** argv) {
   troupe::set_log_hook([](troupe::log_level, std::string_view) {});
@@ -577,6 +607,7 @@ int main(int argc, char** argv) {
       {"child_returns_from_main", child_returns_from_main},
       {"fork_server_is_stopped", fork_server_is_stopped},
       {"threads_use_the_pool_at_its_end", threads_use_the_pool_at_its_end},
+      {"a_limit_of_processes", a_limit_of_processes},
   };
   for (const auto one : {troupe::start_method::forkserver, troupe::start_method::spawn,
                          troupe::start_method::fork}) {

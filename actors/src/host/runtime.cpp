@@ -75,7 +75,7 @@ runtime::runtime(program self)
     const sys::blocked_signals while_threads_start;
     compat::init_types();
     config_ = std::make_unique<caf::actor_system_config>();
-    compat::configure(*config_);
+    compat::configure_without_threads(*config_);
     actors_ = compat::make_system(*config_);
   }
   char name[256] = {};

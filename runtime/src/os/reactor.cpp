@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace troupe::detail {
@@ -26,7 +27,12 @@ reactor::reactor()
     sys::fail(errc::resource_exhausted, "cannot create the reactor's descriptors", errno);
   }
   const sys::blocked_signals no_handlers_on_our_thread;
-  thread_ = std::thread{[this] { run(); }};
+  try {
+    thread_ = std::thread{[this] { run(); }};
+  } catch (const std::system_error& refused) {
+    sys::fail(errc::resource_exhausted, "cannot start the reactor's thread",
+              refused.code().value());
+  }
 }
 
 reactor::~reactor() {
