@@ -71,14 +71,16 @@ struct region_header {
   std::int64_t creator;
   std::array<char, 256> name;  ///< ends with a zero
 
-  alignas(64) lock_state lock;
-  shared_word last_sweep;                 ///< nanoseconds of CLOCK_MONOTONIC
+  // Each with lines of its own: processors fetch two at a time.
+  alignas(128) lock_state lock;
+  alignas(128) lock_state second_lock;  ///< for kinds that have two sides: the readers' of a queue
+  shared_word last_sweep;               ///< nanoseconds of CLOCK_MONOTONIC
   std::atomic<std::uint32_t> slots_used;  ///< no process ever had a slot from here on
   std::atomic<std::uint32_t> undo_size;   ///< of the log, 0: nothing is being changed
   std::array<undo_entry, undo_entries> undo;
   std::array<wait_channel, wait_channels> channels;
 };
-static_assert(sizeof(region_header) <= 1024);
+static_assert(sizeof(region_header) == 1024);
 
 class region;
 class transaction;
@@ -229,6 +231,8 @@ class region final : public attachment, public std::enable_shared_from_this<regi
     return *reinterpret_cast<region_header*>(begin());
   }
   [[nodiscard]] lock_state& lock() const noexcept { return header().lock; }
+  /// Taken after `lock` by a thread that takes both.
+  [[nodiscard]] lock_state& second_lock() const noexcept { return header().second_lock; }
   [[nodiscard]] std::byte* payload() const noexcept { return begin() + payload_offset(); }
   /// The payload as what `spec.init` made of it: a struct of shared words, say.
   template <class State>
