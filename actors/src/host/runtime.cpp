@@ -11,6 +11,7 @@
 
 #include "caf/mailbox.hpp"
 #include "futures/callback_runner.hpp"
+#include "os/library_copies.hpp"
 #include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "pools/engine.hpp"
@@ -20,7 +21,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace troupe::detail {
 namespace {
@@ -58,6 +61,21 @@ void check_is_here(const process_place& place) {
                 "troupe: this process was forked by the program itself, and its parent has the "
                 "troupe::system: pools and processes are made and used there. Execute a program in "
                 "the child, or fork before troupe::system is made"};
+  }
+}
+
+/// Its workers begin in main of the program, whose copy of the library knows none of them.
+///
+/// @throws error{already_bootstrapped} in a plugin that has its own beside that of the program.
+void check_is_the_only_copy() {
+  const std::vector<library_copy> copies = library_copies();
+  const bool is_of_a_plugin = std::any_of(copies.begin(), copies.end(), [](const library_copy& each) {
+    return each.is_own && !each.is_program;
+  });
+  const bool program_has_one = std::any_of(copies.begin(), copies.end(),
+                                           [](const library_copy& each) { return each.is_program; });
+  if (is_of_a_plugin && program_has_one) {
+    throw error{errc::already_bootstrapped, task_ran::no, advice_on_copies()};
   }
 }
 
@@ -144,6 +162,7 @@ std::shared_ptr<runtime> runtime::start(program self) {
   watch_forks();
   process_place& here = place();
   check_is_here(here);
+  check_is_the_only_copy();
   const mutex_guard lock{here.mutex};
   if (here.current) {
     throw error{
@@ -163,6 +182,11 @@ std::shared_ptr<runtime> runtime::current() {
   const mutex_guard lock{here.mutex};
   if (!here.current && here.is_worker) {
     here.current = std::make_shared<runtime>(here.self);
+  }
+  if (!here.current && !here.was_shut_down) {
+    if (std::string advice = advice_on_copies(); !advice.empty()) {
+      throw not_bootstrapped{std::move(advice)};
+    }
   }
   if (!here.current) {
     throw not_bootstrapped{

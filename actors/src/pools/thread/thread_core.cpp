@@ -9,11 +9,16 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
 namespace troupe::detail {
 namespace {
+
+/// How soon a task that waits for room looks for tasks that it may run itself.
+constexpr std::chrono::milliseconds look_again_after{10};
 
 bool is_elastic(const thread_pool_options& options) {
   return options.min_workers.has_value() || options.max_workers.has_value();
@@ -91,8 +96,16 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
     if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
       return false;
     }
-    if (thread_worker* const own = thread_worker::here(*this)) {
-      own->make_room();  // all workers could wait here for room that only workers can make
+    thread_worker* const own = thread_worker::here(*this);
+    if (own != nullptr && own->make_room()) {
+      continue;  // all workers could wait here for room that only workers can make
+    }
+    if (own != nullptr) {
+      // What waits is bound to other workers. A task of its own may come meanwhile: it looks again.
+      const steady_time next_look = later(std::chrono::steady_clock::now(), look_again_after);
+      if (scheduler_.submit(submission, true, until ? std::min(*until, next_look) : next_look)) {
+        break;
+      }
     } else if (!scheduler_.submit(submission, true, until)) {
       return false;
     } else {

@@ -282,14 +282,14 @@ bool thread_worker::lend_a_hand(const std::shared_ptr<thread_submission>& wanted
   return true;
 }
 
-void thread_worker::make_room() {
+bool thread_worker::make_room() {
   if (depth_ >= max_depth) {
     throw error{errc::would_deadlock, task_ran::no,
                 "the queue of " + core_.title() + " is full, and this task waits " +
                     std::to_string(depth_) +
                     " tasks deep: raise .max_queued, or submit less from inside of tasks"};
   }
-  lend_a_hand(nullptr, true, nullptr, std::nullopt);
+  return lend_a_hand(nullptr, true, nullptr, std::nullopt);
 }
 
 void thread_worker::sleep(std::uint32_t seen, const deadline& until) {

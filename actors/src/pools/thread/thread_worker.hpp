@@ -42,10 +42,11 @@ class thread_worker final : public wait_helper {
   ///
   /// @throws error{would_deadlock} if it would wait for itself, or is nested too deeply.
   bool wait_for(const future_state& awaited, const deadline& until) override;
-  /// Called by a task that submits to a full queue: runs one task, which makes room.
+  /// Called by a task that submits to a full queue: runs one task, which makes room. False: all that
+  /// waits is bound to other workers.
   ///
   /// @throws error{would_deadlock}, if tasks are nested too deeply for that.
-  void make_room();
+  bool make_room();
   /// The calling thread's worker, if it belongs to this pool; otherwise null.
   static thread_worker* here(const thread_core& pool) noexcept;
   [[nodiscard]] worker_seat& seat() const noexcept { return seat_; }
