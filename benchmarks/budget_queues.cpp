@@ -6,6 +6,7 @@
 #include "troupe/queue.hpp"
 
 #include "budgets.hpp"
+#include "library_peers.hpp"
 #include "plain_child.hpp"
 
 #include <sched.h>
@@ -44,6 +45,58 @@ std::vector<double> measure_queue(const T& item, int items, std::size_t capacity
     }
   }
   return found;
+}
+
+/// The same for numbers through a new queue, once.
+double rate_of_ints(int items, std::size_t places) {
+  return measure_queue(1, items, places, 1).front();
+}
+
+double round_trip_of_ints(int times) {
+  troupe::queue<int> there{1024};
+  troupe::queue<int> back{1024};
+  const forked_child echo{[&] {
+    for (;;) {
+      back.put(there.get());
+    }
+  }};
+  return seconds_of([&] {
+           for (int i = 0; i < times; ++i) {
+             there.put(i);
+             static_cast<void>(back.get());
+           }
+         }) /
+         times;
+}
+
+/// Beside the libraries of C++, which take turns with ours.
+void queues_beside_libraries(report& to) {
+  constexpr int items = 300'000;
+  constexpr std::size_t places = 1024;
+  constexpr int trips = 10'000;
+  std::vector<double> ours;
+  std::vector<double> boost;
+  std::vector<double> zeromq;
+  std::vector<double> our_trips;
+  std::vector<double> boost_trips;
+  const auto add = [](std::vector<double>& samples, double found) {
+    if (found != 0) {
+      samples.push_back(found);
+    }
+  };
+  for (int round = 0; round < to.rounds(12); ++round) {
+    add(ours, rate_of_ints(items, places));
+    add(boost, boost_queue_rate(items, places));
+    add(zeromq, zeromq_rate(items, places));
+    add(our_trips, round_trip_of_ints(trips));
+    add(boost_trips, boost_queue_round_trip(trips / 10));
+  }
+  to.add(row_of("queue.one_way", unit::per_second, ours, boost, "Boost's message_queue",
+                ratio_at_least(1), "1,024 places"));
+  to.add(row_of("queue.one_way_zeromq", unit::per_second, ours, zeromq, "ZeroMQ over ipc",
+                ratio_at_least(1), "1,024 places"));
+  to.add(row_of("queue.round_trip", unit::seconds, our_trips, boost_trips, "Boost's message_queue",
+                ratio_at_most(1)));
 }
 
 /// This thread, and the processes it forks meanwhile, on one CPU.
@@ -89,6 +142,7 @@ void queues(report& to) {
   }
   to.add(row_of("queue.strings_1_mib", unit::bytes_per_second, strings, peers, "Python's Queue",
                 ratio_at_least(3)));
+  queues_beside_libraries(to);
 }
 
 void pipes(report& to) {

@@ -5,8 +5,10 @@
 #include "troupe/executor.hpp"
 
 #include "budgets.hpp"
+#include "library_peers.hpp"
 #include "plain_child.hpp"
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <future>
@@ -116,6 +118,9 @@ void thread_pool(report& to) {
   python_peer python;
   std::vector<double> submit;
   std::vector<double> plain;
+  std::vector<double> asio;
+  std::vector<double> asio_futures;
+  std::vector<double> tbb;
   std::vector<double> map_one;
   std::vector<double> python_map;
   std::vector<double> python_submit;
@@ -125,6 +130,14 @@ void thread_pool(report& to) {
     submit.push_back(rate<troupe::future<void>>(tasks, [&] { return pool.apply_async(nothing); }));
     plain.push_back(rate<std::future<void>>(tasks, [&] { return peer.apply_async(nothing); }));
     map_one.push_back(map_rate(pool, tasks));
+    const std::array beside{std::pair{&asio, asio_rate(tasks, workers)},
+                            std::pair{&asio_futures, asio_future_rate(tasks, workers)},
+                            std::pair{&tbb, tbb_rate(tasks, workers)}};
+    for (const auto& [samples, rate] : beside) {
+      if (rate != 0) {
+        samples->push_back(rate);
+      }
+    }
     if (python.there() && round < 3) {
       python_map.push_back(python_tasks / python.seconds("thread_map_one", python_tasks));
       python_submit.push_back(python_tasks / python.seconds("thread_apply_async", python_tasks));
@@ -133,6 +146,12 @@ void thread_pool(report& to) {
   const auto named = [&](const char* what) { return python.there() ? what : "python3"; };
   to.add(row_of("thread_pool.submit_plain", unit::per_second, submit, plain,
                 "mutex and condition variable", ratio_at_least(1 / 1.5)));
+  to.add(row_of("thread_pool.submit_asio", unit::per_second, submit, asio_futures,
+                "Boost.Asio's thread_pool", ratio_at_least(1), "a future each"));
+  to.add(row_of("thread_pool.submit_asio_bare", unit::per_second, submit, asio,
+                "Boost.Asio's thread_pool", no_budget, "a future each, against none"));
+  to.add(row_of("thread_pool.submit_tbb", unit::per_second, submit, tbb, "oneTBB's task_group",
+                no_budget, "a future each, against none"));
   to.add(row_of("thread_pool.submit", unit::per_second, submit, python_submit,
                 named("ThreadPool.apply_async"), ratio_at_least(20)));
   to.add(row_of("thread_pool.map_chunk_1", unit::per_second, map_one, python_map,

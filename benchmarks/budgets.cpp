@@ -205,6 +205,7 @@ constexpr std::array groups{
     group{"pipe", pipes},
     group{"sync", locks},
     group{"process", start_and_join},
+    group{"growth", growth},
 };
 
 constexpr const char* help =

@@ -95,6 +95,7 @@ void queues(report& to);
 void pipes(report& to);
 void locks(report& to);
 void start_and_join(report& to);
+void growth(report& to);
 
 using clock = std::chrono::steady_clock;
 inline double seconds_since(clock::time_point begin) {

@@ -118,6 +118,8 @@ std::string with_few_descriptors_a_log_line_tells(const arguments& main) {
   if (workers.map(square, std::views::iota(0, 100)).size() != 100) {
     return "the map has other results";
   }
+  workers.close();
+  workers.join();  // waits for the log hook
   return log.has("descriptors are short") ? "" : "no line says so";
 }
 

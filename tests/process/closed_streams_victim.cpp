@@ -23,6 +23,7 @@
 #include "support/eventually.hpp"
 #include "support/processes.hpp"
 #include "support/temp_dir.hpp"
+#include "support/unique_name.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -205,7 +206,7 @@ void use_objects() {
     ::close(number);
     look_at_program("with a pipe");
   }
-  const shared_memory memory{1000, {.name = "troupe_closed_streams_" + std::to_string(::getpid())}};
+  const shared_memory memory{1000, {.name = test::unique_name("closed-streams")}};
   expect(shared_memory::open(memory.name()).size() == 1000, "wrong named memory");
   look_at_program("with objects");
 }

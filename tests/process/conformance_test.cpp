@@ -552,6 +552,44 @@ TROUPE_CONFORMANCE(Conformance, AFullQueueRefusesTryAndBlocksTheOthers) {
   EXPECT_TRUE(eventually([&] { return through.load(); }));
 }
 
+// Each stayed in the queue of a thread pool until its turn came: 105 MB for 100,000 beside a long task.
+TROUPE_CONFORMANCE(Conformance, CancelledTasksLeaveTheQueue) {
+  auto p = self.make({.workers = 1});
+  const auto held = self.hold(p);
+  const auto token = std::make_shared<int>();
+  for (int i = 0; i < 5'000; ++i) {
+    auto cancelled = Words::submit(
+        p.with({.retries = 1, .retry_if = [token](const error&) { return false; }}), square, i);
+    EXPECT_TRUE(cancelled.cancel());
+  }
+  EXPECT_LT(token.use_count(), 2'500) << "the options of each have one";
+  self.open_gate();
+}
+
+int square_slowly(int x) {
+  std::this_thread::sleep_for(1ms);  // so long that the submitters keep the queue full
+  return x * x;
+}
+
+// All its places were free at once only when the queue was empty, which it never was.
+TROUPE_CONFORMANCE(Conformance, AMapGetsInBesideSubmittersOfSingleTasks) {
+  auto p = self.make({.workers = 1, .max_queued = 8});
+  std::atomic<bool> done{false};
+  const auto submit = [&] {
+    while (!done) {
+      static_cast<void>(Words::submit(p, square_slowly, 1));
+    }
+  };
+  std::jthread one{submit};
+  std::jthread other{submit};
+  std::jthread mapper{[&] {
+    EXPECT_EQ(Words::whole(p, square_slowly, std::views::iota(0, 8), {.chunk = 8}).size(), 8U);
+    done = true;
+  }};
+  EXPECT_TRUE(eventually([&] { return done.load(); }));
+  done = true;
+}
+
 /// Pulled how often?
 auto counted(std::atomic<int>& pulled) {
   return std::views::iota(0) | std::views::transform([&pulled](int i) {

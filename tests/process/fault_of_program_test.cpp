@@ -332,7 +332,8 @@ TEST_P(FaultOfProgram, ACallbackMayThrowBlockSubmitAndCloseThePool) {
     EXPECT_EQ(others[static_cast<std::size_t>(i)].get(), i * i);
   }
   EXPECT_EQ(called, 0);
-  third.wait();  // so that its callback comes before the one that closes the pool
+  // So that its callback comes before the one that closes the pool.
+  EXPECT_TRUE(third.wait_for(eventually_deadline));
   release = true;
   release.notify_all();
   p.apply_async(square, 4).on_done([&](const auto&) { p.close(); });

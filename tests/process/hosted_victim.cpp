@@ -118,7 +118,7 @@ void have_a_limit(int argc, char** argv, rlim_t bytes) {
     const troupe::system system{argc, argv};
     try_it("memory", [] { const troupe::shared_memory made{8 << 20}; });
     try_it("named memory", [] {
-      const std::string name = "troupe-test-hosted-" + std::to_string(::getpid());
+      const std::string name = "test-of-troupe-hosted-" + std::to_string(::getpid());
       const troupe::shared_memory made{8 << 20, {.name = name}};
     });
     try_it("queue", [] {

@@ -104,6 +104,11 @@ TEST_P(LateUseWithSystem, SubmissionAfterTheSystemIsRefused) {
   expect_lines({"submission_after_the_system", method()}, "3\nrefused: pool_closed\n");
 }
 
+TEST_P(LateUseWithSystem, CallbackAfterTheSystemIsRefused) {
+  const std::string refused = "refused: pool_closed\n";
+  expect_lines({"callback_after_the_system", method()}, refused + refused + refused + "3\n");
+}
+
 TEST_P(LateUseWithSystem, PoolMayOutliveTheSystem) {
   expect_lines({"pool_that_outlives_the_system", method()}, "right\nrefused: pool_closed\n3\n");
 }
@@ -136,6 +141,23 @@ TEST_P(LateUseWithSystem, ProcessHasStaticPoolsOfItsOwn) {
 
 TEST_P(LateUseWithSystem, SystemEndsWhileAThreadThatMadeAPoolStays) {
   expect_lines({"thread_that_made_a_pool", method()}, "3\nthe system has ended\n");
+}
+
+TEST_P(LateUseWithSystem, StoppedForkServerIsNotWaitedFor) {
+  expect_lines({"fork_server_is_stopped", method()}, "3\n");
+}
+
+TEST_P(LateUseWithSystem, MayEndWhileThreadsUseItsPools) {
+  expect_lines({"threads_use_the_pool_at_its_end", method()}, "all have an outcome\n");
+}
+
+TEST(LateUse, ALimitOfProcessesIsAnErrorOfTheSystem) {
+  expect_lines({"a_limit_of_processes"}, "each came up or was refused\n");
+}
+
+TEST_P(LateUseWithSystem, AForkedChildMayReturnFromMain) {
+  expect_lines({"child_returns_from_main", method()},
+               "the child ended with 0\n7\na death is noticed\n11 7 8\n");
 }
 
 }  // namespace

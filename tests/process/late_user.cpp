@@ -17,7 +17,9 @@
 #include "troupe/wait.hpp"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -26,6 +28,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -33,6 +36,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -284,6 +288,28 @@ void submission_after_the_system(int argc, char** argv) {
   });
 }
 
+void callback_after_the_system(int argc, char** argv) {
+  troupe::future<int> kept;
+  {
+    const troupe::system system{argc, argv};
+    troupe::pool pool{two_workers()};
+    kept = pool.apply_async(add, 1, 2);
+    kept.wait();
+  }
+  const auto refused = [](const auto& add_callback) {
+    try {
+      add_callback();
+      say("accepted");
+    } catch (const troupe::error& e) {
+      say("refused: " + std::string{troupe::to_string(e.code())});
+    }
+  };
+  refused([&] { kept.on_result([](int) {}); });
+  refused([&] { kept.on_done([](const troupe::future<int>&) {}); });
+  refused([&] { static_cast<void>(kept.then([](int value) { return value; })); });
+  say(std::to_string(kept.get()));
+}
+
 void pool_that_outlives_the_system(int argc, char** argv) {
   static std::optional<troupe::pool> pool;
   static std::optional<troupe::process_pool_executor> executor;
@@ -423,6 +449,141 @@ void thread_that_made_a_pool(int argc, char** argv) {
 
 }  // namespace
 
+void die() {
+  ::raise(SIGKILL);
+}
+
+/// The child returns from main, as its parent does.
+void child_returns_from_main(int argc, char** argv) {
+  static troupe::system system{argc, argv};
+  troupe::pool pool{two_workers()};
+  troupe::thread_pool threads{{.workers = 1}};
+  troupe::process_pool_executor executor{two_workers()};
+  const auto done = pool.apply_async(add, 1, 2);
+  done.wait();
+  const auto open = pool.apply_async(seven_for, -1);  // runs for ever
+  const pid_t child = ::fork();
+  if (child == 0) {
+    return;
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  say("the child ended with " + std::to_string(status));
+  say(std::to_string(pool.apply(add, 3, 4)));
+  try {
+    pool.apply_async(die).get();
+  } catch (const troupe::worker_lost&) {
+    say("a death is noticed");
+  }
+  troupe::pool another{two_workers()};
+  say(std::to_string(another.apply(add, 5, 6)) + " " +
+      std::to_string(threads.apply([] { return 7; })) + " " +
+      std::to_string(executor.submit(add, 4, 4).get()));
+}
+
+/// The processes with that name whose parent is this one.
+std::vector<pid_t> children_called(const std::string& name) {
+  std::vector<pid_t> found;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+    if (std::isdigit(entry.path().filename().c_str()[0]) == 0) {
+      continue;
+    }
+    std::ifstream in{entry.path() / "stat"};
+    const std::string text{std::istreambuf_iterator<char>{in}, {}};
+    const auto open = text.find('(');
+    const auto close = text.rfind(')');
+    if (open != std::string::npos && close != std::string::npos &&
+        text.substr(open + 1, close - open - 1) == name &&
+        std::stoi(text.substr(close + 4)) == ::getpid()) {
+      found.push_back(std::stoi(text));
+    }
+  }
+  return found;
+}
+
+/// Nothing of the program's end waits for its fork server, which is stopped.
+void fork_server_is_stopped(int argc, char** argv) {
+  troupe::set_log_hook([](troupe::log_level, std::string_view) {});
+  const troupe::system system{argc, argv};
+  troupe::pool pool{two_workers()};
+  say(std::to_string(pool.apply(add, 1, 2)));
+  for (const pid_t server : children_called("troupe-server")) {
+    ::kill(server, SIGSTOP);
+  }
+}
+
+/// Under limits of processes, threads included, that let less and less of a system come up.
+void a_limit_of_processes(int argc, char** argv) {
+  for (rlim_t most = 8; most > 0; --most) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const rlimit limit{most, most};
+      ::setrlimit(RLIMIT_NPROC, &limit);
+      if (::geteuid() == 0 && ::setresuid(64'303, 64'303, 64'303) != 0) {
+        ::_exit(2);
+      }
+      try {
+        const troupe::system system{argc, argv};
+      } catch (const troupe::error& refused) {
+        ::_exit(refused.code() == troupe::errc::resource_exhausted ||
+                        refused.code() == troupe::errc::spawn_failed
+                    ? 0
+                    : 3);
+      }
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (status != 0) {
+      say("at " + std::to_string(most) + ": " + std::to_string(status));
+    }
+  }
+  say("each came up or was refused");
+}
+
+/// The system of a pool ends while threads submit, wait, cancel and ask: each call returns or throws.
+void threads_use_the_pool_at_its_end(int argc, char** argv) {
+  troupe::set_log_hook([](troupe::log_level, std::string_view) {});
+  for (int round = 0; round < 10; ++round) {
+    std::unique_ptr<troupe::pool> pool;
+    std::vector<troupe::future<int>> futures;
+    std::vector<std::jthread> threads;
+    {
+      const troupe::system system{argc, argv};
+      pool = std::make_unique<troupe::pool>(two_workers());
+      for (int i = 0; i < 200; ++i) {
+        futures.push_back(pool->apply_async(add, i, 1));
+      }
+      for (std::size_t k = 0; k < 3; ++k) {
+        threads.emplace_back([&, k](const std::stop_token& stop) {
+          for (std::size_t i = k; !stop.stop_requested(); ++i) {
+            troupe::future<int>& one = futures[i % futures.size()];
+            try {
+              static_cast<void>(one.running());
+              static_cast<void>(pool->stats());
+              static_cast<void>(pool->workers());
+              if (i % 7 == 0) {
+                one.cancel();
+              }
+              one.wait_for(std::chrono::milliseconds{1});
+              static_cast<void>(pool->apply_async(add, 1, 2));
+            } catch (const troupe::error&) {  // NOLINT(bugprone-empty-catch): the pool has ended
+            }
+          }
+        });
+      }
+    }
+    for (auto& thread : threads) {
+      thread.request_stop();
+    }
+    threads.clear();
+    for (auto& one : futures) {
+      one.wait();
+    }
+  }
+  say("all have an outcome");
+}
+
 int main(int argc, char** argv) {
   late.touch();
   static const std::map<std::string_view, void (*)(int, char**)> places{
@@ -434,6 +595,7 @@ int main(int argc, char** argv) {
       {"connection_with_a_key", connection_with_a_key},
       {"static_thread_executor", static_thread_executor},
       {"submission_after_the_system", submission_after_the_system},
+      {"callback_after_the_system", callback_after_the_system},
       {"pool_that_outlives_the_system", pool_that_outlives_the_system},
       {"static_system", static_system},
       {"static_system_and_exit", static_system_and_exit},
@@ -442,6 +604,10 @@ int main(int argc, char** argv) {
       {"exit_in_task", exit_in_task},
       {"child_processes", child_processes},
       {"thread_that_made_a_pool", thread_that_made_a_pool},
+      {"child_returns_from_main", child_returns_from_main},
+      {"fork_server_is_stopped", fork_server_is_stopped},
+      {"threads_use_the_pool_at_its_end", threads_use_the_pool_at_its_end},
+      {"a_limit_of_processes", a_limit_of_processes},
   };
   for (const auto one : {troupe::start_method::forkserver, troupe::start_method::spawn,
                          troupe::start_method::fork}) {

@@ -219,6 +219,47 @@ int fail_on_multiples(int x) {
   return x;
 }
 
+void throw_long_text(std::size_t bytes) {
+  throw std::runtime_error{std::string(bytes, 'x')};
+}
+
+TEST_P(PoolExceptions, ALongTextArrivesWholeUpTo64KiBAndIsCutWithAMark) {
+  pool p{options(1)};
+  for (const std::size_t bytes : {4'096U, 5'000U, 20'000U, 60'000U}) {
+    try {
+      p.apply(throw_long_text, bytes);
+      ADD_FAILURE() << bytes;
+    } catch (const std::runtime_error& thrown) {
+      EXPECT_NE(std::string{thrown.what()}.find(std::string(bytes, 'x')), std::string::npos)
+          << bytes << ": " << std::string_view{thrown.what()}.size();
+    }
+  }
+  try {
+    p.apply(throw_long_text, 1'000'000U);
+    ADD_FAILURE();
+  } catch (const std::runtime_error& thrown) {
+    const std::string text{thrown.what()};
+    EXPECT_NE(text.find(std::string(65'000, 'x')), std::string::npos) << text.size();
+    EXPECT_NE(text.find("(cut)"), std::string::npos);
+    EXPECT_LT(text.size(), 70'000U);
+  }
+  EXPECT_EQ(p.stats().deaths, 0U);
+}
+
+TEST_P(PoolExceptions, ALongTextOfAnInitializerIsCutWithAMark) {
+  pool_options how = options(1);
+  how.initializer = call(throw_long_text, std::size_t{1'000'000});
+  try {
+    const pool p{how};
+    ADD_FAILURE() << "it was made";
+  } catch (const std::runtime_error& failed) {
+    const std::string text{failed.what()};
+    EXPECT_NE(text.find(std::string(4'000, 'x')), std::string::npos) << text.size();
+    EXPECT_NE(text.find("(cut)"), std::string::npos) << text.substr(0, 300);
+    EXPECT_LE(text.size(), 4'200U);
+  }
+}
+
 TEST_P(PoolExceptions, AMapThrowsTheFirstFailureInInputOrder) {
   pool p{options()};
   for (const std::size_t chunk : {0U, 1U, 3U, 50U}) {
@@ -273,7 +314,7 @@ TEST_P(PoolExceptions, AFailureOfAMapCancelsWhatComesAfterItAndHasNotBegun) {
   const auto fail_at_three = [](const std::pair<int, std::string>& item) {
     mark(item.second);
     if (item.first == 0) {
-      eventually([&] { return std::filesystem::exists(item.second + ".go"); });
+      static_cast<void>(eventually([&] { return std::filesystem::exists(item.second + ".go"); }));
     }
     if (item.first == 3) {
       throw std::out_of_range{"three"};

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Options out of range, a system too many, and payloads at, below and beyond the limit.
+#include "troupe/detail/region.hpp"
+#include "troupe/this_process.hpp"
+#include "troupe/value.hpp"
+
 #include "pool_fixture.hpp"
 
 #include <signal.h>
@@ -7,8 +11,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <vector>
 
@@ -299,6 +305,79 @@ TEST_P(PoolPayload, AMapOfLargeItemsWithALargeCallable) {
     }
     EXPECT_EQ(sums[k], sum) << k;
   }
+}
+
+/// What one item of `large_callable` saw.
+struct seen_table {
+  std::int64_t pid = 0;
+  int decoded = 0;  ///< tables that its process had decoded by then
+  std::uint32_t word = 0;
+
+  template <class Archive>
+  void serialize(Archive& ar) {
+    ar(pid, decoded, word);
+  }
+};
+
+/// Too large for a frame.
+struct large_callable {
+  std::vector<std::uint32_t> table;
+  std::optional<value<int>> object;
+  static inline int decoded = 0;
+
+  seen_table operator()(std::uint32_t at) const {
+    return {this_process::pid(), decoded, table[at]};
+  }
+  template <class Archive>
+  void save(Archive& ar) const {
+    ar(table, object);
+  }
+  template <class Archive>
+  void load(Archive& ar) {
+    ar(table, object);
+    ++decoded;
+  }
+};
+
+template <class Results>
+void expect_decoded_once(Results&& results, const std::vector<std::uint32_t>& table) {
+  std::map<std::int64_t, int> decoded;
+  std::uint32_t at = 0;
+  for (const seen_table& one : results) {
+    EXPECT_EQ(one.word, table[at++]) << "it is this map's table";
+    EXPECT_EQ(decoded.emplace(one.pid, one.decoded).first->second, one.decoded)
+        << "a worker decoded it again for item " << at - 1;
+  }
+  EXPECT_EQ(at, 200U);
+}
+
+// It was decoded for every message to a worker: a map of 2,000 items with 16 MiB bound took minutes.
+TEST_P(PoolPayload, AWorkerDecodesALargeCallableOnceForAMap) {
+  pool p{options()};
+  const auto items = std::views::iota(std::uint32_t{0}, std::uint32_t{200});
+  for (const std::uint32_t chunk : {0U, 1U, 7U}) {
+    SCOPED_TRACE("chunk " + std::to_string(chunk));
+    const large_callable first{pattern(1 << 16, 3 * chunk), {}};
+    expect_decoded_once(p.map(first, items, {.chunk = chunk}), first.table);
+    const large_callable second{pattern(1 << 16, 3 * chunk + 1), {}};
+    expect_decoded_once(p.imap(second, items, {.chunk = chunk}), second.table);
+    const large_callable third{pattern(1 << 16, 3 * chunk + 2), {}};
+    expect_decoded_once(p.map_async(third, items, {.chunk = chunk}).get(), third.table);
+  }
+}
+
+TEST_P(PoolPayload, WhatALargeCallableRefersToIsLetGoWhenItsMapIsOver) {
+  pool p{options()};
+  const large_callable what{pattern(1 << 16, 1), value<int>{7}};
+  EXPECT_EQ(p.map(what, std::views::iota(std::uint32_t{0}, std::uint32_t{200})).size(), 200U);
+  EXPECT_TRUE(eventually([&] {
+    for (const object_info& one : detail::live_objects()) {
+      if (one.id == what.object->id()) {
+        return one.holders == 1;
+      }
+    }
+    return false;
+  })) << "a worker that has nothing to do holds it";
 }
 
 }  // namespace

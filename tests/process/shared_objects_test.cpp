@@ -14,6 +14,7 @@
 #include "troupe/value.hpp"
 
 #include "pool_fixture.hpp"
+#include "support/unique_name.hpp"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -375,7 +376,7 @@ TEST_P(SharedObjects, AreListedWithTheirHolders) {
 }
 
 TEST_P(SharedObjects, TheNameOfAKilledProcessGoes) {
-  const std::string name = "troupe-test-" + std::to_string(::getpid());
+  const std::string name = unique_name("killed");
   process p = start(
       [](const std::string& wanted, const std::string& made) {
         const shared_memory block{4096, {.name = wanted}};

@@ -83,9 +83,11 @@ TEST_P(Signals, TheFirstDrainsThePool) {
   send(SIGTERM);
   EXPECT_TRUE(eventually([] { return program_system().stop_token().stop_requested(); }));
   EXPECT_EQ(program_system().stop_signal(), SIGTERM);
-  EXPECT_TRUE(
-      logged("SIGTERM: pool 'pool' takes no more work and finishes 1 tasks with workers "
-             "and 1 waiting ones"));
+  EXPECT_TRUE(eventually([&] {
+    return logged(
+        "SIGTERM: pool 'pool' takes no more work and finishes 1 tasks with workers and 1 waiting "
+        "ones");
+  }));
   EXPECT_THROW(static_cast<void>(p.apply_async(square, 1)), pool_closed);
   EXPECT_THROW(pool{options(1)}, pool_closed);
   mark(file("gate"));

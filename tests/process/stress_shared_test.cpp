@@ -12,6 +12,7 @@
 
 #include "shared/core/crash_step.hpp"
 #include "stress_fixture.hpp"
+#include "support/unique_name.hpp"
 
 #include <array>
 #include <cstring>
@@ -784,7 +785,7 @@ bool a_name_is_left(const std::string& prefix) {
 // S30
 TEST_P(StressShared, NamedMemoryOutlivesItsMakersAndNoNameOutlivesAll) {
   memory_game with;
-  with.prefix = "troupe-test-" + std::to_string(::getpid()) + "-" + std::to_string(seed_) + "-";
+  with.prefix = unique_name(std::to_string(seed_) + "-");
   std::array players{start(play, with, seed_), start(play, with, seed_ + 1),
                      start(play, with, seed_ + 2)};
   const int kills = rounds(80);

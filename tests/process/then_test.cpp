@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Futures made of futures: then and when_all.
+#include "troupe/thread_pool.hpp"
 #include "troupe/wait.hpp"
 
 #include "pool_fixture.hpp"
+#include "thread_fixture.hpp"
 
+#include <pthread.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -104,6 +112,142 @@ TEST_F(Then, CancelGoesToTheSource) {
   EXPECT_TRUE(f.cancelled());
   EXPECT_TRUE(source.cancelled());
   mark(file("gate"));
+}
+
+// Issue 11, 34.
+TEST_F(Then, ACancelledOneIsReadyWhenCancelReturns) {
+  std::vector<future<int>> busy{p.apply_async(wait_at, file("running"), file("gate")),
+                                p.apply_async(wait_at, file("running"), file("gate"))};
+  ASSERT_TRUE(eventually([&] { return marks(file("running")) == 2; }));
+  for (int i = 0; i < 200; ++i) {
+    bool called = false;
+    auto f = p.apply_async(square, i)
+                 .then([&](int x) {
+                   called = true;
+                   return x;
+                 })
+                 .then([](int x) { return x; });
+    ASSERT_TRUE(f.cancel());
+    ASSERT_TRUE(f.ready());
+    EXPECT_TRUE(f.cancelled());
+    EXPECT_THROW(f.get(), cancelled_error);
+    EXPECT_FALSE(f.cancel()) << "it has an outcome";
+    EXPECT_FALSE(called);
+  }
+  mark(file("gate"));
+}
+
+// Issue 11, 18.
+TEST_F(Then, CancelGoesToTheFutureThatTheFunctionReturned) {
+  std::vector<future<int>> busy{p.apply_async(wait_at, file("running"), file("gate")),
+                                p.apply_async(wait_at, file("running"), file("gate"))};
+  ASSERT_TRUE(eventually([&] { return marks(file("running")) == 2; }));
+  thread_pool threads{{.workers = 1}};
+  auto inner = p.apply_async(square, 3);
+  std::atomic<bool> called{false};
+  auto f = threads.apply_async([] {}).then([&] {
+    called = true;
+    return inner;
+  });
+  ASSERT_TRUE(eventually([&] { return called.load(); }));
+  EXPECT_TRUE(eventually([&] { return f.cancel() || f.ready(); }));
+  EXPECT_TRUE(f.cancelled());
+  EXPECT_TRUE(inner.cancelled());
+  mark(file("gate"));
+}
+
+/// On a thread whose stack holds a few hundred calls.
+void on_a_small_stack(const std::function<void()>& run) {
+  pthread_attr_t how;
+  ASSERT_EQ(::pthread_attr_init(&how), 0);
+  constexpr std::size_t stack_bytes = 256 << 10;
+  ASSERT_EQ(::pthread_attr_setstacksize(&how, stack_bytes), 0);
+  pthread_t thread;
+  ASSERT_EQ(::pthread_create(
+                &thread, &how,
+                [](void* what) -> void* {
+                  (*static_cast<const std::function<void()>*>(what))();
+                  return nullptr;
+                },
+                const_cast<void*>(static_cast<const void*>(&run))),
+            0);
+  ::pthread_join(thread, nullptr);
+  ::pthread_attr_destroy(&how);
+}
+
+// Issue 11, 18.
+TEST_F(Then, AChainMayBeOfAnyLength) {
+  constexpr int links = 20'000;
+  for (const bool cancels : {false, true}) {
+    thread_gate gate;
+    thread_pool threads{{.workers = 1}};
+    const auto first = threads.apply_async([&] { gate.wait(); });
+    gate.wait_for_waiters(1);
+    on_a_small_stack([&] {
+      auto f = threads.apply_async([] { return 0; });
+      for (int i = 0; i < links; ++i) {
+        f = f.then([](int x) { return x + 1; });
+      }
+      EXPECT_FALSE(f.running());
+      if (cancels) {
+        EXPECT_TRUE(f.cancel());
+        EXPECT_TRUE(f.cancelled());
+      }
+      gate.open();
+      if (!cancels) {
+        EXPECT_EQ(f.get(), links);
+      }
+      f = {};
+    });
+    threads.close();
+    threads.join();
+  }
+}
+
+// Issue 11, 18.
+TEST_F(Then, KeepsNothingOfWhatWasBeforeIt) {
+  thread_pool threads{{.workers = 1}};
+  const auto value = std::make_shared<int>(7);
+  auto f = threads.apply_async([kept = value] { return kept; });
+  auto after = f.then([](const std::shared_ptr<int>& x) { return *x; });
+  f = {};
+  EXPECT_EQ(after.get(), 7);
+  EXPECT_TRUE(eventually([&] { return value.use_count() == 1; }));
+}
+
+/// How many threads of this process run callbacks.
+std::size_t callback_threads() {
+  std::size_t found = 0;
+  for (const auto& each : std::filesystem::directory_iterator{"/proc/self/task"}) {
+    std::string name;
+    std::getline(std::ifstream{each.path() / "comm"}, name);
+    found += name == "troupe.calls" ? 1 : 0;
+  }
+  return found;
+}
+
+// Issue 11, 18.
+TEST_F(Then, FuturesThatAreKeptKeepNoThreadOfAPoolThatHasEnded) {
+  std::vector<future<int>> kept;
+  std::atomic<int> called{0};
+  for (int i = 0; i < 5; ++i) {
+    thread_pool threads{{.workers = 1}};
+    pool processes{{.workers = 1}};
+    kept.push_back(threads.apply_async(square, i));
+    kept.push_back(processes.apply_async(square, i));
+    for (auto f = kept.end() - 2; f != kept.end(); ++f) {
+      f->on_result([&](int) { ++called; });
+      f->wait();
+    }
+  }
+  EXPECT_EQ(called, 10) << "a pool waits for its callbacks";
+  EXPECT_TRUE(eventually([] { return callback_threads() == 0; })) << callback_threads();
+  for (const auto& f : kept) {
+    f.on_result([&](int) { ++called; });
+  }
+  EXPECT_EQ(kept.back().then([](int x) { return x + 1; }).get(), 17);
+  EXPECT_TRUE(eventually([&] { return called == 20; })) << called;
+  EXPECT_TRUE(eventually([] { return callback_threads() == 0; })) << callback_threads();
 }
 
 TEST_F(Then, OfADeadPoolEndsToo) {

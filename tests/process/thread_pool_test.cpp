@@ -364,8 +364,9 @@ int count_down(thread_pool& p, int n) {
 TEST_F(ThreadPool, WaitingTooDeepEndsWithAnErrorThatSaysSo) {
   thread_pool p{{.workers = 1}};
   EXPECT_EQ(p.apply(count_down, std::ref(p), 63), 63);
+  EXPECT_EQ(p.apply(count_down, std::ref(p), 1000), 1000) << "on further threads";
   try {
-    p.apply(count_down, std::ref(p), 64);
+    p.apply(count_down, std::ref(p), 10'000);
     FAIL() << "nothing was thrown";
   } catch (const error& thrown) {
     EXPECT_EQ(thrown.code(), errc::would_deadlock);

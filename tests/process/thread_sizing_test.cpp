@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // How many workers a thread pool has, and which of them runs what: elastic ones, resize, affinity.
+#include "troupe/executor.hpp"
+#include "troupe/pool.hpp"
 #include "troupe/thread_pool.hpp"
 
 #include "os/failpoint.hpp"
@@ -8,6 +10,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <latch>
 #include <set>
@@ -18,6 +21,8 @@
 
 namespace troupe::test {
 namespace {
+
+using namespace std::chrono_literals;
 
 struct ThreadSizing : pool_test {};
 
@@ -188,7 +193,136 @@ TEST_F(ThreadShortage, WithoutThreadsAResizeFailsAndThePoolGoesOn) {
   EXPECT_TRUE(eventually([&] { return p.workers().size() == 4; }));
 }
 
+// Issue 11, 15.
+TEST_F(ThreadShortage, WithoutAThreadForLimitsOrRetriesASubmissionIsRefused) {
+  const auto retry = [](const error&) { return true; };
+  for (const task_options& how : {task_options{.timeout = 1h}, task_options{.deadline = 1h},
+                                  task_options{.retries = 1, .retry_if = retry},
+                                  task_options{.retries = 1, .retry_if = retry, .backoff = 1h}}) {
+    thread_pool p{{.workers = 1}};
+    auto limited = p.with(how);
+    refuse_thread(1);
+    EXPECT_TRUE(fails_with(errc::resource_exhausted, [&] { return limited.apply(square, 3); }));
+    EXPECT_EQ(p.apply(square, 3), 9);
+    EXPECT_EQ(limited.apply(square, 4), 16) << "there is a thread again";
+    refuse_thread(1);
+    EXPECT_EQ(limited.map(square, std::views::iota(0, 5)).back(), 16) << "it is there already";
+    detail::failpoint::reset();
+  }
+}
+
+// Issue 11, 15.
+TEST_F(ThreadShortage, WithoutAThreadForCallbacksTheyAreRefused) {
+  thread_gate gate;
+  thread_pool p{{.workers = 1}};
+  const auto f = p.apply_async([&] {
+    gate.wait();
+    return 1;
+  });
+  std::atomic<int> called{0};
+  const auto refused = [&](const auto& add) {
+    refuse_thread(1);
+    return fails_with(errc::resource_exhausted, [&] { return add(), 0; });
+  };
+  EXPECT_TRUE(refused([&] { f.on_result([&](int) { ++called; }); }));
+  EXPECT_TRUE(refused([&] { f.on_done([&](const future<int>&) { ++called; }); }));
+  EXPECT_TRUE(refused([&] { f.on_progress([&](const task_progress&) { ++called; }); }));
+  EXPECT_TRUE(refused([&] { static_cast<void>(f.then([&](int) { return ++called; })); }));
+  gate.open();
+  EXPECT_EQ(f.get(), 1);
+  EXPECT_TRUE(refused([&] { f.on_result([&](int) { ++called; }); }));
+  EXPECT_EQ(f.then([](int x) { return x + 1; }).get(), 2) << "there is a thread again";
+  EXPECT_EQ(called, 0);
+}
+
+// Issue 11, 15.
+TEST_F(ThreadShortage, WithoutAThreadForIdleWorkersAnElasticPoolIsNotMade) {
+  refuse_thread(2);
+  EXPECT_TRUE(fails_with(errc::resource_exhausted, [] {
+    return thread_pool{{.min_workers = 1, .max_workers = 2}}.workers();
+  }));
+  thread_pool p{{.min_workers = 1, .max_workers = 2}};
+  EXPECT_EQ(p.apply(square, 3), 9);
+}
+
+// Issue 11, 15.
+TEST_F(ThreadShortage, WithoutAThreadForTheGraceTimeWhatRunsIsGivenUpAtOnce) {
+  for (const bool terminates : {false, true}) {
+    thread_gate gate;
+    thread_pool p{{.workers = 1, .grace = 1h}};
+    auto f = p.apply_async([&] { gate.wait(); });
+    gate.wait_for_waiters(1);
+    refuse_thread(1);
+    if (terminates) {
+      p.terminate();
+    } else {
+      EXPECT_FALSE(f.cancel(force));
+    }
+    EXPECT_TRUE(f.wait_for(eventually_deadline));
+    EXPECT_TRUE(f.cancelled());
+    gate.open();
+  }
+}
+
 #endif
+
+struct MovedFromPool : pool_test {};
+
+/// Every use of it is refused, and the other one works.
+template <class Pool>
+void check_moved_from() {
+  Pool from{{.workers = 1}};
+  Pool to{std::move(from)};
+  const auto refused = [&](const auto& use) {
+    return fails_with(errc::no_state, [&] { return use(from), 0; });
+  };
+  // NOLINTBEGIN(bugprone-use-after-move): that is what is tested
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.apply(square, 3)); }));
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.apply_async(square, 3)); }));
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.try_apply_async(square, 3)); }));
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.map(square, std::vector{1})); }));
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.map_async(square, std::vector{1})); }));
+  EXPECT_TRUE(refused([](auto& p) { p.imap(square, std::vector{1}).begin(); }));
+  EXPECT_TRUE(
+      refused([](auto& p) { static_cast<void>(p.with({.priority = 1}).apply(square, 3)); }));
+  EXPECT_TRUE(refused(
+      [](auto& p) { static_cast<void>(p.with({.priority = 1}).map(square, std::vector{1})); }));
+  EXPECT_TRUE(refused([](auto& p) { p.close(); }));
+  EXPECT_TRUE(refused([](auto& p) { p.join(); }));
+  EXPECT_TRUE(refused([](auto& p) { p.terminate(); }));
+  EXPECT_TRUE(refused([](auto& p) { p.resize(2); }));
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.workers()); }));
+  EXPECT_TRUE(refused([](auto& p) { static_cast<void>(p.stats()); }));
+  // NOLINTEND(bugprone-use-after-move)
+  EXPECT_EQ(to.apply(square, 3), 9);
+}
+
+// Issue 11, 34.
+TEST_F(MovedFromPool, OfThreadsSaysSo) {
+  check_moved_from<thread_pool>();
+}
+
+// Issue 11, 34.
+TEST_F(MovedFromPool, OfProcessesSaysSo) {
+  check_moved_from<pool>();
+}
+
+// Issue 11, 34.
+TEST_F(MovedFromPool, AnExecutorSaysSo) {
+  thread_pool_executor from{{.workers = 1}};
+  thread_pool_executor to{std::move(from)};
+  const auto refused = [&](const auto& use) {
+    return fails_with(errc::no_state, [&] { return use(from), 0; });
+  };
+  // NOLINTBEGIN(bugprone-use-after-move): that is what is tested
+  EXPECT_TRUE(refused([](auto& ex) { static_cast<void>(ex.submit(square, 3)); }));
+  EXPECT_TRUE(refused([](auto& ex) { static_cast<void>(ex.map(square, std::vector{1})); }));
+  EXPECT_TRUE(refused([](auto& ex) { ex.shutdown(); }));
+  EXPECT_TRUE(refused([](auto& ex) { ex.terminate_workers(); }));
+  EXPECT_TRUE(refused([](auto& ex) { ex.kill_workers(); }));
+  // NOLINTEND(bugprone-use-after-move)
+  EXPECT_EQ(to.submit(square, 3).get(), 9);
+}
 
 struct ThreadAffinity : pool_test {};
 

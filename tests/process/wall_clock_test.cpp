@@ -113,9 +113,9 @@ TEST_F(WallClockOfObjects, NoTimedWaitOfASharedObjectDependsOnIt) {
   full.put(1);
   queue<int> empty;
   auto [here, there] = pipe();
-  listener it_is_alone{"@troupe-wall-clock-" + std::to_string(::getpid())};
   const std::scoped_lock held{locked, locked_often};
   forked program{[&] {
+    listener it_is_alone{"@troupe-wall-clock-" + std::to_string(::getpid())};
     forbid_wall_clock_waits();
     mutex own;
     std::unique_lock owned{own};

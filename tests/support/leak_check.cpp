@@ -2,6 +2,7 @@
 #include "support/leak_check.hpp"
 
 #include "support/eventually.hpp"
+#include "support/unique_name.hpp"
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -113,7 +114,8 @@ std::set<std::string> names_of_ours() {
          it.increment(failed)) {
       // Other programs use these folders too, other tests at the same time: only our name counts.
       const std::string name = it->path().filename().string();
-      if (name.starts_with("troupe") || name.starts_with("sem.troupe")) {
+      if (name.starts_with("troupe") || name.starts_with("sem.troupe") ||
+          name.starts_with(unique_prefix())) {
         result.insert(it->path().string());
       }
     }

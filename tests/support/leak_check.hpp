@@ -22,9 +22,10 @@ struct holdings {
 /// Remembers what this process and its helpers own, and tells what was left behind since.
 ///
 /// Looks at: our processes, zombies among them; descriptors, shared mappings and threads, of this
-/// process and of those of its processes that were there before (the fork server); names that start
-/// with "troupe" in /dev/shm and the temporary folders; the signal mask and dispositions, working
-/// directory and umask of this process. Fewer is reported like more: closing what belongs to the
+/// process and of those of its processes that were there before (the fork server); names in /dev/shm
+/// and the temporary folders that start with "troupe" or, as those of `unique_name` do, with the
+/// prefix of this program; the signal mask and dispositions, working directory and umask of this
+/// process. Fewer is reported like more: closing what belongs to the
 /// host program is a bug too.
 class leak_check {
  public:

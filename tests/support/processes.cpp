@@ -105,9 +105,9 @@ std::vector<process_entry> our_processes() {
       all.emplace(pid, std::move(*entry));
     }
   }
-  const char* mark_value = ::getenv(mark_name);
+  const std::string mark_value = mark_of_process_tree();
   const std::string mark =
-      mark_value == nullptr ? std::string{} : std::string{mark_name} + '=' + mark_value;
+      mark_value.empty() ? std::string{} : std::string{mark_name} + '=' + mark_value;
   std::set<int> ours{::getpid()};
   // Children after parents is not the order of pids, so repeat until nothing is added.
   for (std::size_t before = 0; before != ours.size();) {
@@ -125,6 +125,11 @@ std::vector<process_entry> our_processes() {
     }
   }
   return result;
+}
+
+std::string mark_of_process_tree() {
+  const char* const mark = ::getenv(mark_name);
+  return mark == nullptr ? std::string{} : std::string{mark};
 }
 
 void mark_process_tree(char** argv) {

@@ -28,6 +28,9 @@ struct process_entry {
 /// once. For the first line of main(), before there is anything to lose.
 void mark_process_tree(char** argv);
 
+/// That mark, which is a number; empty: there is none.
+[[nodiscard]] std::string mark_of_process_tree();
+
 /// Whether every thread but the calling one has a name of its own instead of the program's, which a
 /// new thread has for a moment.
 [[nodiscard]] bool threads_have_names();

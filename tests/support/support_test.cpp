@@ -7,6 +7,7 @@
 #include "support/no_leaks.hpp"
 #include "support/processes.hpp"
 #include "support/temp_dir.hpp"
+#include "support/unique_name.hpp"
 #include "support/watchdog.hpp"
 
 #include <gtest/gtest.h>
@@ -223,6 +224,17 @@ TEST(LeakCheck, FindsAName) {
   const leak_check check;
   const std::filesystem::path name = folder.write("troupe-socket", "");
   EXPECT_EQ(soon(check), "  name: " + name.string() + "\n");
+}
+
+TEST(LeakCheck, FindsAUniqueNameOfThisProgramAndNoneOfOthers) {
+  const troupe::test::temp_dir folder;
+  ::setenv("XDG_RUNTIME_DIR", folder.path().c_str(), 1);
+  const leak_check check;
+  const std::string other = "test-of-troupe-" + std::to_string(::getppid()) + "-name";
+  const std::filesystem::path of_other = folder.write(other, "");
+  EXPECT_EQ(soon(check), "") << "of a test that runs at the same time";
+  const std::filesystem::path own = folder.write(troupe::test::unique_name("name"), "");
+  EXPECT_EQ(soon(check), "  name: " + own.string() + "\n");
 }
 
 TEST(LeakCheck, FindsAChangeOfTheHostProgram) {

@@ -22,9 +22,9 @@ class future_awaiter {
   void await_suspend(std::coroutine_handle<> waiting) const {
     // Before the call returns this awaiter may be gone: it only touches the copy.
     const future<T> kept = future_;
-    kept.on_done([waiting](const future<T>&) { waiting.resume(); });
+    future_access::when_done(kept, [waiting](future_state&) { waiting.resume(); });
   }
-  T await_resume() const { return future_.get(); }
+  T await_resume() const { return future_access::take(future_); }
 
  private:
   future<T> future_;

@@ -249,7 +249,7 @@ class basic_executor : public detail::executor_calls<basic_executor<Pool>> {
   template <detail::worker_count Count>
   explicit basic_executor(Count workers)
       : basic_executor{options{.workers = detail::to_workers(workers)}} {}
-  /// The other one may only be destroyed then.
+  /// Every member of the other one but the destructor throws error{no_state} then.
   basic_executor(basic_executor&&) noexcept = default;
   basic_executor& operator=(basic_executor&&) = delete;
   /// As shutdown(), or as shutdown({.cancel_pending = true}) if an exception is leaving the scope.

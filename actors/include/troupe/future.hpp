@@ -69,16 +69,28 @@ decltype(auto) call_with(F& function, const Future& source) {
 /// - Nothing is promised of a task that goes on after its future has ended: on threads after a
 ///   `.timeout`, a `.deadline`, a `cancel(force)` or `terminate`.
 ///
+/// `get`, `wait` and `exception` of a future that has callbacks return after those have returned
+/// that were added before them (by on_result, on_error, on_done), as Python's Pool does; so a
+/// callback must not wait for the thread that waits for its future. On a thread of the library they
+/// never wait for callbacks: in a callback, a task of a thread pool, a log hook. Nothing waits for
+/// those of on_progress, and nothing else for callbacks: not `ready`, the waits with a limit of
+/// time, `troupe::wait`, `as_completed`, `then`, `when_all` and `co_await`, and not `get` of another
+/// future, such as that of `then`.
+///
 /// @follows Python's Future and AsyncResult in one.
-/// @blocks as each member says; in a task of a thread pool, waits without a limit of time run other
-///   tasks of that pool meanwhile.
+/// @blocks as each member says; in a task of a thread pool, a wait runs what it waits for on the
+///   calling thread if that is a task of the same pool which no worker has begun, and returns after
+///   that, also from a wait with a limit of time. It runs no other task.
 /// @threads any, all members.
 /// @crosses no; refused at compile time.
 /// @worker_dies the future ends with worker_lost, or with the outcome of a retry if one was asked
 ///   for.
-/// @throws error{no_state} from every member but `valid` and the comparisons if it was
-///   default-constructed; error{would_deadlock} from waits in tasks of a thread pool that are 64
-///   deep.
+/// @throws error{wrong_state} from all but `ready` and `valid` in a process that was forked from the
+///   one of the task, unless there was an outcome before; error{no_state} from every member but
+///   `valid` and the comparisons if it was default-constructed; error{would_deadlock} from waits in
+///   tasks of a thread pool that wait for each other, or for more than its threads can run
+///   (troupe/thread_pool.hpp); error{resource_exhausted} from on_result and its like if no thread
+///   can be started for callbacks, pool_closed if the `troupe::system` of a process pool has ended.
 template <class T>
 class future {
  public:
@@ -90,20 +102,21 @@ class future {
 
   /// Waits, then returns the value or rethrows what the task threw.
   ///
-  /// @blocks until there is an outcome. Every task gets one: none is forgotten when a worker, a
-  ///   pool or the system ends.
+  /// @blocks until there is an outcome, and callbacks have returned (see future). Every task gets
+  ///   one: none is forgotten when a worker, a pool or the system ends.
   /// @throws the task's exception (see remote_error_info); worker_lost; timeout_error;
   ///   cancelled_error; pool_closed; pool_broken; error{result_decode_failed}, or
   ///   error{resource_exhausted} if its handles lack descriptors here: `get` may be tried again.
   T get() const {
-    state().wait(std::nullopt);
+    state().wait_with_callbacks();
     return take();
   }
 
   /// As get, for a limited time.
   ///
   /// @returns nothing: the time was over first. For `future<void>`: whether it was in time.
-  /// @blocks for at most `duration`; a negative one does not wait.
+  /// @blocks for at most `duration`, in a task longer if it runs what it waits for (see future); a
+  ///   negative one does not wait.
   /// @throws as get.
   template <class Rep, class Period>
   auto get_for(std::chrono::duration<Rep, Period> duration) const
@@ -126,11 +139,12 @@ class future {
   /// Waits until there is an outcome, and leaves it there.
   ///
   /// @blocks as get.
-  void wait() const { state().wait(std::nullopt); }
+  void wait() const { state().wait_with_callbacks(); }
   /// As wait, for a limited time.
   ///
   /// @returns false: the time was over first.
-  /// @blocks for at most `duration`; a negative one does not wait.
+  /// @blocks for at most `duration`, in a task longer if it runs what it waits for (see future); a
+  ///   negative one does not wait.
   template <class Rep, class Period>
   bool wait_for(std::chrono::duration<Rep, Period> duration) const {
     return state().wait(detail::deadline_after(duration));
@@ -154,7 +168,7 @@ class future {
   /// A worker has begun it and there is no outcome yet; may be out of date when it returns.
   ///
   /// @blocks for a moment, until the supervisor has looked.
-  [[nodiscard]] bool running() const { return !ready() && state().running(); }
+  [[nodiscard]] bool running() const { return !ready() && state_here().running(); }
 
   /// Cancels the task for certain if it has not begun, even if it was already sent to a worker, and
   /// otherwise asks it to stop: its `this_task::stop_token()` is set, a coroutine is cancelled.
@@ -162,30 +176,32 @@ class future {
   /// @returns true: it never begins; the future is ready now and throws cancelled_error. False: it
   ///   has an outcome, or is running.
   /// @blocks for a moment, until the supervisor has decided.
-  bool cancel() { return mutable_state().cancel(false); }
+  bool cancel() { return state_here().cancel(false); }
   /// As `cancel()`; if a running task does not end within the grace time, its worker is killed and
   /// replaced, or, on threads, the future ends while the task goes on.
-  bool cancel(force_t) { return mutable_state().cancel(true); }
+  bool cancel(force_t) { return state_here().cancel(true); }
 
   /// The exception that `get` would throw, null if it would not.
   ///
   /// @blocks as get.
   [[nodiscard]] std::exception_ptr exception() const {
-    state().wait(std::nullopt);
+    state().wait_with_callbacks();
     return state().exception();
   }
 
   /// Calls `function(value)` (or `function()`) once there is a value.
   ///
   /// Callbacks run in this process, one after the other on a thread of their own, in the order the
-  /// outcomes come; they may capture. One that throws is reported by the log hook, and the others
-  /// run. `pool::join` waits for them.
+  /// outcomes come, and of one future in the order they were added; they may capture, and are
+  /// destroyed where they run. One that throws is reported by the log hook, and the others run.
+  /// They may wait for tasks, and close, join and destroy their pool. `pool::join` waits for them.
+  /// In a task, those of the futures of `this_task::pool()` run in the worker.
   ///
   /// @returns this future.
   /// @blocks no: if there is a value already, the call is made soon.
   template <class F>
   const future& on_result(F function) const {
-    mutable_state().when_done(
+    mutable_state().add_callback(
         [function = std::move(function), decode = decode_](detail::future_state& s) mutable {
           if (s.failed()) {
             return;
@@ -206,7 +222,7 @@ class future {
   /// @returns this future.
   template <std::invocable<const error&> F>
   const future& on_error(F function) const {
-    mutable_state().when_done([function = std::move(function)](detail::future_state& s) mutable {
+    mutable_state().add_callback([function = std::move(function)](detail::future_state& s) mutable {
       if (s.failed()) {
         function(*to_error(*s.failed()));
       }
@@ -219,7 +235,7 @@ class future {
   /// @returns this future.
   template <std::invocable<future> F>
   const future& on_done(F function) const {
-    mutable_state().when_done(
+    mutable_state().add_callback(
         [function = std::move(function), decode = decode_](detail::future_state& s) mutable {
           function(future{s.shared_from_this(), decode});
         });
@@ -229,7 +245,7 @@ class future {
   /// The future of `function(value)` (or `function()`), which runs where callbacks run once there
   /// is a value. If this one fails, so does the result, with the same exception, and `function` is
   /// never called. A function that returns a future is waited for: `future<future<U>>` is never
-  /// made. Cancelling the result cancels this one.
+  /// made. Cancelling the result cancels this one, or the future that `function` returned.
   ///
   /// A callback that waits for the result of a `then` of the same pool waits for ever, because that
   /// has to run after it.
@@ -251,9 +267,12 @@ class future {
             made->run([&] { return detail::call_with<T>(*function, source); });
           } else {
             try {
-              detail::call_with<T>(*function, source).on_done([made, duty](const returned& inner) {
-                made->run([&] { return inner.get(); });
-              });
+              const returned next = detail::call_with<T>(*function, source);
+              made->follow(next.state_);
+              next.mutable_state().when_done(
+                  [made, duty, decode = next.decode_](detail::future_state& inner) {
+                    made->run([&] { return returned{inner.shared_from_this(), decode}.take(); });
+                  });
             } catch (...) {
               made->run([&]() -> result { throw; });
             }
@@ -270,7 +289,7 @@ class future {
   /// this moment.
   ///
   /// @blocks for a moment, until the supervisor has looked; the tasks go on meanwhile.
-  [[nodiscard]] task_counts counts() const { return state().counts(); }
+  [[nodiscard]] task_counts counts() const { return state_here().counts(); }
 
   /// Calls `function(const troupe::task_progress&)` for every report from now on that comes before
   /// the outcome; otherwise as on_result.
@@ -308,6 +327,10 @@ class future {
     }
     return *state_;
   }
+  [[nodiscard]] detail::future_state& state_here() const {
+    mutable_state().check_comes_here();
+    return *state_;
+  }
   T take() const {
     state_->rethrow_failure();
     return decode_(*state_);
@@ -332,6 +355,16 @@ struct future_access {
   template <class T>
   static const std::shared_ptr<future_state>& state(const future<T>& f) {
     return f.state_;
+  }
+  /// Of one that is done: `get` without waiting for callbacks.
+  template <class T>
+  static T take(const future<T>& f) {
+    return f.take();
+  }
+  /// `function(state)` when it is done; `get` does not wait for that.
+  template <class T, class F>
+  static void when_done(const future<T>& f, F function) {
+    f.mutable_state().when_done(std::move(function));
   }
 };
 

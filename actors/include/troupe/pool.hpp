@@ -38,7 +38,9 @@ class submissions : public map_calls<Self, process_maps> {
     return apply_async(std::move(function), args...).get();
   }
 
-  /// Encodes the call in the calling thread and sends it to a worker.
+  /// Encodes the call in the calling thread and sends it to a worker. Arguments, and items of maps,
+  /// become the function's parameter types there by the conversions of any C++ call: a double for a
+  /// parameter of int loses its fraction.
   ///
   /// @follows Python's Pool.apply_async; callbacks are the future's.
   /// @returns the task's future.
@@ -99,7 +101,7 @@ class submissions : public map_calls<Self, process_maps> {
   template <class F, class... Args>
   submission_builder encode_call(const F& function, const Args&... args) {
     submission_builder submission{core()};
-    if constexpr (check_task<F, Args...>()) {
+    if constexpr (std::is_void_v<task_refusal<F, Args...>>) {
       submission.callable(
           [&](byte_sink& sink) { encode_task_callable<F, Args...>(sink, function); });
       submission.item([&](byte_sink& sink) { encode_task_arguments<F, Args...>(sink, args...); });
@@ -150,7 +152,7 @@ class pool : public detail::submissions<pool> {
   /// A pool of so many processes, else with the default options.
   template <detail::worker_count Count>
   explicit pool(Count workers) : pool{pool_options{.workers = detail::to_workers(workers)}} {}
-  /// The other one may only be destroyed then.
+  /// Every member of the other one but the destructor throws error{no_state} then.
   pool(pool&&) noexcept = default;
   pool& operator=(pool&&) = delete;
   /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how

@@ -26,13 +26,13 @@ struct pool_options {
   /// Runs once in every worker, also in replacements, before its first task: `troupe::call(f,
   /// args...)`. If it throws, the pool's constructor throws that exception.
   bound_call initializer{};
-  /// A worker is recycled after this many tasks (tasks, not chunks); its replacement is started
-  /// first.
+  /// A worker is recycled after this many tasks (not chunks), at most: with a limit of many, those
+  /// that begin together get less, one after the other. Its replacement is started first.
   std::optional<int> max_tasks_per_worker{};
-  /// A worker is recycled when it is this old, between tasks; as above. One that has tasks runs one
-  /// first, however old it is when it begins.
+  /// A worker is recycled when it is this old, between tasks, and works until its replacement is
+  /// ready. One that has tasks runs one first, however old it is when it begins.
   std::optional<std::chrono::milliseconds> max_worker_age{};
-  /// A worker is recycled when its resident memory exceeds this many bytes after a task; as above.
+  /// A worker that holds more bytes of memory than this after a task is recycled at once.
   std::optional<std::uint64_t> max_worker_rss{};
   /// With this or `max_workers` the pool is elastic: it starts with `min_workers` (unset: 1),
   /// starts more up to `max_workers` (unset: `workers`) while tasks are waiting, and lets go of

@@ -6,6 +6,7 @@
 #include "troupe/detail/futex.hpp"
 #include "troupe/error.hpp"
 #include "troupe/start_method.hpp"
+#include "troupe/system.hpp"
 #include "troupe/this_process.hpp"
 
 #include <concepts>
@@ -215,10 +216,12 @@ class process_base {
         std::is_default_constructible_v<D>,
         "troupe: a class derived from process_base needs a default constructor, with which "
         "the new process begins before `serialize` fills the object");
-    if (!handle_) {
-      handle_ = process{options_, &process_base::run_object, static_cast<const D&>(*this)};
+    if constexpr (std::is_default_constructible_v<D>) {
+      if (!handle_) {
+        handle_ = process{options_, &process_base::run_object, static_cast<const D&>(*this)};
+      }
+      handle_.start();
     }
-    handle_.start();
   }
   /// As process::join.
   ///

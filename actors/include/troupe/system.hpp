@@ -39,8 +39,7 @@ struct system_options {
 ///
 /// @blocks the destructor, see there.
 /// @threads construct and destroy it in main's thread; the other members any. If exit is called
-///   elsewhere, a static one ends there: in a callback as ever; in a log hook on the library's
-///   thread for sockets without waiting for workers, which the fork server then kills.
+///   elsewhere, a static one ends there: in a callback and in a log hook as ever.
 /// @crosses no.
 /// @worker_dies if the fork server dies, its workers die with it, and the next one that is needed
 ///   starts another.
@@ -69,7 +68,7 @@ class system {
   /// program's handlers are untouched.
   ///
   /// @blocks no; the signals are handled on a thread of the library's.
-  /// @throws error{resource_exhausted} if there is no descriptor left.
+  /// @throws error{resource_exhausted} if there is no descriptor or thread left.
   void stop_on_signals();
   /// The shared objects (mutexes, values, queues…) that this process has or had pass through:
   /// handles that its children exchange among themselves are not seen here.
@@ -77,7 +76,8 @@ class system {
   /// @threads any.
   [[nodiscard]] std::vector<object_info> objects() const;
 
-  /// A token that is set at the first signal after `stop_on_signals`.
+  /// A token that is set at the first signal after `stop_on_signals`. Its stop callbacks run on a
+  /// thread of their own, and may wait for pools.
   ///
   /// @threads any.
   [[nodiscard]] std::stop_token stop_token() const;

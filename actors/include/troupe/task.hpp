@@ -129,7 +129,7 @@ struct coroutine_traits<asio::awaitable<T>> {
 template <class T>
 task<T> await_future(future<T> f) {
   co_await await_end(future_access::state(f));
-  co_return f.get();
+  co_return future_access::take(f);
 }
 
 template <class R>

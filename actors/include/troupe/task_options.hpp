@@ -33,8 +33,9 @@ struct task_options {
   /// retries do not count for `pool_options::restart`.
   int retries = 0;
   /// Says whether to try again after this error (worker_lost, timeout_error, or what the task
-  /// threw). Called after every failed attempt while retries are left, on the thread of the
-  /// callbacks; if it throws, that means no. Unset: again after worker_lost only.
+  /// threw). Called after every failed attempt while retries are left, on a thread of the pool for
+  /// that, one at a time; callbacks may wait meanwhile. So it must not wait for a task of its pool
+  /// that has a `retry_if`. If it throws, that means no. Unset: again after worker_lost only.
   std::function<bool(const error&)> retry_if{};
   /// How long to wait before the first retry; doubles with each further one, up to a minute.
   std::chrono::milliseconds backoff{0};
@@ -45,7 +46,8 @@ struct task_options {
   /// Tasks with the same key run on the same worker while that lives, no matter which thread
   /// submits them, so that what the worker keeps for them is warm. Empty: on any. New keys are
   /// spread over the workers. A worker that is replaced or retired loses its keys; they go to
-  /// others. The pool remembers the 16,384 keys used last; an older one is a new one.
+  /// others. The pool remembers the 16,384 keys used last; an older one is a new one. In a thread
+  /// pool a further thread runs one that a waiting task needs while the key's worker waits itself.
   std::string affinity{};
 };
 

@@ -52,7 +52,7 @@ class own_pool {
   [[nodiscard("the future: it alone tells how the task ended")]]
   future<detail::task_result_t<F, Args...>> apply_async(F function, const Args&... args) const {
     detail::submission_builder submission = detail::nested_builder();
-    if constexpr (detail::check_task<F, Args...>()) {
+    if constexpr (std::is_void_v<detail::task_refusal<F, Args...>>) {
       submission.callable([&](detail::byte_sink& sink) {
         detail::encode_task_callable<F, Args...>(sink, function);
       });

@@ -59,7 +59,7 @@ class local_submissions : public map_calls<Self, thread_maps> {
   /// Runs `function(args...)` in a worker thread and waits for its result.
   ///
   /// @follows Python's ThreadPool.apply.
-  /// @blocks until there is an outcome; in a task of the same pool, other tasks run meanwhile.
+  /// @blocks until there is an outcome; in a task of the same pool, the worker may run the call.
   /// @throws as apply_async and future::get.
   template <class F, class... Args>
   auto apply(F&& function, Args&&... args) {
@@ -75,8 +75,9 @@ class local_submissions : public map_calls<Self, thread_maps> {
   ///   meanwhile.
   /// @threads any, callbacks and tasks, too.
   /// @throws pool_closed; std::invalid_argument if `.retry_if` needs arguments that cannot be kept;
-  ///   error{would_deadlock} in a task that waits for room 64 tasks deep; what copying the
-  ///   arguments throws.
+  ///   error{would_deadlock} in a task that waits for room 64 tasks deep; error{resource_exhausted}
+  ///   if no thread can be started for limits of time or retries; what copying the arguments
+  ///   throws.
   template <class F, class... Args>
   [[nodiscard("the future: it alone tells how the task ended")]]
   auto apply_async(F&& function, Args&&... args) {
@@ -102,16 +103,20 @@ class local_submissions : public map_calls<Self, thread_maps> {
   auto co_apply_async(F&& function, Args&&... args) {
     using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
     using result = typename made_for::result;
-    auto made = std::make_shared<typename made_for::task>(
-        core(), options(), std::forward<F>(function), std::forward<Args>(args)...);
-    return submission_access::make<result>(
-        [pool = core(), made = std::move(made)]() -> std::shared_ptr<future_state> {
-          return submit(pool, made, false) ? made : nullptr;
-        },
-        [pool = core()] { return make_turn(pool); },
-        [](std::shared_ptr<future_state> state) {
-          return future_access::local<result>(std::move(state), &made_for::task::value);
-        });
+    if constexpr (made_for::ok) {
+      auto made = std::make_shared<typename made_for::task>(
+          core(), options(), std::forward<F>(function), std::forward<Args>(args)...);
+      return submission_access::make<result>(
+          [pool = core(), made = std::move(made)]() -> std::shared_ptr<future_state> {
+            return submit(pool, made, false) ? made : nullptr;
+          },
+          [pool = core()] { return make_turn(pool); },
+          [](std::shared_ptr<future_state> state) {
+            return future_access::local<result>(std::move(state), &made_for::task::value);
+          });
+    } else {
+      return submission_access::make<result>(nullptr, nullptr, nullptr);
+    }
   }
 
  private:
@@ -124,12 +129,15 @@ class local_submissions : public map_calls<Self, thread_maps> {
   auto run_one(bool may_block, F&& function, Args&&... args) {
     using made_for = local_call<std::decay_t<F>, std::decay_t<Args>...>;
     using result = typename made_for::result;
-    using task = typename made_for::task;
-    auto made = std::make_shared<task>(core(), options(), std::forward<F>(function),
-                                       std::forward<Args>(args)...);
-    std::optional<future<result>> answer{future_access::local<result>(made, &task::value)};
-    if (!submit(core(), std::move(made), may_block)) {
-      answer.reset();
+    std::optional<future<result>> answer;
+    if constexpr (made_for::ok) {
+      using task = typename made_for::task;
+      auto made = std::make_shared<task>(core(), options(), std::forward<F>(function),
+                                         std::forward<Args>(args)...);
+      answer.emplace(future_access::local<result>(made, &task::value));
+      if (!submit(core(), std::move(made), may_block)) {
+        answer.reset();
+      }
     }
     return answer;
   }
@@ -170,10 +178,17 @@ class thread_pool_with : public detail::local_submissions<thread_pool_with> {
 /// and if one cannot be (troupe/retry.hpp) the submission throws std::invalid_argument. What
 /// does not stop in time is not tried again.
 ///
-/// Waiting in a task for a future (get, wait without a time), or for the end of a map that threw or
-/// was left early, runs other tasks of the task's own pool meanwhile, the awaited one first, so
-/// tasks may submit to their own pool and wait. 64 tasks deep in one thread that ends with
-/// error{would_deadlock}. Do not wait while holding a lock that other tasks take.
+/// Tasks may submit to their own pool and wait there: whatever form the wait has (get, wait,
+/// troupe::wait, as_completed, when_all, then, the results of a map), the worker runs what is
+/// waited for if no other has begun it, and no other task. So no task lies below one that waits for
+/// it, and a wait goes on as soon as its future is done. Where all workers wait, and tasks of
+/// another pool, callbacks or keys of .affinity need a task that none of them may run so, or where
+/// tasks wait 64 deep in one thread, the pool runs it on a further thread, with the initializer, up
+/// to 64; that one leaves when nothing is needed. Where a task waits for itself, through others or
+/// not, or no further thread can be had, the wait throws error{would_deadlock}. Only for room in a
+/// full queue, and while another thread pulls the input of the same map, a worker runs any task: one
+/// that waits for the task below it ends so, too. Do not wait while holding a lock that other tasks
+/// take.
 ///
 /// It needs no troupe::system.
 ///
@@ -196,7 +211,7 @@ class thread_pool : public detail::local_submissions<thread_pool> {
   template <detail::worker_count Count>
   explicit thread_pool(Count workers)
       : thread_pool{thread_pool_options{.workers = detail::to_workers(workers)}} {}
-  /// The other one may only be destroyed then.
+  /// Every member of the other one but the destructor throws error{no_state} then.
   thread_pool(thread_pool&&) noexcept = default;
   thread_pool& operator=(thread_pool&&) = delete;
   /// Without close and join before it: as terminate, with a warning (`set_log_hook`) that says how

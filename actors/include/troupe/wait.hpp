@@ -212,10 +212,10 @@ future<R> gather_when_done(std::vector<std::shared_ptr<future_state>> states, Ga
 template <class T>
 auto value_of(const future<T>& f) {
   if constexpr (std::is_void_v<T>) {
-    f.get();
+    future_access::take(f);
     return std::monostate{};
   } else {
-    return f.get();
+    return future_access::take(f);
   }
 }
 
@@ -240,7 +240,7 @@ auto when_all(Range&& range) {
   if constexpr (std::is_void_v<value>) {
     return detail::gather_when_done<void>(std::move(states), [futures = std::move(futures)] {
       for (const auto& f : futures) {
-        f.get();
+        detail::future_access::take(f);
       }
     });
   } else {
@@ -249,7 +249,8 @@ auto when_all(Range&& range) {
                                                           std::vector<value> values;
                                                           values.reserve(futures.size());
                                                           for (const auto& f : futures) {
-                                                            values.push_back(f.get());
+                                                            values.push_back(
+                                                                detail::future_access::take(f));
                                                           }
                                                           return values;
                                                         });

@@ -107,7 +107,7 @@ inline void init_types() {
 #endif
 }
 
-/// One scheduler thread that sleeps when idle: the default of 0.17.6 wakes up a thousand times a
+/// One scheduler thread that sleeps when idle: the default of CAF wakes up a thousand times a
 /// second, and our actors do not run there anyway.
 inline void configure(caf::actor_system_config& config) {
 #if TROUPE_CAF1

@@ -2,10 +2,13 @@
 #include "futures/callback_runner.hpp"
 
 #include "troupe/detail/futex.hpp"
+#include "troupe/error.hpp"
 
 #include <unistd.h>
 
 #include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
 
 namespace troupe::detail {
@@ -13,6 +16,25 @@ namespace troupe::detail {
 namespace {
 /// The process where the calling thread runs callbacks: a child forked by one does not.
 constinit thread_local pid_t runs_callbacks_in = 0;
+
+/// Destroys it; what its destructor drops in turn is destroyed after it, not inside of it: a chain
+/// of futures may be long.
+void drop_one_by_one(std::function<void()> what) {
+  using functions = std::vector<std::function<void()>>;
+  constinit thread_local functions* dropping = nullptr;
+  if (dropping != nullptr) {
+    dropping->push_back(std::move(what));
+    return;
+  }
+  functions left;
+  left.push_back(std::move(what));
+  dropping = &left;
+  while (!left.empty()) {
+    const std::function<void()> next = std::move(left.back());
+    left.pop_back();
+  }
+  dropping = nullptr;
+}
 
 void wait_for_zero(const std::atomic<std::uint32_t>& count) noexcept {
   for (std::uint32_t left = count.load(); left != 0; left = count.load()) {
@@ -35,26 +57,47 @@ bool callback_runner::is_here() noexcept {
   return runs_callbacks_in == ::getpid();
 }
 
+void callback_runner::start() {
+  if (started_) {
+    return;
+  }
+  try {
+    start_thread("troupe.calls", [self = shared_from_this()] { self->work(); });
+  } catch (const std::system_error& refused) {
+    throw error{errc::resource_exhausted, task_ran::maybe,
+                std::string{"troupe: there is no thread for callbacks: "} + refused.what()};
+  }
+  started_ = true;
+  if (counted_in_) {
+    counted_in_->add();
+  }
+}
+
 void callback_runner::run(std::function<void()> function) {
+  bool is_first = false;
+  bool is_refused = false;
   {
     const mutex_guard lock{mutex_};
-    if (stopped_) {
-      return;  // the program is ending: no code is left to be told
-    }
-    if (!started_) {
-      start_thread("troupe.calls", [self = shared_from_this()] { self->work(); });
-      started_ = true;
-      if (counted_in_) {
-        counted_in_->add();
+    is_refused = stopped_;
+    if (!is_refused) {
+      start();
+      if (!function) {
+        return;
       }
-    }
-    unfinished_.fetch_add(1);
-    queue_.push_back(std::move(function));
-    if (queue_.size() > 1) {
-      return;  // the thread was woken for the first, and finds this one too
+      unfinished_.fetch_add(1);
+      queue_.push_back(std::move(function));
+      is_first = queue_.size() == 1;  // for the first the thread is woken, and it finds all
     }
   }
-  flag_.wake();
+  if (is_refused) {
+    drop_one_by_one(std::move(function));
+    throw pool_closed{
+        "troupe: the troupe::system of this future's pool has ended, and with it the thread that "
+        "runs callbacks: use get() here, or add the callback before that"};
+  }
+  if (is_first) {
+    flag_.wake();
+  }
 }
 
 std::vector<std::function<void()>> callback_runner::next() {
@@ -64,6 +107,11 @@ std::vector<std::function<void()>> callback_runner::next() {
       const mutex_guard lock{mutex_};
       if (!queue_.empty() || stopped_) {
         return std::exchange(queue_, {});
+      }
+      if (retired_) {
+        started_ = false;
+        thread_ = {};
+        return {};
       }
     }
     flag_.sleep(seen);
@@ -98,6 +146,14 @@ void callback_runner::wait_idle() {
     }
   }
   wait_for_zero(unfinished_);
+}
+
+void callback_runner::retire() {
+  {
+    const mutex_guard lock{mutex_};
+    retired_ = true;
+  }
+  flag_.wake();
 }
 
 void callback_runner::stop() {

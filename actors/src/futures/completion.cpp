@@ -4,9 +4,15 @@
 #include "troupe/wait.hpp"
 
 #include "base/thread_safety.hpp"
+#include "futures/callback_runner.hpp"
+#include "futures/waiting.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
+#include <functional>
+#include <list>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -16,12 +22,17 @@ namespace troupe::detail {
 class completions::hub final : public completion_listener {
  public:
   void completed(future_state& state) noexcept override {
+    std::shared_ptr<next_end> told;
     {
       const mutex_guard lock{mutex_};
       ended_.push_back(&state);
+      told = std::move(next_);
     }
     moved_.fetch_add(1);
     futex_wake_all(moved_);
+    if (told) {
+      told->happened();
+    }
   }
 
   /// Null: the deadline passed.
@@ -39,7 +50,7 @@ class completions::hub final : public completion_listener {
       if (!in_time) {
         return nullptr;
       }
-      in_time = futex_wait(moved_, moved, until);
+      in_time = sleep(moved, until);
     }
   }
 
@@ -51,8 +62,84 @@ class completions::hub final : public completion_listener {
   std::vector<std::size_t> distinct;
 
  private:
+  /// Ends when the next of the states ends: what a worker of a thread pool waits for, which runs
+  /// those states' tasks meanwhile. Only the thread that waits looks at its sources.
+  class next_end final : public future_state {
+   public:
+    explicit next_end(hub& of) : of_{of} {}
+    void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+    bool cancel(bool) override { return false; }
+    [[nodiscard]] bool running() const override { return true; }
+    bool any_source(const source_visitor& visit) const override {
+      for (auto one = of_.open_.begin(); one != of_.open_.end();) {
+        const auto found = of_.waiting.find(*one);
+        if (found == of_.waiting.end() || found->second.state->done()) {
+          one = of_.open_.erase(one);
+        } else if (visit(found->second.state)) {
+          return true;
+        } else {
+          ++one;
+        }
+      }
+      return false;
+    }
+    [[nodiscard]] bool ends_with_first_source() const noexcept override { return true; }
+    void happened() { finish(nullptr); }
+
+   protected:
+    [[nodiscard]] executor callbacks() const override { return {}; }
+
+   private:
+    hub& of_;
+  };
+
+  bool sleep(std::uint32_t seen, const deadline& until) {
+    wait_helper* const helper = wait_helper::of_this_thread();
+    if (helper == nullptr) {
+      if (callback_runner::is_here()) {
+        for (const auto& [state, one] : waiting) {
+          need_all_of(*state);
+        }
+      }
+      return futex_wait(moved_, seen, until);
+    }
+    list_open();
+    const auto next = std::make_shared<next_end>(*this);
+    {
+      const mutex_guard lock{mutex_};
+      if (!ended_.empty()) {
+        return true;
+      }
+      next_ = next;
+    }
+    const bool in_time = helper->wait_for(*next, until);
+    const mutex_guard lock{mutex_};
+    next_ = nullptr;
+    return in_time;
+  }
+
+  void list_open() {
+    if (listed_) {
+      return;
+    }
+    listed_ = true;
+    std::vector<std::pair<std::size_t, const future_state*>> in_order;
+    for (const auto& [state, one] : waiting) {
+      in_order.emplace_back(one.position, state);
+    }
+    std::sort(in_order.begin(), in_order.end());
+    for (const auto& each : in_order) {
+      open_.push_back(each.second);
+    }
+  }
+
+  // What a worker that waits may run, in input order; some may have been told already, and is not
+  // kept alive. Listed when a worker waits first.
+  std::list<const future_state*> open_;
+  bool listed_ = false;
   guarded_mutex mutex_;
   std::deque<future_state*> ended_ TROUPE_GUARDED_BY(mutex_);
+  std::shared_ptr<next_end> next_ TROUPE_GUARDED_BY(mutex_);
   std::atomic<std::uint32_t> moved_{0};
 };
 

@@ -1,49 +1,133 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/continuation.hpp"
 
+#include "futures/waiting.hpp"
+
 #include <algorithm>
+#include <thread>
+#include <unordered_set>
 #include <utility>
 
 namespace troupe::detail {
 
+namespace {
+
+/// @throws error{no_state} if one of them is of no task.
+future_state::executor executor_of(const std::vector<std::shared_ptr<future_state>>& sources) {
+  if (std::find(sources.begin(), sources.end(), nullptr) != sources.end()) {
+    throw_no_state();
+  }
+  if (sources.empty()) {
+    return [](const std::function<void()>& function) {
+      if (function) {
+        function();
+      }
+    };
+  }
+  return sources.front()->callback_executor();
+}
+
+}  // namespace
+
 continuation::continuation(std::vector<std::shared_ptr<future_state>> sources)
-    : sources_{std::move(sources)} {}
+    : executor_{executor_of(sources)}, sources_{std::move(sources)} {}
 continuation::~continuation() = default;
 
 void continuation::each_value(const std::function<void(std::span<const std::byte>)>&) const {}
+
+continuation::states continuation::sources() const {
+  const mutex_guard lock{mutex_};
+  return sources_;
+}
+
+bool continuation::any_source(const source_visitor& visit) const {
+  const states all = sources();
+  return std::any_of(all.begin(), all.end(), visit);
+}
+
+void continuation::follow(std::shared_ptr<future_state> next) {
+  if (!next) {
+    return;  // the function returned a future of no task, which throws where it is asked
+  }
+  states before{next};
+  {
+    const mutex_guard lock{mutex_};
+    if (ended_.load()) {
+      return;
+    }
+    before.swap(sources_);
+  }
+  // A worker that waits for this one may be the only one that can run it, or has to tell its pool.
+  sleeping_waiter::tell_all();
+}
+
+continuation::states continuation::roots() const {
+  states found;
+  states left = sources();
+  std::unordered_set<const future_state*> seen;
+  while (!left.empty()) {
+    const std::shared_ptr<future_state> next = std::move(left.back());
+    left.pop_back();
+    if (!seen.insert(next.get()).second) {
+      continue;
+    }
+    const auto* const link = dynamic_cast<const continuation*>(next.get());
+    if (link == nullptr || link->done()) {
+      found.push_back(next);
+      continue;
+    }
+    const states further = link->sources();
+    left.insert(left.end(), further.begin(), further.end());
+  }
+  return found;
+}
 
 bool continuation::cancel(bool force) {
   if (done()) {
     return false;
   }
-  bool certain = true;
-  for (const auto& source : sources_) {
-    certain = source->cancel(force) && certain;
+  const states all = roots();
+  bool certain = !all.empty();
+  for (const auto& root : all) {
+    certain = root->cancel(force) && certain;
+  }
+  if (certain) {
+    // None of them has a value, so no function of a link is called any more. The links in between
+    // end on the thread of callbacks; this one ends here.
+    end(all.front()->exception());
+    while (!done()) {
+      std::this_thread::yield();  // that thread has begun to end it, and is about to fulfil it
+    }
   }
   return certain;
 }
 
 bool continuation::running() const {
-  return !done() && std::any_of(sources_.begin(), sources_.end(), [](const auto& source) {
-    return source->done() || source->running();
-  });
+  if (done()) {
+    return false;
+  }
+  const states all = roots();
+  return std::any_of(all.begin(), all.end(),
+                     [](const auto& root) { return root->done() || root->running(); });
 }
 
 future_state::executor continuation::callbacks() const {
-  if (sources_.empty()) {
-    return [](const std::function<void()>& function) { function(); };
-  }
-  return sources_.front()->callback_executor();
+  return executor_;
 }
 
 void continuation::end(std::exception_ptr thrown) {
-  if (done()) {
+  if (ended_.exchange(true)) {
     return;
   }
   std::shared_ptr<const failure> failed;
   if (thrown) {
     failed = std::make_shared<const failure>(capture_failure(thrown));
     thrown_ = std::move(thrown);
+  }
+  states unneeded;  // destroyed without the lock
+  {
+    const mutex_guard lock{mutex_};
+    unneeded.swap(sources_);
   }
   finish(std::move(failed));
 }

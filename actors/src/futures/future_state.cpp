@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/detail/future_state.hpp"
 
-#include "troupe/detail/descriptor.hpp"
 #include "troupe/log.hpp"
 
+#include "futures/callback_runner.hpp"
+#include "futures/waiting.hpp"
+#include "os/library_thread.hpp"
+#include "os/process_identity.hpp"
+
+#include <string>
 #include <utility>
 
 namespace troupe::detail {
+
+using namespace std::string_literals;
+
+namespace {
+/// The calling thread runs a callback of a future, perhaps one that is not the library's: that of
+/// `when_all` of nothing runs where it is added.
+constinit thread_local bool in_callback = false;
+}  // namespace
 
 completion_listener::~completion_listener() = default;
 
@@ -15,14 +28,18 @@ wait_helper*& wait_helper::of_this_thread() noexcept {
   return here;
 }
 
-future_state::future_state() : table_{descriptor_table} {}
+future_state::future_state() : process_{fork_generation()} {}
 future_state::~future_state() = default;
 
+bool future_state::is_inherited() const noexcept {
+  return process_ != fork_generation() && process_ != 0;  // 0: made before forks were watched
+}
+
 void future_state::check_comes_here() const {
-  if (table_ != descriptor_table) {
-    throw pool_closed{
-        "troupe: this future has no outcome, and gets none here: its task is one of the process "
-        "that this one was forked from"};
+  if (is_inherited() && !done()) {
+    throw error{errc::wrong_state, task_ran::maybe,
+                "troupe: this future has no outcome, and gets none here: its task is one of the "
+                "process that this one was forked from"};
   }
 }
 
@@ -34,16 +51,14 @@ bool future_state::wait(const deadline& until) const {
   if ((!until || *until > std::chrono::steady_clock::now()) && spin_for_outcome()) {
     return true;
   }
-  if (!until) {
-    if (wait_helper* const helper = wait_helper::of_this_thread()) {
-      while (!done()) {
-        helper->wait_for(*this);
-      }
-      return true;
-    }
-    if (wait_for_handover()) {
-      return true;
-    }
+  if (wait_helper* const helper = wait_helper::of_this_thread()) {
+    return helper->wait_for(*this, until);
+  }
+  if (callback_runner::is_here()) {
+    need_all_of(*this);  // the callbacks behind this one wait, too, and tasks may wait for those
+  }
+  if (!until && wait_for_handover()) {
+    return true;
   }
   for (;;) {
     std::uint32_t now = word_.load(std::memory_order_acquire);
@@ -56,6 +71,28 @@ bool future_state::wait(const deadline& until) const {
     if (!futex_wait(word_, awaited, until)) {
       return done();
     }
+  }
+}
+
+void future_state::wait_with_callbacks() const {
+  wait(std::nullopt);
+  std::uint32_t left = callbacks_left_.load(std::memory_order_acquire);
+  if (left == 0 || in_callback || is_library_thread() || is_inherited()) {
+    return;
+  }
+  for (; left != 0; left = callbacks_left_.load(std::memory_order_acquire)) {
+    if ((left & some_wait) == 0 && !callbacks_left_.compare_exchange_weak(left, left | some_wait)) {
+      continue;
+    }
+    futex_wait(callbacks_left_, left | some_wait, std::nullopt);
+  }
+}
+
+void future_state::callback_returned() const noexcept {
+  // Partner: wait_with_callbacks, which sees what the callback wrote.
+  if (callbacks_left_.fetch_sub(1, std::memory_order_acq_rel) - 1 == some_wait) {
+    callbacks_left_.store(0, std::memory_order_release);
+    futex_wake_all(callbacks_left_);
   }
 }
 
@@ -121,13 +158,18 @@ void future_state::describe_once() const {
 }
 
 void future_state::fulfil(std::uint32_t how) noexcept {
-  std::unique_ptr<followers> todo;
+  followers todo;
   std::uint32_t before = 0;
   {
     // Under the lock, so that a callback is either taken here or finds the state fulfilled.
     const mutex_guard lock{mutex_};
+    if (followers_) {
+      std::swap(todo, *followers_);
+      if (todo.callbacks.empty()) {
+        followers_.reset();
+      }
+    }
     before = word_.exchange(how);
-    todo = std::move(followers_);
   }
   if (before == awaited) {
     futex_wake_all(word_);
@@ -135,26 +177,54 @@ void future_state::fulfil(std::uint32_t how) noexcept {
   if (const int waiter = waiter_.exchange(too_late); waiter >= 0) {
     handover::signal(waiter);
   }
-  if (todo) {
-    for (const auto& listener : todo->listeners) {
-      listener->completed(*this);
+  for (const auto& listener : todo.listeners) {
+    listener->completed(*this);
+  }
+  if (!todo.progress_callbacks.empty()) {
+    // Behind the calls for its reports. It may own what waits for this thread at its end, a pool.
+    hand_over({[gone = std::move(todo.progress_callbacks)](future_state&) {}, false});
+  }
+  while (!todo.callbacks.empty()) {
+    for (follower& one : todo.callbacks) {
+      hand_over(std::move(one));
     }
-    for (callback& function : todo->callbacks) {
-      run(std::move(function));
+    todo.callbacks.clear();
+    const mutex_guard lock{mutex_};
+    todo.callbacks.swap(followers_->callbacks);
+    if (todo.callbacks.empty()) {
+      followers_.reset();
     }
   }
 }
 
-void future_state::when_done(callback function) {
+void future_state::prepare_callbacks() const {
+  if (const executor run = callbacks()) {
+    run(nullptr);
+  }
+}
+
+void future_state::follow(callback function, bool is_awaited) {
   if (!done()) {
     check_comes_here();
+    prepare_callbacks();
+  }
+  bool is_late = false;
+  {
     const mutex_guard lock{mutex_};
     if (!done()) {
-      follow().callbacks.push_back(std::move(function));
-      return;
+      list_of_followers().callbacks.push_back({std::move(function), is_awaited});
+    } else if (followers_) {  // `fulfil` hands over those that came before
+      followers_->callbacks.push_back({std::move(function), is_awaited});
+    } else {
+      is_late = true;
+    }
+    if (is_awaited) {
+      callbacks_left_.fetch_add(1);
     }
   }
-  run(std::move(function));
+  if (is_late) {
+    run({std::move(function), is_awaited});
+  }
 }
 
 bool future_state::listen(std::shared_ptr<completion_listener> listener) {
@@ -166,11 +236,14 @@ bool future_state::listen(std::shared_ptr<completion_listener> listener) {
   if (done()) {
     return false;
   }
-  follow().listeners.push_back(std::move(listener));
+  list_of_followers().listeners.push_back(std::move(listener));
   return true;
 }
 
 void future_state::unlisten(const completion_listener* listener) noexcept {
+  if (is_inherited()) {
+    return;  // the lock may be held for ever
+  }
   const mutex_guard lock{mutex_};
   if (followers_) {
     std::erase_if(followers_->listeners,
@@ -196,9 +269,13 @@ std::optional<task_progress> future_state::progress() const {
 }
 
 void future_state::on_progress(progress_callback function) {
+  if (!done()) {
+    prepare_callbacks();
+  }
   const mutex_guard lock{mutex_};
   if (!done()) {
-    follow().progress_callbacks.push_back(std::make_shared<progress_callback>(std::move(function)));
+    list_of_followers().progress_callbacks.push_back(
+        std::make_shared<progress_callback>(std::move(function)));
   }
 }
 
@@ -215,13 +292,17 @@ void future_state::report(task_progress now) {
     progress_ = std::make_unique<task_progress>(now);
   }
   for (auto& function : todo) {
-    callbacks()([function = std::move(function), now] {
-      try {
-        (*function)(now);
-      } catch (...) {
-        report_callback(std::current_exception());
-      }
-    });
+    try {
+      callbacks()([function = std::move(function), now] {
+        try {
+          (*function)(now);
+        } catch (...) {
+          report_callback(std::current_exception());
+        }
+      });
+    } catch (const pool_closed&) {  // NOLINT(bugprone-empty-catch): no thread is left for it, and
+      // the task's end comes next
+    }
   }
 }
 
@@ -238,14 +319,47 @@ void future_state::observe(callback function) const {
   }
 }
 
-void future_state::run(callback function) {
-  callbacks()([self = shared_from_this(), function = std::move(function)] {
+/// A callback on its way to where it runs. It has returned when this is gone, also if it was dropped
+/// because the program ends.
+class future_state::ended_call {
+ public:
+  ended_call(std::shared_ptr<future_state> of, follower what)
+      : of_{std::move(of)}, what_{std::move(what)} {}
+  ended_call(const ended_call&) = delete;
+  ended_call& operator=(const ended_call&) = delete;
+  ~ended_call() {
+    what_.function = nullptr;
+    if (what_.is_awaited) {
+      of_->callback_returned();
+    }
+  }
+  void run() const {
+    const bool before = std::exchange(in_callback, true);
     try {
-      function(*self);
+      what_.function(*of_);
     } catch (...) {
       report_callback(std::current_exception());
     }
-  });
+    in_callback = before;
+  }
+
+ private:
+  std::shared_ptr<future_state> of_;
+  follower what_;
+};
+
+void future_state::run(follower what) {
+  // Made first: whatever is thrown here, it counts as returned.
+  auto call = std::make_shared<const ended_call>(shared_from_this(), std::move(what));
+  callbacks()([call = std::move(call)] { call->run(); });
+}
+
+void future_state::hand_over(follower what) noexcept {
+  try {
+    run(std::move(what));
+  } catch (const error& refused) {
+    log(log_level::error, "a callback of a future was not called: "s + refused.what());
+  }
 }
 
 void throw_no_state() {

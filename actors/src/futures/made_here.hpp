@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "troupe/detail/descriptor.hpp"
 #include "troupe/error.hpp"
+
+#include "os/process_identity.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -14,14 +15,15 @@ namespace troupe::detail {
 /// Deletes an object in the process that made it. In one that was forked from there the threads,
 /// actors and workers behind it are not there to be ended, so that what is in its variables stays.
 struct delete_where_made {
-  std::uint32_t table = descriptor_table;
+  std::uint32_t process = watched_fork_generation();
 
-  [[nodiscard]] bool is_here() const noexcept { return table == descriptor_table; }
-  /// Throws pool_closed.
+  [[nodiscard]] bool is_here() const noexcept { return process == fork_generation(); }
+  /// @throws error{wrong_state}.
   void check_is_here() const {
     if (!is_here()) {
-      throw pool_closed{
-          "troupe: this pool belongs to the process that this one was forked from: make one here"};
+      throw error{errc::wrong_state, task_ran::no,
+                  "troupe: this pool belongs to the process that this one was forked from, and "
+                  "cannot be used here"};
     }
   }
   template <class T>
@@ -44,7 +46,7 @@ template <class Core>
   return deleter != nullptr && !deleter->is_here();
 }
 
-/// Throws pool_closed.
+/// @throws error{wrong_state}.
 template <class Core>
 void check_not_inherited(const std::shared_ptr<Core>& made) {
   if (const auto* const deleter = std::get_deleter<delete_where_made>(made)) {

@@ -53,6 +53,7 @@ void wait_turn(const std::shared_ptr<room_turn>& turn, std::function<void()> not
 }
 
 void wait_turn_on_callbacks(const std::shared_ptr<room_turn>& turn, std::function<void()> notify) {
+  turn->callbacks_(nullptr);  // throws here, and not where the turn comes
   wait_turn(turn, [run = turn->callbacks_, notify = std::move(notify)]() mutable {
     run(std::move(notify));
   });

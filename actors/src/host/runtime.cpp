@@ -12,6 +12,8 @@
 
 #include "caf/mailbox.hpp"
 #include "futures/callback_runner.hpp"
+#include "os/library_copies.hpp"
+#include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "pools/engine.hpp"
 
@@ -20,7 +22,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace troupe::detail {
 namespace {
@@ -31,6 +35,9 @@ constexpr std::size_t max_idle_segment_bytes = std::size_t{512} << 20;
 struct process_place {
   guarded_mutex mutex;
   std::shared_ptr<runtime> current TROUPE_GUARDED_BY(mutex);
+  /// The `fork_generation` of the process that `current` is of, 0 before there was one. A process
+  /// that the program forks has a copy of all this, perhaps with the lock held.
+  std::atomic<std::uint32_t> process{0};
   bool was_shut_down TROUPE_GUARDED_BY(mutex) = false;
   program self;  // in a worker
   std::atomic<std::uint64_t> depth{0};
@@ -47,6 +54,32 @@ process_place& place() {
   return *place_pointer();
 }
 
+/// @throws error{wrong_state} in a process that was forked from the one of the place.
+void check_is_here(const process_place& place) {
+  const std::uint32_t process = place.process.load();
+  if (process != 0 && process != fork_generation()) {
+    throw error{errc::wrong_state, task_ran::no,
+                "troupe: this process was forked by the program itself, and its parent has the "
+                "troupe::system: pools and processes are made and used there. Execute a program in "
+                "the child, or fork before troupe::system is made"};
+  }
+}
+
+/// Its workers begin in main of the program, whose copy of the library knows none of them.
+///
+/// @throws error{already_bootstrapped} in a plugin that has its own beside that of the program.
+void check_is_the_only_copy() {
+  const std::vector<library_copy> copies = library_copies();
+  const bool is_of_a_plugin = std::any_of(copies.begin(), copies.end(), [](const library_copy& each) {
+    return each.is_own && !each.is_program;
+  });
+  const bool program_has_one = std::any_of(copies.begin(), copies.end(),
+                                           [](const library_copy& each) { return each.is_program; });
+  if (is_of_a_plugin && program_has_one) {
+    throw error{errc::already_bootstrapped, task_ran::no, advice_on_copies()};
+  }
+}
+
 std::atomic<std::uint64_t> next_worker{1};
 
 }  // namespace
@@ -61,13 +94,14 @@ runtime::runtime(program self)
     const sys::blocked_signals while_threads_start;
     compat::init_types();
     config_ = std::make_unique<caf::actor_system_config>();
-    compat::configure(*config_);
+    compat::configure_without_threads(*config_);
     actors_ = compat::make_system(*config_);
   }
   char name[256] = {};
   host_ = ::gethostname(name, sizeof name - 1) == 0 ? name : "";
   reactor_ = std::make_unique<reactor>();
   errors_ = std::make_unique<stderr_relay>(*reactor_);
+  names_ = std::make_unique<name_cleaner>(&remove_abandoned_blocks);
   launcher_->attach(*reactor_, {[this](std::uint64_t worker, std::int64_t pid, descriptor pidfd) {
                                   if (const auto owner = owner_of(worker)) {
                                     owner->started(worker, pid, std::move(pidfd));
@@ -99,10 +133,10 @@ void runtime::worker_exited(const exit_report& report) {
     notice.out_of_memory =
         notice.kind == 2 && notice.value == SIGKILL ? oom_.judge() : oom_kill::no;
   }
-  // What it held of shared objects goes back before its owner hears of its end.
-  recover_objects_of_dead();
+  // What it held of shared objects goes back before its owner hears of its end; names may go later.
+  recover_objects_of_dead(static_cast<std::uint32_t>(report.pid));
+  names_->after_a_death();
   drop_idle_buffers_of_others();
-  remove_abandoned_blocks();
   if (const auto owner = owner_of(report.worker)) {
     owner->ended(report.worker, notice);
   }
@@ -113,6 +147,7 @@ runtime::~runtime() {
   shut_down();
   if (!can_wait()) {
     static_cast<void>(launcher_.release());
+    static_cast<void>(names_.release());
     static_cast<void>(reactor_.release());
     static_cast<void>(errors_.release());
     static_cast<void>(signals_.release());
@@ -126,7 +161,10 @@ bool runtime::can_wait() const noexcept {
 }
 
 std::shared_ptr<runtime> runtime::start(program self) {
+  watch_forks();
   process_place& here = place();
+  check_is_here(here);
+  check_is_the_only_copy();
   const mutex_guard lock{here.mutex};
   if (here.current) {
     throw error{
@@ -135,15 +173,22 @@ std::shared_ptr<runtime> runtime::start(program self) {
         "main, and let everything else use it"};
   }
   here.current = std::make_shared<runtime>(std::move(self));
+  here.process = fork_generation();
   here.was_shut_down = false;
   return here.current;
 }
 
 std::shared_ptr<runtime> runtime::current() {
   process_place& here = place();
+  check_is_here(here);
   const mutex_guard lock{here.mutex};
   if (!here.current && here.is_worker) {
     here.current = std::make_shared<runtime>(here.self);
+  }
+  if (!here.current && !here.was_shut_down) {
+    if (std::string advice = advice_on_copies(); !advice.empty()) {
+      throw not_bootstrapped{std::move(advice)};
+    }
   }
   if (!here.current) {
     throw not_bootstrapped{
@@ -163,6 +208,7 @@ void runtime::enter_worker(const program& self) {
   auto* const fresh = new process_place;
   fresh->self = self;
   fresh->is_worker = true;
+  fresh->process = watched_fork_generation();
   fresh->of_parent = place_pointer();
   place_pointer() = fresh;
 }
@@ -199,16 +245,20 @@ void runtime::shut_down() noexcept {
   launcher_->detach();
   errors_->finish();
   reactor_.reset();
+  names_.reset();
   signals_.reset();
   launcher_.reset();
+  errands_->stop();
   if (!callback_runner::is_here()) {  // else exit() was called by a callback, which does not return
     callbacks_->wait_until_none();
   }
+  wait_for_log();
   actors_.reset();
   process_place& here = place();
   const mutex_guard lock{here.mutex};
   if (here.current.get() == this) {
     here.current.reset();
+    here.process = 0;
     here.was_shut_down = true;
   }
 }
@@ -225,6 +275,8 @@ std::vector<std::shared_ptr<engine>> runtime::live_pools() {
 }
 
 void runtime::stop_on_signals() {
+  check_is_here(place());
+  errands_->run(nullptr);  // the thread that runs the callbacks of the stop token
   const mutex_guard lock{mutex_};
   if (!signals_) {
     signals_ = std::make_unique<stop_signals>(
@@ -249,7 +301,7 @@ void runtime::on_stop_signal(int signal, int count) {
     }
   }
   if (count == 1) {
-    stopping_.request_stop();
+    errands_->run([source = stopping_]() mutable { source.request_stop(); });
   }
 }
 
@@ -354,6 +406,9 @@ void runtime::set_depth(std::uint64_t depth) noexcept {
 }
 
 void runtime::end_current() noexcept {
+  if (const std::uint32_t process = place().process.load(); process != fork_generation()) {
+    return;
+  }
   std::shared_ptr<runtime> current;
   {
     process_place& here = place();

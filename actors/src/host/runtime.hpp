@@ -12,6 +12,7 @@
 #include "process/oom_watch.hpp"
 #include "process/stderr_relay.hpp"
 #include "process/stop_signals.hpp"
+#include "shared/core/name_cleaner.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -112,6 +113,8 @@ class runtime final : public pool_host {
   std::unique_ptr<caf::actor_system_config> config_;
   std::unique_ptr<caf::actor_system> actors_;
   const std::shared_ptr<callback_threads> callbacks_ = std::make_shared<callback_threads>();
+  /// Functions of the user that are due on the reactor.
+  const std::shared_ptr<callback_runner> errands_ = std::make_shared<callback_runner>(callbacks_);
   std::unique_ptr<stderr_relay> errors_;  // before the reactor, whose thread uses it
   oom_watch oom_;                         // the reactor's thread's
   std::string host_;
@@ -128,6 +131,7 @@ class runtime final : public pool_host {
   int live_pools_ TROUPE_GUARDED_BY(mutex_) = 0;
   bool down_ TROUPE_GUARDED_BY(mutex_) = false;
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
+  std::unique_ptr<name_cleaner> names_;  // the reactor's thread's; ended after that
 };
 
 }  // namespace troupe::detail

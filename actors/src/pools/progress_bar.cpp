@@ -139,6 +139,7 @@ struct progress_bar::state {
 
   std::function<pool_stats()> look;
   progress_bar_options how;
+  const pid_t process = ::getpid();
   bool terminal;
   pool_stats before = look();
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
@@ -160,6 +161,10 @@ progress_bar::progress_bar(std::function<pool_stats()> look, progress_bar_option
 }
 
 progress_bar::~progress_bar() {
+  if (state_->process != ::getpid()) {
+    static_cast<void>(state_.release());  // its thread is that of the parent of this process
+    return;
+  }
   {
     const detail::mutex_guard lock{state_->mutex};
     state_->ending = true;

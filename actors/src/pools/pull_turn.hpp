@@ -87,7 +87,7 @@ class pull_turn {
       if (locked) {
         return;
       }
-      const auto end = std::make_shared<event_state>();
+      const auto end = std::make_shared<event_state>(true);
       {
         const mutex_guard lock{exports_mutex_};
         exports_.push_back(end);

@@ -249,16 +249,19 @@ bool process_core::is_alive() const {
 }
 
 std::optional<troupe::exit_status> process_core::status() const {
+  check_owner();
   const mutex_guard lock{mutex_};
   return status_;
 }
 
 std::int64_t process_core::pid() const {
+  check_owner();
   const mutex_guard lock{mutex_};
   return pid_;
 }
 
 int process_core::sentinel() const {
+  check_owner();
   const mutex_guard lock{mutex_};
   check_started("watched");
   if (!pidfd_) {
@@ -284,6 +287,7 @@ void process_core::signal(int number) {
 }
 
 void process_core::close() {
+  check_owner();
   const mutex_guard lock{mutex_};
   if (state_ == state::running || state_ == state::starting) {
     wrong_state(options_.name, "still runs: join it before it is closed");
@@ -307,10 +311,9 @@ std::vector<std::shared_ptr<process_core>> cores_of(const runtime::running_proce
 
 void end_processes(const runtime::running_processes& left,
                    std::chrono::milliseconds limit) noexcept {
-  using clock = std::chrono::steady_clock;
   const auto end = [](process_core& one) {
     one.signal(SIGTERM);
-    if (!one.wait(clock::now() + one.options().grace)) {
+    if (!one.wait(deadline_after(one.options().grace))) {
       one.signal(SIGKILL);
       one.wait(std::nullopt);
     }

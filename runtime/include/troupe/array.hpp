@@ -4,6 +4,7 @@
 #include "troupe/detail/guarded_memory.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <concepts>
 #include <cstddef>
 #include <initializer_list>
@@ -27,6 +28,13 @@ concept elements_for = std::ranges::input_range<Range> &&
 
 template <class N>
 concept element_count = std::integral<N> && !std::same_as<N, bool>;
+
+/// Behind the last element there is memory of the page: without the check a wrong index is not seen.
+template <class T>
+[[nodiscard]] T& element_of(std::span<T> elements, std::size_t index) noexcept {
+  assert(index < elements.size() && "troupe: the index of an element of a shared array");
+  return elements[index];
+}
 
 /// What array and raw_array have in common; `Handle` is which of the two.
 template <class Handle, class T>
@@ -144,8 +152,10 @@ class array : public detail::array_handle<array<T>, T> {
     [[nodiscard]] std::size_t size() const noexcept { return elements_.size(); }
     /// There are no elements.
     [[nodiscard]] bool empty() const noexcept { return elements_.empty(); }
-    /// An element; `index` is not checked.
-    [[nodiscard]] T& operator[](std::size_t index) const noexcept { return elements_[index]; }
+    /// An element; `index` is checked by `assert` alone, in debug builds.
+    [[nodiscard]] T& operator[](std::size_t index) const noexcept {
+      return detail::element_of(elements_, index);
+    }
     /// An element.
     ///
     /// @throws std::out_of_range.
@@ -168,7 +178,8 @@ class array : public detail::array_handle<array<T>, T> {
   ///
   /// @throws error{resource_exhausted}.
   array() = default;
-  /// `count` elements, all bits zero.
+  /// `count` elements, all bits zero, in parentheses: `array<long> a(1000)`. In braces, as `a{1000}`,
+  /// the number is the only element, as for std::vector.
   ///
   /// @throws std::invalid_argument if it is negative; std::length_error if it is larger than any
   ///   memory; error{resource_exhausted}.
@@ -200,10 +211,13 @@ class array : public detail::array_handle<array<T>, T> {
   }
 
   /// An element without the lock: for one that no other thread or process uses at the moment.
-  /// Otherwise take the lock, and use the guard's. `index` is not checked.
+  /// Otherwise take the lock, and use the guard's. `index` is checked by `assert` alone, in debug
+  /// builds.
   ///
   /// @throws error{not_on_this_machine} if the array is on another one: use the guard's.
-  [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
+  [[nodiscard]] T& operator[](std::size_t index) const {
+    return detail::element_of(base::elements(), index);
+  }
   /// As operator[], and checks the index.
   ///
   /// @throws std::out_of_range; error{not_on_this_machine}.
@@ -270,7 +284,8 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   ///
   /// @throws error{resource_exhausted}.
   raw_array() = default;
-  /// `count` elements, all bits zero.
+  /// `count` elements, all bits zero, in parentheses: `raw_array<long> a(1000)`. In braces, as `a{1000}`,
+  /// the number is the only element, as for std::vector.
   ///
   /// @throws std::invalid_argument if it is negative; std::length_error if it is larger than any
   ///   memory; error{resource_exhausted}.
@@ -300,8 +315,10 @@ class raw_array : public detail::array_handle<raw_array<T>, T> {
   [[nodiscard]] std::span<T> span() const { return base::elements(); }
   /// @}
 
-  /// An element; `index` is not checked.
-  [[nodiscard]] T& operator[](std::size_t index) const { return base::elements()[index]; }
+  /// An element; `index` is checked by `assert` alone, in debug builds.
+  [[nodiscard]] T& operator[](std::size_t index) const {
+    return detail::element_of(base::elements(), index);
+  }
   /// An element.
   ///
   /// @throws std::out_of_range.

@@ -118,11 +118,9 @@ class basic_queue {
   /// @blocks while the queue is empty.
   /// @throws as get, without queue_closed.
   [[nodiscard]] std::optional<T> get_optional() const {
-    std::vector<queue_item> items;
-    if (core().get(items, 1, std::nullopt) == queue_answer::closed) {
-      return std::nullopt;
-    }
-    return decoded(items.front());
+    std::optional<T> value;
+    static_cast<void>(take(value, std::nullopt));
+    return value;
   }
   /// Waits for one item, and takes up to `most` that are there; none if `most` is 0.
   ///
@@ -201,8 +199,7 @@ class basic_queue {
 
   static deadline now() { return std::chrono::steady_clock::time_point{}; }
   static queue_spec spec(std::size_t capacity, std::string name) {
-    static_cast<void>(check_encodable<T>());
-    static_cast<void>(check_decodable<T>());
+    static_assert(is_reported<encode_refusal<T>> && is_reported<decode_refusal<T>>);
     if constexpr (Kind == object_kind::priority_queue) {
       static_cast<void>(order_);
     }
@@ -240,6 +237,13 @@ class basic_queue {
     return item;
   }
   bool put_until(const T& value, const deadline& until) const {
+    if constexpr (blittable<T>) {
+      T copy = value;
+      queue_item item;
+      item.plain = std::as_writable_bytes(std::span{&copy, 1});
+      item.is_plain = true;
+      return put_batch({&item, 1}, until);
+    }
     queue_item item = encoded(value);
     const bool done = put_batch({&item, 1}, until);
     keep_spare_buffer(item.bytes);
@@ -255,12 +259,33 @@ class basic_queue {
   }
 
   std::optional<T> get_until(const deadline& until) const {
-    std::vector<queue_item> items;
-    const queue_answer answer = core().get(items, 1, until);
-    if (answer == queue_answer::closed) {
+    std::optional<T> value;
+    if (take(value, until) == queue_answer::closed) {
       fail_queue_closed(true);
     }
-    return answer == queue_answer::done ? std::optional<T>{decoded(items.front())} : std::nullopt;
+    return value;
+  }
+  queue_answer take(std::optional<T>& to, const deadline& until) const {
+    queue_item item;
+    if constexpr (blittable<T>) {
+      T value{};
+      item.plain = std::as_writable_bytes(std::span{&value, 1});
+      const queue_answer answer = core().take(item, until);
+      if (item.is_plain) {
+        to = value;
+        return answer;
+      }
+      if (answer == queue_answer::done) {
+        to = decoded(item);
+      }
+      return answer;
+    } else {
+      const queue_answer answer = core().take(item, until);
+      if (answer == queue_answer::done) {
+        to = decoded(item);
+      }
+      return answer;
+    }
   }
   T decoded(queue_item& item) const {
     const attachment_source scope{item.attachments};

@@ -3,6 +3,8 @@
 
 #include "troupe/error.hpp"
 
+#include "os/process_identity.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -35,6 +37,9 @@ segment::segment(std::size_t capacity)
   reader_ = read_only_view(writer);
   view_ = std::move(view);
 }
+
+segment_pool::segment_pool(std::size_t max_idle_bytes)
+    : max_idle_bytes_{max_idle_bytes}, process_{watched_fork_generation()} {}
 
 std::shared_ptr<segment> segment_pool::acquire(std::size_t capacity) {
   std::unique_ptr<segment> found;
@@ -80,6 +85,9 @@ void segment_pool::keep_idle(bool keep) {
 }
 
 void segment_pool::give_back(std::unique_ptr<segment> used) noexcept {
+  if (process_ != fork_generation()) {
+    return;  // a copy in a forked child, where the lock may be held for ever
+  }
   std::vector<std::unique_ptr<segment>> dropped;  // unmapped after the lock is gone
   const mutex_guard lock{mutex_};
   if (!keep_) {

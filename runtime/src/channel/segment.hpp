@@ -42,7 +42,7 @@ class segment {
 /// @threads any.
 class segment_pool : public std::enable_shared_from_this<segment_pool> {
  public:
-  explicit segment_pool(std::size_t max_idle_bytes) : max_idle_bytes_{max_idle_bytes} {}
+  explicit segment_pool(std::size_t max_idle_bytes);
 
   /// A segment of at least `capacity` bytes; goes back to the pool with its last owner.
   ///
@@ -58,6 +58,7 @@ class segment_pool : public std::enable_shared_from_this<segment_pool> {
   void give_back(std::unique_ptr<segment> used) noexcept;
 
   std::size_t max_idle_bytes_;
+  const std::uint32_t process_;  ///< its `fork_generation`
   mutable guarded_mutex mutex_;
   std::vector<std::unique_ptr<segment>> idle_ TROUPE_GUARDED_BY(mutex_);
   std::size_t idle_bytes_ TROUPE_GUARDED_BY(mutex_) = 0;

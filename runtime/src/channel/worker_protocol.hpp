@@ -45,7 +45,7 @@ static_assert(sizeof(frame_header) == 16);
 struct segment_reference {
   std::uint64_t id = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t slot = 0;  ///< results: the byte to clear when the reader is done
+  std::uint64_t slot = 0;  ///< results: the byte to clear when it was read; tasks: see protocol.md
 };
 
 /// The most payload bytes of a frame, so that a ring always has room for several.
@@ -85,6 +85,8 @@ inline constexpr std::uint16_t result_failed = 1;      ///< the bytes are an enc
 inline constexpr std::uint16_t result_in_segment = 2;  ///< the bytes are a segment_reference
 inline constexpr std::uint16_t result_timed = 4;       ///< the payload begins with a result_timing
 inline constexpr std::uint16_t result_has_attachments = 8;  ///< shared objects came before it
+/// An encoded failure in a segment is not longer.
+inline constexpr std::size_t max_failure_bytes = std::size_t{4} << 20;
 struct result_timing {
   std::uint64_t nanoseconds = 0;  ///< spent on the items since the last timing
   std::uint64_t items = 0;

@@ -78,7 +78,10 @@ bool is_stale(const raw_address& address, const std::string& path) {
 }  // namespace
 
 listener_core::listener_core(const std::string& text, listener_options options)
-    : options_{std::move(options)}, address_{sys::parse_address(text)}, text_{text} {
+    : options_{std::move(options)},
+      address_{sys::parse_address(text)},
+      text_{text},
+      process_{watched_fork_generation()} {
   check_options();
   watch_.reset(::epoll_create1(EPOLL_CLOEXEC));
   bell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -250,10 +253,11 @@ void listener_core::look_at_the_door() {
     if (clients_.size() >= most_pending) {
       let_go_of_oldest("too many were waiting");
     }
+    constexpr auto for_ever = clock::time_point::max();
     const int number = socket.number();
     clients_.push_back({std::move(socket),
                         handshake{handshake::side::listener, options_.key, self_},
-                        clock::now() + options_.handshake_timeout});
+                        deadline_after(options_.handshake_timeout).value_or(for_ever)});
     add(number);
     step(std::prev(clients_.end()));
   }

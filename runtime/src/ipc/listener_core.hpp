@@ -10,6 +10,7 @@
 #include "ipc/handshake.hpp"
 #include "ipc/peer_credentials.hpp"
 #include "ipc/socket_address.hpp"
+#include "os/process_identity.hpp"
 
 #include <sys/types.h>
 #include <unistd.h>
@@ -55,11 +56,16 @@ class listener_core {
     clock::time_point until;
   };
 
-  /// Called in a forked child, where its descriptors are closed, and its lock may be held by a
-  /// thread that the child does not have.
-  [[nodiscard]] bool is_inherited() const noexcept { return table_ != descriptor_table; }
+  /// Called in a forked child, where its descriptors are closed or those of the parent, and its lock
+  /// may be held by a thread that the child does not have.
+  [[nodiscard]] bool is_inherited() const noexcept { return process_ != fork_generation(); }
   void check_options() const;
   void check_open() const {
+    if (is_inherited()) {
+      throw error{errc::wrong_state, task_ran::no,
+                  "troupe: this listener belongs to the process that this one was forked from: make "
+                  "one here, or accept there and send the connection"};
+    }
     if (!is_open()) {
       fail_closed();
     }
@@ -91,7 +97,7 @@ class listener_core {
   descriptor bell_;   // readable while a client is ready, and for ever once closed
   std::optional<process_credentials> self_;  // when it began to listen; of a Unix socket
   const pid_t owner_ = ::getpid();
-  const std::uint32_t table_ = descriptor_table;
+  const std::uint32_t process_;
   dev_t file_device_ = 0;
   ino_t file_inode_ = 0;
 

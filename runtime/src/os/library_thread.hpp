@@ -14,9 +14,29 @@ namespace troupe::detail {
 /// and all signals are blocked in it, so that the program's handlers do not run there.
 ///
 /// @throws std::system_error where no thread can be started.
-void start_thread(std::string name, std::function<void()> run);
+void start_thread(const std::string& name, std::function<void()> run);
+/// The calling thread is one that the library has started in this process.
+[[nodiscard]] bool is_library_thread() noexcept;
+/// For threads that are not started by `start_thread`: from now on the calling one is the library's.
+void note_library_thread() noexcept;
 /// Gives the calling thread that name.
 void name_this_thread(const std::string& name) noexcept;
+
+/// While one lives, the calling thread does what other threads may wait for: it is the reactor's, or
+/// runs a supervisor. A function of the user that waited there would wait for itself, so none is
+/// called there, and no object of the user is destroyed there.
+class no_user_code {
+ public:
+  no_user_code() noexcept;
+  ~no_user_code();
+  no_user_code(const no_user_code&) = delete;
+  no_user_code& operator=(const no_user_code&) = delete;
+
+  [[nodiscard]] static bool is_here() noexcept;
+
+ private:
+  std::uint32_t before_;
+};
 
 /// How a thread sleeps that other threads wake:
 ///

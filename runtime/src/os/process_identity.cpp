@@ -3,6 +3,7 @@
 
 #include "troupe/detail/descriptor.hpp"
 
+#include "os/failpoint.hpp"
 #include "os/process_namespaces.hpp"
 
 #include <fcntl.h>
@@ -110,6 +111,15 @@ void remember() noexcept {
   process.generation = now;
 }
 
+pid_t pid_of(std::uint64_t identity) noexcept {
+  return static_cast<pid_t>(identity >> pid_shift & pid_mask);
+}
+
+/// There is no process or thread with the identity's number, which is one of this namespace.
+bool has_no_process(std::uint64_t identity) noexcept {
+  return ::kill(pid_of(identity), 0) != 0 && errno == ESRCH;
+}
+
 }  // namespace
 
 std::uint64_t identity_of_this_thread() noexcept {
@@ -162,22 +172,33 @@ bool is_elsewhere(std::uint64_t identity) noexcept {
   return identity >> namespaces_shift != process.namespaces.load();
 }
 
+bool is_stopped(std::int64_t pid) noexcept {
+  static_cast<void>(own_identity());
+  if (!process.proc_is_ours.load()) {
+    return false;
+  }
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%lld/stat", static_cast<long long>(pid));
+  process_stat stat;
+  return read_stat(path.data(), stat) && stat.state == 'T';
+}
+
 bool is_gone(std::uint64_t identity) noexcept {
   if (is_elsewhere(identity)) {
     return false;  // its pid is another process here, or none
   }
-  const auto pid = static_cast<pid_t>(identity >> pid_shift & pid_mask);
-  if (::kill(pid, 0) != 0 && errno == ESRCH) {
+  if (has_no_process(identity)) {
     return true;
   }
   if (!process.proc_is_ours.load()) {
     return false;
   }
+  TROUPE_FAILPOINT("identity.look");
   std::array<char, 32> path{};
-  std::snprintf(path.data(), path.size(), "/proc/%ld/stat", static_cast<long>(pid));
+  std::snprintf(path.data(), path.size(), "/proc/%ld/stat", static_cast<long>(pid_of(identity)));
   process_stat stat;
   if (!read_stat(path.data(), stat)) {
-    return ::kill(pid, 0) != 0 && errno == ESRCH;
+    return has_no_process(identity);
   }
   const std::uint64_t started = identity & start_mask;
   if (started != 0 && (stat.started & start_mask) != started) {
@@ -185,6 +206,20 @@ bool is_gone(std::uint64_t identity) noexcept {
   }
   // A zombie: all its threads are gone. With more threads only the first one has left.
   return (stat.state == 'Z' || stat.state == 'X') && stat.threads <= 1;
+}
+
+bool ended_processes::have(std::uint64_t identity) {
+  if (is_elsewhere(identity)) {
+    return false;
+  }
+  if (const auto found = known_.find(identity); found != known_.end()) {
+    return found->second;
+  }
+  const bool is_suspect =
+      reported_ == 0 || static_cast<std::uint32_t>(pid_of(identity)) == reported_;
+  const bool gone = is_suspect ? is_gone(identity) : has_no_process(identity);
+  known_.emplace(identity, gone);
+  return gone;
 }
 
 }  // namespace troupe::detail

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <unordered_map>
 
 // The identity of a process, for records that outlive it: its pid, its start time, because pids are
 // reused, and its namespaces, because other processes have the same pid in other ones.
@@ -18,6 +19,24 @@ namespace troupe::detail {
 /// another PID namespace or time namespace always may.
 [[nodiscard]] bool is_gone(std::uint64_t identity) noexcept;
 
+/// It is stopped by a signal, and goes on by SIGCONT only.
+[[nodiscard]] bool is_stopped(std::int64_t pid) noexcept;
+
+/// Which processes are gone, each looked at once: for many records of the same few processes.
+class ended_processes {
+ public:
+  /// `reported`: the pid of a process whose end the system told; the others are asked by a signal
+  /// alone, which does not tell a process that was not waited for, or the next one of that number,
+  /// from one that lives, but takes a hundredth of the time. 0: all are looked at closely.
+  explicit ended_processes(std::uint32_t reported = 0) noexcept : reported_{reported} {}
+  /// As `is_gone`: not of a process of another namespace.
+  [[nodiscard]] bool have(std::uint64_t identity);
+
+ private:
+  const std::uint32_t reported_;
+  std::unordered_map<std::uint64_t, bool> known_;
+};
+
 [[nodiscard]] std::uint32_t own_pid() noexcept;
 [[nodiscard]] bool is_thread_of_this_process(std::uint64_t thread) noexcept;
 
@@ -29,6 +48,11 @@ inline std::atomic<std::uint32_t> generation_of_forks{0};
 }
 /// Call it before the first call of fork_generation.
 void watch_forks() noexcept;
+/// For objects that may be the first: `fork_generation`, which counts from now on at the latest.
+[[nodiscard]] inline std::uint32_t watched_fork_generation() noexcept {
+  watch_forks();
+  return fork_generation();
+}
 
 struct remembered_thread {
   std::uint32_t generation = 0;

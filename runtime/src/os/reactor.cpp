@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/reactor.hpp"
 
+#include "os/library_thread.hpp"
 #include "os/sys.hpp"
 
 #include <sys/epoll.h>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace troupe::detail {
@@ -25,7 +27,12 @@ reactor::reactor()
     sys::fail(errc::resource_exhausted, "cannot create the reactor's descriptors", errno);
   }
   const sys::blocked_signals no_handlers_on_our_thread;
-  thread_ = std::thread{[this] { run(); }};
+  try {
+    thread_ = std::thread{[this] { run(); }};
+  } catch (const std::system_error& refused) {
+    sys::fail(errc::resource_exhausted, "cannot start the reactor's thread",
+              refused.code().value());
+  }
 }
 
 reactor::~reactor() {
@@ -100,6 +107,8 @@ bool reactor::is_here() noexcept {
 
 void reactor::run() {
   reactor_of = ::getpid();
+  note_library_thread();
+  const no_user_code others_wait_for_this_thread;
   ::prctl(PR_SET_NAME, "troupe-reactor");
   ::prctl(PR_SET_TIMERSLACK, 1000UL);
   std::array<epoll_event, 64> events{};

@@ -43,6 +43,9 @@ std::string shortage_text(int number) {
               descriptor_limit() +
               " allows: take out what waits in queues and connections, or raise it with ulimit -n";
       break;
+    case ETIMEDOUT:  // of a launch, see launcher
+      text += ": the fork server is stopped: let it go on with SIGCONT";
+      break;
     default:
       break;
   }

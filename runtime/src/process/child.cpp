@@ -8,6 +8,7 @@
 #include "os/leave.hpp"
 #include "os/sys.hpp"
 #include "process/identity.hpp"
+#include "process/worker_mark.hpp"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -152,7 +153,6 @@ void settle(worker_boot& boot, pid_t parent) {
   if (::getppid() != parent) {
     ::_exit(125);  // the parent died before the line above, so its death would not end this process
   }
-  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   reset_signals(!boot.is_process);
   if (boot.method == start_method::fork) {
     // A group in the background of the program's terminal, which none brings to the front: a task
@@ -222,6 +222,9 @@ void become_worker(worker_boot&& boot, const program& self, pid_t parent) {
   close_inherited({&boot.ends.socket, &boot.ends.memory});
   if (boot.method == start_method::fork) {
     drop_copied_output();
+  }
+  if (boot.method != start_method::fork) {  // the others have no parent that would look at it
+    mark_this_process(mark_of_worker(parent, boot.id));
   }
   TROUPE_FAILPOINT("worker.forked");
   set_worker_id(boot.id);
@@ -384,6 +387,7 @@ void take_role(const program& self) {
   boot.program = numbers.size() > 3 ? static_cast<std::int64_t>(numbers[3]) : 0;
   adopt_failpoints(4);
   undo_signal_settings(!is_process);
+  child::mark_this_process(child::mark_of_worker(::getppid(), boot.id));
   set_worker_id(boot.id);
   ::prctl(PR_SET_NAME, ("troupe-w" + std::to_string(boot.id)).c_str());
   self.entry(std::move(boot));

@@ -30,7 +30,7 @@ void close_all_between(std::span<const int> keep);
 /// stdin becomes /dev/null; closed stdout and stderr too, so that no other file gets their numbers.
 void plug_standard_streams();
 
-/// Runs `boot` in a freshly forked child: own process group, dies with `parent`, adopts what its
+/// Runs `boot` in a freshly forked child: own process group, dies with `parent`, marked for what its
 /// tasks leave behind, holds exactly its channel. The process that was copied had no other thread,
 /// or the program asked for start_method::fork.
 [[noreturn]] void become_worker(worker_boot&& boot, const program& self, pid_t parent);

@@ -6,6 +6,7 @@
 //    supervisor's socket readable ──▶ launch / signal / guard
 //        at its end, or it is dead ─▶ kill every group, sweep, leave
 //    a worker's pidfd readable ──▶ reap, report, sweep what the dead worker left behind
+//    another child has ended ─────▶ reap: the orphans of workers are adopted here
 //
 // Where it is executed anew, the static initializers of the program run in it and may have started
 // threads, which take signals, and wait for children of the server. So nothing here depends on
@@ -20,6 +21,7 @@
 #include "os/sys.hpp"
 #include "process/child.hpp"
 #include "process/surroundings.hpp"
+#include "process/worker_mark.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -42,6 +44,7 @@
 #include <list>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -111,6 +114,9 @@ class server {
         }
       }
       reap();
+      if (wait[1].revents != 0) {
+        reap_orphans();
+      }
       if (sweep_due_ && sys::monotonic_ns() >= sweep_at_ns_) {
         sweep_due_ = false;
         sweep();
@@ -313,14 +319,39 @@ class server {
     for (auto at = workers_.begin(); at != workers_.end();) {
       const auto next = std::next(at);
       if (at->second.may_have_ended && has_ended(at->first, at->second)) {
+        dead_.insert(mark_of_worker(own_pid_, at->second.id));
         workers_.erase(at);
         sweep_soon();
       }
       at = next;
     }
-    // Only killed children are waited for here: threads of static initializers may wait for their
-    // own.
     std::erase_if(killed_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
+  }
+
+  /// Waits for adopted orphans that have ended. Where static initializers have started threads, which
+  /// may wait for children of their own, only for those that had ended at the look before.
+  void reap_orphans() {
+    const bool may_be_awaited = has_threads();
+    std::set<pid_t> ended;
+    for (const pid_t pid : sys::children_of(own_pid_)) {
+      siginfo_t info{};
+      if (is_known(pid) ||
+          ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+          info.si_pid == 0) {
+        continue;
+      }
+      if (may_be_awaited && !ended_orphans_.contains(pid)) {
+        ended.insert(pid);
+      } else {
+        ::waitpid(pid, nullptr, WNOHANG);
+      }
+    }
+    ended_orphans_ = std::move(ended);
+  }
+
+  /// It is a worker, or was there before all workers.
+  [[nodiscard]] bool is_known(pid_t pid) const {
+    return workers_.contains(pid) || not_of_workers_.contains(pid);
   }
 
   /// Says so if the worker has ended.
@@ -356,22 +387,29 @@ class server {
     sweep_at_ns_ = sys::monotonic_ns() + 10'000'000;
   }
 
-  /// Kills what dead workers have left behind. Workers adopt the orphans of their tasks, and the
-  /// server adopts those of dead workers. So a child of the server that is no worker was left by a
-  /// dead worker, or was started by the program's static initializers (`not_of_workers_`).
-  bool sweep(bool last = false) {
+  /// Kills what dead workers have left behind. The server adopts the orphans of all workers, of
+  /// those that live, too: their marks tell whose they are. `last`: no worker lives any more.
+  void sweep(bool last = false) {
     bool found = false;
     for (const pid_t pid : sys::children_of(own_pid_)) {
-      if (!workers_.contains(pid) && (last || !not_of_workers_.contains(pid))) {
+      if (last ? !workers_.contains(pid) : !is_known(pid) && is_of_the_dead(pid)) {
         ::kill(pid, SIGKILL);
         killed_.insert(pid);
         found = true;
       }
     }
-    if (found) {
+    if (found || !killed_.empty()) {
       sweep_soon();  // the server adopts the children of the killed ones next
+    } else {
+      dead_.clear();
     }
-    return found;
+    reap_orphans();
+  }
+
+  [[nodiscard]] bool is_of_the_dead(pid_t pid) const {
+    const std::vector<std::string> marks = marks_of(pid);
+    return std::any_of(marks.begin(), marks.end(),
+                       [this](const std::string& mark) { return dead_.contains(mark); });
   }
 
   /// Never blocks: the supervisor may be blocked in a request until the server reads on.
@@ -435,6 +473,8 @@ class server {
   std::set<pid_t> guarded_;
   std::set<pid_t> not_of_workers_;  ///< children that were there first
   std::set<pid_t> killed_;          ///< by the sweep, to be reaped
+  std::set<pid_t> ended_orphans_;   ///< at the last look; only where this process has threads
+  std::set<std::string> dead_;      ///< the marks of workers whose descendants may live
   bool sweep_due_ = false;
   std::int64_t sweep_at_ns_ = 0;
 };

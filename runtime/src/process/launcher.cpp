@@ -2,15 +2,18 @@
 #include "process/launcher.hpp"
 
 #include "troupe/detail/memory.hpp"
+#include "troupe/log.hpp"
 
 #include "base/fork_safety.hpp"
 #include "os/failpoint.hpp"
 #include "os/leave.hpp"
+#include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "process/child.hpp"
 #include "process/surroundings.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
@@ -23,6 +26,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <utility>
 
 extern char** environ;
@@ -39,6 +43,39 @@ void signal_child(pid_t pid, int signal) {
     ::kill(pid, signal);
   } else {
     sys::signal_group(pid, signal);
+  }
+}
+
+constexpr std::chrono::milliseconds look_interval{1000};
+/// A server that was found stopped so often in a row is not waited for. Once is not enough: all
+/// processes of a service may have been stopped, and this one goes on first.
+constexpr int looks_before_giving_up = 2;
+
+/// Waits until a server ends that was told to leave. One that is stopped is killed.
+void wait_for_server(pid_t server) {
+  constexpr int blind_ms = 10;
+  const descriptor end{static_cast<int>(::syscall(SYS_pidfd_open, server, 0))};
+  const auto interval = static_cast<int>(look_interval.count());
+  int waited_ms = 0;
+  int stopped = 0;
+  for (;;) {
+    const pid_t got = ::waitpid(server, nullptr, WNOHANG);
+    if (got == server || (got < 0 && errno != EINTR)) {
+      return;
+    }
+    pollfd one{end.number(), POLLIN, 0};
+    if (::poll(&one, end ? 1 : 0, end ? interval : blind_ms) != 0) {
+      continue;
+    }
+    waited_ms += end ? interval : blind_ms;
+    if (waited_ms < interval) {
+      continue;
+    }
+    waited_ms = 0;
+    stopped = is_stopped(server) ? stopped + 1 : 0;
+    if (stopped == looks_before_giving_up) {
+      ::kill(server, SIGKILL);
+    }
   }
 }
 
@@ -132,8 +169,72 @@ launcher::~launcher() {
     ::waitpid(static_cast<pid_t>(pid), nullptr, 0);
   }
   if (server > 0) {
-    while (::waitpid(server, nullptr, 0) < 0 && errno == EINTR) {
+    wait_for_server(server);
+  }
+}
+
+bool launcher::ask_server(const child::message& request, std::span<const int> passed) {
+  for (;;) {
+    const sys::send_status status =
+        sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), passed, false);
+    if (status != sys::send_status::full) {
+      errno = status == sys::send_status::closed ? EPIPE : errno;
+      return status == sys::send_status::sent;
     }
+    pollfd one{server_.number(), POLLOUT, 0};
+    if (::poll(&one, 1, static_cast<int>(look_interval.count())) == 0 && is_stopped(server_pid_)) {
+      errno = ETIMEDOUT;
+      return false;
+    }
+  }
+}
+
+void launcher::look_again_soon() {
+  if (!std::exchange(looks_again_, true)) {
+    loop_->call_at(std::chrono::steady_clock::now() + look_interval, [this] { look_at_server(); });
+  }
+}
+
+void launcher::look_at_server() {
+  std::vector<std::uint64_t> not_launched;
+  {
+    const mutex_guard lock{mutex_};
+    looks_again_ = false;
+    for (auto one = killed_.begin(); one != killed_.end();) {
+      one = of_server_.contains(*one) ? std::next(one) : killed_.erase(one);
+    }
+    for (const auto& [worker, pid] : of_server_) {
+      if (pid == 0) {
+        not_launched.push_back(worker);
+      }
+    }
+    if (killed_.empty() && not_launched.empty()) {
+      looks_while_stopped_ = 0;
+      return;
+    }
+    looks_while_stopped_ = is_stopped(server_pid_) ? looks_while_stopped_ + 1 : 0;
+    look_again_soon();
+    if (looks_while_stopped_ < looks_before_giving_up) {
+      return;
+    }
+    for (const std::uint64_t one : not_launched) {
+      killed_.erase(one);
+      of_server_.erase(one);
+      ask_server({child::op::signal, SIGKILL, one, 0, {}});  // should it go on
+    }
+    const std::string server =
+        "troupe: the fork server (pid " + std::to_string(server_pid_) + ") is stopped";
+    if (!killed_.empty()) {
+      log(log_level::error, server +
+                                ", so that a worker cannot be ended: it is killed, and its "
+                                "workers with it");
+      ::kill(static_cast<pid_t>(server_pid_), SIGKILL);
+    } else if (!not_launched.empty()) {
+      log(log_level::error, server + ": it launches no workers until it goes on (SIGCONT)");
+    }
+  }
+  for (const std::uint64_t one : not_launched) {
+    events_.failed(one, ETIMEDOUT);
   }
 }
 
@@ -233,10 +334,11 @@ void launcher::launch(std::uint64_t worker, start_method method, channel_ends en
       const std::array<int, 3> passed{ends.socket.number(), ends.memory.number(),
                                       ends.errors.number()};
       of_server_[worker] = 0;
-      if (sys::send(server_.number(), std::as_bytes(std::span{&request, 1}),
-                    std::span{passed}.first(ends.errors ? 3 : 2), true) != sys::send_status::sent) {
+      if (!ask_server(request, std::span{passed}.first(ends.errors ? 3 : 2))) {
         code = errno == 0 ? EPIPE : errno;
         of_server_.erase(worker);
+      } else {
+        look_again_soon();
       }
     }
   }
@@ -275,8 +377,7 @@ int launcher::send_surroundings() {
       passed[count++] = one->number();
     }
   }
-  if (sys::send(server_.number(), std::as_bytes(std::span{&request, 1}),
-                std::span{passed}.first(count), true) != sys::send_status::sent) {
+  if (!ask_server(request, std::span{passed}.first(count))) {
     return errno == 0 ? EPIPE : errno;
   }
   servers_environment_ = std::move(environment);
@@ -294,15 +395,17 @@ void launcher::kill(std::uint64_t worker, int signal) {
     return;
   }
   if (server_ && of_server_.contains(worker)) {
-    const child::message request{child::op::signal, signal, worker, 0, {}};
-    sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), {}, true);
+    ask_server({child::op::signal, signal, worker, 0, {}});
+    if (signal == SIGKILL) {
+      killed_.insert(worker);
+      look_again_soon();
+    }
   }
 }
 
 void launcher::order_guard(bool guard, std::int64_t pid) {
   if (server_) {
-    const child::message request{guard ? child::op::guard : child::op::unguard, 0, 0, pid, {}};
-    sys::send(server_.number(), std::as_bytes(std::span{&request, 1}), {}, true);
+    ask_server({guard ? child::op::guard : child::op::unguard, 0, 0, pid, {}});
   }
 }
 
@@ -327,7 +430,11 @@ void launcher::server_readable() {
     if (answer.what == child::op::launched) {
       {
         const mutex_guard lock{mutex_};
-        of_server_[answer.worker] = answer.pid;
+        const auto found = of_server_.find(answer.worker);
+        if (found == of_server_.end()) {
+          continue;  // it `failed`, as the server was stopped, which has an order to kill it
+        }
+        found->second = answer.pid;
       }
       events_.launched(answer.worker, answer.pid,
                        got.descriptors.empty() ? descriptor{} : std::move(got.descriptors.front()));

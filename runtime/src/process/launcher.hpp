@@ -12,6 +12,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,10 @@ const program& this_program();
 /// there. In other processes it does nothing. Called first in the constructor of troupe::system.
 void take_role(const program& self);
 
+namespace child {
+struct message;
+}
+
 /// Starts, kills and reaps workers.
 ///
 /// Workers are children of the fork server: a process without threads, forked before this one had
@@ -81,10 +87,13 @@ class launcher {
   /// Stops calling back; before the reactor goes.
   void detach();
 
-  /// Asks for a worker; `launched` or `failed` follows, then one `exited` for each launched.
+  /// Asks for a worker; `launched` or `failed` follows, then one `exited` for each launched. With
+  /// ETIMEDOUT it failed because the fork server is stopped.
   void launch(std::uint64_t worker, start_method method, channel_ends ends,
               bool with_pidfd = false);
-  /// Sends a signal to the worker's whole process group; nothing if it is already gone.
+  /// Sends a signal to the worker's whole process group; nothing if it is already gone. A fork server
+  /// that is stopped, and so does not carry out a SIGKILL, is killed after a while, and its workers
+  /// end with it.
   void kill(std::uint64_t worker, int signal);
 
  private:
@@ -102,6 +111,12 @@ class launcher {
   void order_guard(bool guard, std::int64_t pid) TROUPE_REQUIRES(mutex_);
   /// Returns an errno.
   int send_surroundings() TROUPE_REQUIRES(mutex_);
+  /// False, with errno: not sent. A server that is stopped is not waited for.
+  bool ask_server(const child::message& request, std::span<const int> passed = {})
+      TROUPE_REQUIRES(mutex_);
+  void look_again_soon() TROUPE_REQUIRES(mutex_);
+  /// Does what its end or its launch waits for if the server is stopped.
+  void look_at_server();
 
   program self_;
   reactor* loop_ = nullptr;
@@ -111,6 +126,12 @@ class launcher {
   std::int64_t server_pid_ TROUPE_GUARDED_BY(mutex_) = -1;
   /// Pid 0: not yet known.
   std::map<std::uint64_t, std::int64_t> of_server_ TROUPE_GUARDED_BY(mutex_);
+  /// Of the server, and not known to have ended.
+  std::set<std::uint64_t> killed_ TROUPE_GUARDED_BY(mutex_);
+  /// A timer for them is set.
+  bool looks_again_ TROUPE_GUARDED_BY(mutex_) = false;
+  /// In a row, at a server that is stopped.
+  int looks_while_stopped_ TROUPE_GUARDED_BY(mutex_) = 0;
   std::map<std::uint64_t, forked_child> forked_ TROUPE_GUARDED_BY(mutex_);
   /// True: killed before its turn.
   std::map<std::uint64_t, bool> to_fork_ TROUPE_GUARDED_BY(mutex_);

@@ -23,12 +23,27 @@ constexpr std::array watched{SIGINT, SIGTERM};
 std::atomic<int> handler_pipe{-1};
 /// What was there before, for `restore`; -1 in `handler_pipe` says that nothing is installed.
 std::array<struct sigaction, watched.size()> before;
+/// The process whose signals these are.
+std::atomic<pid_t> owner{0};
+
+/// In a process that the program forked: the pipe's reader is its parent. The signal does what it
+/// would do without the library.
+void pass_on(int signal) noexcept {
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    if (watched[i] == signal) {
+      ::sigaction(signal, &before[i], nullptr);
+      ::raise(signal);  // comes when the handler has returned
+    }
+  }
+}
 
 void on_signal(int signal) {
   const int saved = errno;
   const auto byte = static_cast<unsigned char>(signal);
   const int to = handler_pipe.load();
-  if (to >= 0) {
+  if (owner.load() != ::getpid()) {
+    pass_on(signal);
+  } else if (to >= 0) {
     // If the pipe is full, its reader already has many signals to count.
     static_cast<void>(!::write(to, &byte, 1));
   }
@@ -50,6 +65,7 @@ stop_signals::stop_signals(reactor& loop, std::function<void(int, int)> arrived)
     throw error{errc::resource_exhausted, task_ran::no,
                 std::string{"troupe: no pipe for signals: "} + std::strerror(errno)};
   }
+  owner = ::getpid();
   handler_pipe = writing_.number();
   loop.watch(reading_.number(), [this] { read(); });
   struct sigaction action{};

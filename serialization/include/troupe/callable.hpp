@@ -79,20 +79,22 @@ namespace detail {
 template <class F, class... Bound>
 inline constexpr bool is_partial<partial_function<F, Bound...>> = true;
 
-template <std::size_t Count, class Parameters>
+template <std::size_t Count, class R, class Parameters>
 struct without_first;
-template <std::size_t Count, class... Params>
-struct without_first<Count, std::tuple<Params...>> {
+template <std::size_t Count, class R, class... Params>
+struct without_first<Count, R, std::tuple<Params...>> {
   template <std::size_t... I>
   static auto rest(std::index_sequence<I...>)
-      -> known_signature<typename std::tuple_element_t<I + Count, std::tuple<Params...>>::type...>;
+      -> known_signature<R,
+                         typename std::tuple_element_t<I + Count, std::tuple<Params...>>::type...>;
   using type = decltype(rest(std::make_index_sequence<sizeof...(Params) - Count>{}));
 };
 
 template <class F, class... Bound>
   requires(signature<F>::known && sizeof...(Bound) <= arity<F>)
 struct signature<partial_function<F, Bound...>>
-    : without_first<sizeof...(Bound), typename signature<F>::parameters>::type {};
+    : without_first<sizeof...(Bound), typename signature<F>::result,
+                    typename signature<F>::parameters>::type {};
 
 /// What `partial` keeps: the same as what a call would send, as an object that owns itself.
 template <class Received>
@@ -163,16 +165,17 @@ struct too_many_bound {
 };
 
 template <class F, class... Args>
-consteval bool check_partial() {
-  if constexpr (!check_callable<F>()) {
-    return false;
+consteval auto find_partial_refusal() {
+  if constexpr (!std::is_void_v<callable_refusal<F>>) {
+    return std::type_identity<callable_refusal<F>>{};
   } else if constexpr (signature<F>::known && (sizeof...(Args) > arity<F>)) {
-    (void)sizeof(too_many_bound<F, sizeof...(Args)>);
-    return false;
+    return std::type_identity<too_many_bound<F, sizeof...(Args)>>{};
   } else {
-    return check_arguments<F, Args...>(std::index_sequence_for<Args...>{});
+    return std::type_identity<arguments_refusal<F, Args...>>{};
   }
 }
+template <class F, class... Args>
+using partial_refusal = typename decltype(find_partial_refusal<F, Args...>())::type;
 
 }  // namespace detail
 
@@ -187,7 +190,9 @@ consteval bool check_partial() {
 /// @throws std::invalid_argument for text that is a null pointer; what copying a value throws.
 template <class F, class... Args>
 [[nodiscard]] auto partial(F&& f, Args&&... bound) {
-  if constexpr (detail::check_partial<std::decay_t<F>, Args...>()) {
+  using refusal = detail::partial_refusal<std::decay_t<F>, Args...>;
+  static_assert(detail::is_reported<refusal>);
+  if constexpr (std::is_void_v<refusal>) {
     return detail::make_partial(std::forward<F>(f), std::index_sequence_for<Args...>{},
                                 std::forward<Args>(bound)...);
   }
@@ -256,7 +261,9 @@ bound_call call(F&& f, Args&&... args) {
   detail::byte_buffer callable;
   detail::byte_buffer arguments;
   detail::attachment_list attachments;
-  if constexpr (detail::check_task<F, Args...>()) {
+  using refusal = detail::task_refusal<F, Args...>;
+  static_assert(detail::is_reported<refusal>);
+  if constexpr (std::is_void_v<refusal>) {
     const detail::attachment_collector scope{attachments};
     detail::encode_task_callable<F, Args...>(callable, f);
     detail::encode_task_arguments<F, Args...>(arguments, args...);

@@ -44,9 +44,11 @@ concept serializable = encodable<T> && decodable<T>;
 ///   sink may then hold a part of the value: truncate it.
 template <class T>
 void encode(detail::byte_sink& sink, const T& value) {
+  using refusal = detail::encode_refusal<T>;
+  static_assert(detail::is_reported<refusal>);
   if constexpr (detail::blittable<T>) {
     sink.append(&value, sizeof value);
-  } else if constexpr (detail::check_encodable<T>()) {
+  } else if constexpr (std::is_void_v<refusal>) {
     output_archive{sink}(value);
   }
 }
@@ -72,7 +74,9 @@ template <class T>
 template <class T>
 [[nodiscard]] T decode(std::span<const std::byte> bytes) {
   static_assert(std::is_same_v<T, std::remove_cvref_t<T>>, "troupe: decode a plain value type");
-  if constexpr (detail::check_decodable<T>()) {
+  using refusal = detail::decode_refusal<T>;
+  static_assert(detail::is_reported<refusal>);
+  if constexpr (std::is_void_v<refusal>) {
     input_archive ar{bytes};
     T value{};
     detail::load_value(ar, value);

@@ -5,6 +5,7 @@
 #include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 
+#include "errors/cut_text.hpp"
 #include "errors/exception_kinds.hpp"
 
 #include <any>
@@ -23,8 +24,6 @@
 
 namespace troupe {
 namespace {
-
-constexpr std::size_t longest_text = std::size_t{64} * 1024;
 
 struct known_type {
   standard_exception kind;
@@ -113,14 +112,6 @@ std::string thrown_type_name(const std::type_info& type) {
   return name;
 }
 
-void cut(std::string& text) {
-  if (text.size() > longest_text) {
-    constexpr std::string_view mark = " ... (cut)";
-    text.resize(longest_text - mark.size());
-    text += mark;
-  }
-}
-
 /// what() is a user's code. It may return null. It cannot throw, because every override is
 /// noexcept.
 std::string text_of(const std::exception& thrown) {
@@ -129,7 +120,7 @@ std::string text_of(const std::exception& thrown) {
     return "(what() returned a null pointer)";
   }
   std::string copy{text};
-  cut(copy);
+  detail::cut_text(copy);
   return copy;
 }
 
@@ -242,7 +233,7 @@ failure capture(const std::exception_ptr& thrown) {
   if (captured.type_name.empty() && captured.code == errc::task_failed) {
     captured.type_name = name_of_fundamental(thrown);
   }
-  cut(captured.text);
+  detail::cut_text(captured.text);
   if (captured.causes.empty()) {
     describe_causes(captured, nested);
   }
@@ -284,7 +275,7 @@ failure capture_failure(errc code, const std::exception_ptr& thrown) noexcept {
   captured.std_type = standard_exception::none;
   try {
     captured.text.insert(0, detail::stage_text(code));
-    cut(captured.text);
+    detail::cut_text(captured.text);
   } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the code tells the stage too
   }
   return captured;

@@ -52,11 +52,17 @@ class test_state final : public future_state {
       function();
     }
   }
+  /// As at the end of the program.
+  void drop_callbacks() { handed_over_.clear(); }
   [[nodiscard]] std::size_t callbacks_waiting() const { return handed_over_.size(); }
 
  protected:
   [[nodiscard]] executor callbacks() const override {
-    return [this](std::function<void()> function) { handed_over_.push_back(std::move(function)); };
+    return [this](std::function<void()> function) {
+      if (function) {  // otherwise it has only to make sure that there is a thread
+        handed_over_.push_back(std::move(function));
+      }
+    };
   }
 
  private:
@@ -156,6 +162,44 @@ TEST_F(FutureState, CallbacksGoThroughTheExecutorInTheirOrder) {
   EXPECT_EQ(calls, "r1d1late") << "each runs once";
 }
 
+TEST_F(FutureState, ACallbackAddedWhileOthersAreHandedOverComesAfterThem) {
+  class eager_state final : public future_state {
+   public:
+    void fulfil() { finish(nullptr); }
+    void each_value(
+        const std::function<void(std::span<const std::byte>)>& /*visit*/) const override {}
+    bool cancel(bool /*force*/) override { return false; }
+    [[nodiscard]] bool running() const override { return false; }
+    mutable std::function<void()> before_first;
+
+   protected:
+    [[nodiscard]] executor callbacks() const override {
+      return [this](const std::function<void()>& function) {
+        if (function) {
+          if (const auto first = std::exchange(before_first, nullptr)) {
+            first();
+          }
+          function();
+        }
+      };
+    }
+  };
+  const auto one = std::make_shared<eager_state>();
+  std::string calls;
+  one->add_callback([&](future_state&) { calls += "a"; });
+  one->add_callback([&](future_state&) { calls += "b"; });
+  one->before_first = [&] { one->add_callback([&](future_state&) { calls += "late"; }); };
+  one->fulfil();
+  EXPECT_EQ(calls, "ablate");
+}
+
+TEST_F(FutureState, GetWaitsForCallbacksThatWereDropped) {
+  f.on_result([](int) {}).on_done([](const future<int>&) {});
+  state->fulfil(5);
+  std::jthread waiter{[&] { EXPECT_EQ(f.get(), 5); }};
+  state->drop_callbacks();
+}
+
 TEST_F(FutureState, AFailureReachesOnErrorAsARemoteErrorAndOnDone) {
   std::string calls;
   f.on_result([&](int) { calls += "r"; })
@@ -199,7 +243,7 @@ TEST_F(FutureState, CallbacksAddedWhileItIsFulfilledAllRunOnce) {
 
      protected:
       [[nodiscard]] executor callbacks() const override {
-        return [this](const std::function<void()>&) { ++handed_over; };
+        return [this](const std::function<void()>& function) { handed_over += function ? 1 : 0; };
       }
     };
     const auto one = std::make_shared<counting_state>();

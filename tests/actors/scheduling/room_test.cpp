@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+
 namespace troupe::detail {
 namespace {
 
@@ -16,6 +18,63 @@ TEST(Room, IsWhatTheBoundLeaves) {
 TEST(Room, ASubmissionLargerThanTheBoundPassesWhenTheQueueIsEmpty) {
   EXPECT_TRUE(has_room(0, 100, 10));
   EXPECT_FALSE(has_room(1, 100, 10));
+}
+
+TEST(RoomShare, WithoutOneThatCollectsAllMayEnterWhereThereIsRoom) {
+  const room_share share{4};
+  EXPECT_TRUE(share.may_enter(3, 1));
+  EXPECT_FALSE(share.may_enter(4, 1));
+  EXPECT_FALSE(share.may_enter(3, 2));
+}
+
+// It waited until the queue was empty, which it never was beside others that submit.
+TEST(RoomShare, ASubmissionOfManyItemsCollectsItsPlacesInTurnsWithOthers) {
+  room_share share{4};
+  std::uint64_t queued = 4;
+  ASSERT_TRUE(share.begin(3));
+  EXPECT_FALSE(share.collect(queued, true));
+  int entered = 0;
+  for (int left = 0; left < 8 && !share.is_complete(queued, 3); ++left) {
+    --queued;
+    share.collect(queued, true);
+    if (share.may_enter(queued, 1)) {
+      ++queued;
+      ++entered;
+      share.entered();
+    }
+  }
+  EXPECT_TRUE(share.is_complete(queued, 3));
+  EXPECT_EQ(queued, 1U);
+  EXPECT_GE(entered, 2) << "the others got in meanwhile";
+  share.end();
+  EXPECT_TRUE(share.may_enter(1, 3));
+}
+
+TEST(RoomShare, WhatNobodyElseWaitsForIsCollectedAtOnce) {
+  room_share share{4};
+  ASSERT_TRUE(share.begin(3));
+  EXPECT_TRUE(share.collect(2, false));
+  EXPECT_FALSE(share.is_complete(2, 3));
+  EXPECT_FALSE(share.may_enter(2, 1)) << "the two places are taken";
+  EXPECT_TRUE(share.collect(1, false));
+  EXPECT_TRUE(share.is_complete(1, 3));
+}
+
+TEST(RoomShare, OneLargerThanTheBoundCollectsTheWholeQueue) {
+  room_share share{4};
+  ASSERT_TRUE(share.begin(100));
+  share.collect(1, false);
+  EXPECT_FALSE(share.is_complete(1, 100));
+  share.collect(0, false);
+  EXPECT_TRUE(share.is_complete(0, 100));
+}
+
+TEST(RoomShare, OneCollectsAtATime) {
+  room_share share{4};
+  ASSERT_TRUE(share.begin(3));
+  EXPECT_FALSE(share.begin(2)) << "each could have a part of the places for ever";
+  share.end();
+  EXPECT_TRUE(share.begin(2));
 }
 
 TEST(RoomLine, CallsInTheOrderOfArrival) {

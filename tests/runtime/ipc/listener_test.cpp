@@ -364,18 +364,24 @@ TEST_F(Listener, TheEarlierHandshakeIsRefused) {
   EXPECT_TRUE(fails_with(errc::protocol_error, [&] { return honest.get(); }));
 }
 
-TEST_F(Listener, MayBeUsedByAChildThatWasForkedWithIt) {
-  // The kernel tells clients the process that called listen.
+TEST_F(Listener, IsRefusedInAChildThatWasForkedWithItAndGoesOnInItsOwnProcess) {
   listener at{path_, {.key = "k"}};
   forked child{[&] {
-    connection here = at.accept();
-    here.send(here.recv<int>() + 1);
-    return 0;
+    const bool refused =
+        fails_with(errc::wrong_state, [&] { static_cast<void>(at.accept()); }) &&
+        fails_with(errc::wrong_state, [&] { static_cast<void>(at.accept_for(0ms)); });
+    at.close();
+    return refused ? 0 : 1;
   }};
-  connection there = connect(path_, {.key = "k"});
-  there.send(1);
-  EXPECT_EQ(there.recv<int>(), 2);
   EXPECT_EQ(child.wait(), 0);
+  forked client{[&] {
+    connection there = connect(path_, {.key = "k"});
+    there.send(1);
+    return there.recv<int>() == 2 ? 0 : 1;
+  }};
+  connection here = at.accept();
+  here.send(here.recv<int>() + 1);
+  EXPECT_EQ(client.wait(), 0);
 }
 
 TEST_F(Listener, AClientGivesUpOnASilentListener) {

@@ -2,6 +2,9 @@
 // Where the library's reports go, and which of them.
 #include "troupe/log.hpp"
 
+#include "os/failpoint.hpp"
+#include "os/library_thread.hpp"
+#include "support/eventually.hpp"
 #include "support/forked.hpp"
 #include "support/no_leaks.hpp"
 #include "support/temp_dir.hpp"
@@ -11,10 +14,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <iterator>
+#include <latch>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,6 +31,10 @@ using test::forked;
 
 class Log : public test::no_leaks {
  protected:
+  Log() {
+    detail::failpoint::reset();  // the table stays for good, once it is there
+    take_baseline();
+  }
   ~Log() override { set_log_hook({}); }
 
   /// What a process that runs `body` writes to stderr.
@@ -74,6 +84,48 @@ TEST_F(Log, AHookGetsAllLevelsAndStderrNothing) {
                            {log_level::info, "an info report"},
                            {log_level::warning, "a warning"},
                            {log_level::error, "an error"}}));
+}
+
+TEST_F(Log, ReportsOfAThreadThatOthersWaitForComeOnAnotherInTheirOrder) {
+  std::vector<std::string> seen;
+  bool here = false;
+  const auto thread = std::this_thread::get_id();
+  set_log_hook([&](log_level, std::string_view text) {
+    here = here || std::this_thread::get_id() == thread || detail::no_user_code::is_here();
+    seen.emplace_back(text);
+  });
+  std::vector<std::string> expected;
+  for (int i = 0; i < 1000; ++i) {
+    const detail::no_user_code others_wait_for_this_thread;
+    expected.push_back(std::to_string(i));
+    detail::log(log_level::info, expected.back());
+  }
+  detail::wait_for_log();
+  EXPECT_EQ(seen, expected);
+  EXPECT_FALSE(here);
+  detail::log(log_level::info, "here again");
+  EXPECT_EQ(seen.back(), "here again");
+  EXPECT_TRUE(here);
+}
+
+TEST_F(Log, AForkedChildHasReportsOfItsOwn) {
+  std::atomic<int> seen{0};
+  std::latch release{1};
+  set_log_hook([&](log_level, std::string_view text) {
+    seen += text == "of the child" ? 100 : 1;
+    release.wait();
+  });
+  const detail::no_user_code others_wait_for_this_thread;
+  detail::log(log_level::info, "of the parent");
+  detail::log(log_level::info, "of the parent");
+  forked child{[&] {
+    release.count_down();
+    detail::log(log_level::info, "of the child");
+    return test::eventually([&] { return seen >= 100; }) ? 0 : 1;
+  }};
+  EXPECT_EQ(child.wait(), 0);
+  release.count_down();
+  EXPECT_TRUE(test::eventually([&] { return seen == 2; }));
 }
 
 TEST_F(Log, WhatAHookThrowsIsIgnored) {

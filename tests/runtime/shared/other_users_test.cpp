@@ -8,6 +8,7 @@
 #include "shared_fixture.hpp"
 #include "support/fails_with.hpp"
 #include "support/temp_dir.hpp"
+#include "support/unique_name.hpp"
 
 #include <gtest/gtest.h>
 
@@ -78,9 +79,7 @@ class OtherUsers : public test::shared_objects {
     }
     return made;
   }
-  static std::string name_of(const std::string& what) {
-    return "troupe-users-" + std::to_string(::getpid()) + "-" + what;
-  }
+  static std::string name_of(const std::string& what) { return test::unique_name("users-" + what); }
   /// A client of the same user still comes in.
   static void expect_works(listener& at, const connect_options& how = {}) {
     auto client = std::async(std::launch::async, [&] { return connect(at.address(), how); });

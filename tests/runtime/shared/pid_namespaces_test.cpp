@@ -7,6 +7,7 @@
 #include "troupe/shared_memory.hpp"
 
 #include "runtime/shared/shared_fixture.hpp"
+#include "support/unique_name.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,6 +18,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <functional>
 #include <string>
@@ -70,7 +72,7 @@ class PidNamespaces : public test::shared_objects {
   }
 
   static std::string unique(const std::string& name) {
-    return "troupe-namespaces-" + std::to_string(::getpid()) + "-" + name;
+    return test::unique_name("namespaces-" + name);
   }
   static bool exists(const std::string& name) {
     return ::access(("/dev/shm/" + name).c_str(), F_OK) == 0;
@@ -92,7 +94,8 @@ TEST_F(PidNamespaces, AHolderInsideIsNotTakenForDead) {
   semaphore permits{1};
   signpost taken;
   signpost seen;
-  const forked container{[&, number = number_of_no_process()] {
+  const pid_t number = number_of_no_process();
+  const forked container{[&] {
     return in_new_namespace([&] {
       return with_number(number, [&] {
         permits.acquire();
@@ -104,6 +107,7 @@ TEST_F(PidNamespaces, AHolderInsideIsNotTakenForDead) {
   }};
   taken.await();
   detail::recover_objects_of_dead();
+  detail::recover_objects_of_dead(static_cast<std::uint32_t>(number));
   EXPECT_FALSE(permits.try_acquire()) << "a permit that is held was given back";
   seen.reached();
 }

@@ -3,7 +3,9 @@
 
 #include "troupe/detail/future_state.hpp"
 #include "troupe/detail/local_value.hpp"
+#include "troupe/detail/thread_safety.hpp"
 
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -13,7 +15,8 @@
 
 namespace troupe::detail {
 
-/// The outcome of a function that runs in this process once other futures have ended.
+/// The outcome of a function that runs in this process once other futures have ended. It keeps them
+/// until it ends; a chain of any length is walked and destroyed link by link, without recursion.
 class continuation : public future_state {
  public:
   explicit continuation(std::vector<std::shared_ptr<future_state>> sources);
@@ -21,9 +24,13 @@ class continuation : public future_state {
 
   // Nothing was encoded.
   void each_value(const std::function<void(std::span<const std::byte>)>& visit) const final;
-  /// Cancels what it waits for.
+  /// Cancels what it waits for, through all links; if none of that ever begins, it is done when
+  /// this returns.
   bool cancel(bool force) final;
   [[nodiscard]] bool running() const final;
+  bool any_source(const source_visitor& visit) const final;
+  /// The function has returned another future: it waits for that from now on.
+  void follow(std::shared_ptr<future_state> next);
 
   /// Ends it, unless it has ended: with what `function` throws, or without.
   template <class F>
@@ -42,9 +49,18 @@ class continuation : public future_state {
   [[nodiscard]] std::exception_ptr original() const final { return thrown_; }
 
  private:
-  void end(std::exception_ptr thrown);
+  using states = std::vector<std::shared_ptr<future_state>>;
 
-  std::vector<std::shared_ptr<future_state>> sources_;
+  void end(std::exception_ptr thrown);
+  [[nodiscard]] states sources() const;
+  /// What it waits for that is itself no continuation, through all links that have not ended; and
+  /// what has ended among the links.
+  [[nodiscard]] states roots() const;
+
+  const executor executor_;
+  mutable guarded_mutex mutex_;
+  states sources_ TROUPE_GUARDED_BY(mutex_);  ///< empty when it has ended
+  std::atomic<bool> ended_{false};            ///< claimed by the thread that ends it
   std::exception_ptr thrown_;
 };
 

@@ -25,7 +25,11 @@ template <worker_count Count>
 using engine_ptr = std::shared_ptr<engine>;
 class room_turn;
 
-// In a process that was forked from the pool's, all of these but the last five throw pool_closed.
+// Of a pool that was moved from, all of these but `end_pool` throw error{no_state}. In a process that
+// was forked from the pool's, the first four throw pool_closed.
+
+/// Does nothing else.
+void check_not_moved_from(const engine_ptr& pool);
 void close(const engine_ptr& pool);
 void join(const engine_ptr& pool);
 void terminate(const engine_ptr& pool);

@@ -28,12 +28,13 @@ class completion_listener {
 };
 
 /// What a thread does while it waits for a future, instead of sleeping: a worker of a thread pool
-/// runs other tasks.
+/// runs what it waits for.
 class wait_helper {
  public:
   virtual ~wait_helper() = default;
-  /// Returns when `awaited` is done. May throw instead of waiting for ever.
-  virtual void wait_for(const future_state& awaited) = 0;
+  /// Returns when `awaited` is done, or the deadline has passed: false. May throw instead of
+  /// waiting for ever.
+  virtual bool wait_for(const future_state& awaited, const deadline& until) = 0;
 
   /// The one of the calling thread, if it has one.
   static wait_helper*& of_this_thread() noexcept;
@@ -43,7 +44,8 @@ class wait_helper {
 class future_state : public std::enable_shared_from_this<future_state> {
  public:
   using callback = std::function<void(future_state&)>;
-  /// Runs callbacks one after the other, never on the thread that fulfils.
+  /// Runs callbacks one after the other, never on the thread that fulfils. Called with an empty
+  /// function it only starts its thread, so that no later call can fail for want of one.
   using executor = std::function<void(std::function<void()>)>;
 
   future_state();
@@ -51,15 +53,26 @@ class future_state : public std::enable_shared_from_this<future_state> {
   future_state& operator=(const future_state&) = delete;
   virtual ~future_state();
 
+  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
+  /// only.
+  ///
+  /// @throws error{wrong_state} if this is such a copy, without an outcome.
+  void check_comes_here() const;
   [[nodiscard]] bool done() const noexcept {
     return word_.load(std::memory_order_acquire) >= fulfilled;  // partner: fulfil
   }
   /// Waits until it is done. False: the deadline passed first.
   ///
   /// @blocks until then.
-  /// @throws what the thread's wait_helper throws, if there is no deadline; pool_closed if there is
-  ///   no outcome and never will be, as in `check_comes_here`.
+  /// @throws what the thread's wait_helper throws; error{wrong_state} as `check_comes_here`.
   bool wait(const deadline& until) const;
+  /// Waits until it is done, and until the callbacks that were added before have returned; on a
+  /// thread of the library, where such a callback may run, or wait for that thread, only for the
+  /// former.
+  ///
+  /// @blocks until then.
+  /// @throws as wait.
+  void wait_with_callbacks() const;
   /// Null: there is a value. Only when done.
   [[nodiscard]] const std::shared_ptr<const failure>& failed() const {
     if (word_.load(std::memory_order_relaxed) == undescribed) {
@@ -81,15 +94,32 @@ class future_state : public std::enable_shared_from_this<future_state> {
   virtual bool cancel(bool force) = 0;
   [[nodiscard]] virtual bool running() const = 0;
 
-  /// Called once, through the state's executor, when done or at once if it is.
+  // What a thread that waits for it has to know.
+  using source_visitor = std::function<bool(const std::shared_ptr<future_state>&)>;
+  /// Calls `visit` for what has to end before it does, until that returns true, and returns the
+  /// last answer.
+  virtual bool any_source(const source_visitor& /*visit*/) const { return false; }
+  /// The first of its sources that ends ends it, not the last one.
+  [[nodiscard]] virtual bool ends_with_first_source() const noexcept { return false; }
+  /// Its end may need any task of the waiting worker's pool: what it waits for is not known.
+  [[nodiscard]] virtual bool needs_other_tasks() const noexcept { return false; }
+  /// The calling thread is about to wait for it and cannot run it, but others may wait for that
+  /// thread: its pool runs it also if all of its workers wait.
+  virtual void need() const {}
+
+  /// Called once, through the state's executor, when done or at once if it is; those that are added
+  /// one after the other are called in that order.
   ///
-  /// @throws pool_closed as wait.
-  void when_done(callback function);
+  /// @throws error{wrong_state} as wait; error{resource_exhausted} if no thread can be
+  ///   started for it.
+  void when_done(callback function) { follow(std::move(function), false); }
+  /// The same for a function of the user, for which `wait_with_callbacks` waits.
+  void add_callback(callback function) { follow(std::move(function), true); }
   /// Where its callbacks run.
   [[nodiscard]] executor callback_executor() const { return callbacks(); }
   /// True: `listener` is called at the end, once. False: the state is done already.
   ///
-  /// @throws pool_closed as wait.
+  /// @throws error{wrong_state} as wait.
   bool listen(std::shared_ptr<completion_listener> listener);
   /// `listener` is not called any more; a call of it that has begun may still be running.
   void unlisten(const completion_listener* listener) noexcept;
@@ -100,7 +130,9 @@ class future_state : public std::enable_shared_from_this<future_state> {
   using progress_callback = std::function<void(const task_progress&)>;
   /// The newest report, if there was one.
   [[nodiscard]] std::optional<task_progress> progress() const;
-  /// Called for every later report, through the state's executor; dropped when done.
+  /// Called for every later report, through the state's executor, where it is also destroyed.
+  ///
+  /// @throws error{resource_exhausted} as when_done.
   void on_progress(progress_callback function);
   /// Notes a report and calls the callbacks for it; for the fulfilling side.
   void report(task_progress now);
@@ -132,15 +164,24 @@ class future_state : public std::enable_shared_from_this<future_state> {
   static constexpr std::uint32_t fulfilled = 2;
   static constexpr std::uint32_t undescribed = 3;  // fulfilled, with a failure still to be made
 
-  void run(callback function);
+  struct follower {
+    callback function;
+    bool is_awaited = false;  ///< counted in `callbacks_left_`
+  };
+  class ended_call;
+
+  void follow(callback function, bool is_awaited);
+  /// @throws pool_closed if the thread for callbacks has ended.
+  void run(follower what);
+  /// As run; what is refused is logged.
+  void hand_over(follower what) noexcept;
+  void callback_returned() const noexcept;
+  /// @throws error{resource_exhausted}.
+  void prepare_callbacks() const;
   /// False: this thread cannot be woken that way, and there may be no outcome yet.
   bool wait_for_handover() const;
   void describe_once() const;
-  /// A forked child has copies of the futures of its parent, but the outcomes come to the parent
-  /// only.
-  ///
-  /// @throws pool_closed if this is such a copy.
-  void check_comes_here() const;
+  [[nodiscard]] bool is_inherited() const noexcept;
   void fulfil(std::uint32_t how) noexcept;
 
   mutable std::atomic<std::uint32_t> word_{pending};
@@ -148,16 +189,21 @@ class future_state : public std::enable_shared_from_this<future_state> {
   mutable std::atomic<int> waiter_{no_waiter};
   static constexpr int no_waiter = -1;
   static constexpr int too_late = -2;
-  std::uint32_t table_;  ///< the `descriptor_table` of the process that fulfils it
+  /// Callbacks that have not returned; with `some_wait` if a thread
+  /// sleeps on the word.
+  mutable std::atomic<std::uint32_t> callbacks_left_{0};
+  static constexpr std::uint32_t some_wait = std::uint32_t{1} << 31;
+  std::uint32_t process_;  ///< the `fork_generation` of the process that fulfils it
   /// Written before the state is fulfilled; by `describe_once` under mutex_ if undescribed.
   mutable std::shared_ptr<const failure> failure_;
-  /// Most futures have none of these, only a thread that waits.
+  /// Most futures have none of these, only a thread that waits. While `fulfil` hands them over, what
+  /// is added gets in line there.
   struct followers {
-    std::vector<callback> callbacks;
+    std::vector<follower> callbacks;
     std::vector<std::shared_ptr<completion_listener>> listeners;
     std::vector<std::shared_ptr<progress_callback>> progress_callbacks;
   };
-  followers& follow() TROUPE_REQUIRES(mutex_) {
+  followers& list_of_followers() TROUPE_REQUIRES(mutex_) {
     if (!followers_) {
       followers_ = std::make_unique<followers>();
     }

@@ -119,6 +119,32 @@ class local_map_run {
   thread_map session_;
 };
 
+/// In the place of a map that was refused.
+template <class Shape>
+class refused_map_run {
+  using result = typename Shape::result;
+
+ public:
+  using place = thread_map::place;
+  template <class F, class View>
+  refused_map_run(const engine_ptr& /*pool*/, const F& /*function*/, View& /*view*/,
+                  const map_settings& /*how*/) {}
+
+  const place* next() { return nullptr; }
+  static result take(const place& from);
+  void prefetch() {}
+  void pull_rest(const deadline& /*until*/, bool /*patient*/) noexcept {}
+  void throw_if_refused() const {}
+  void finish() noexcept {}
+  auto all() {
+    if constexpr (std::is_void_v<result>) {
+      return future<void>{};
+    } else {
+      return future<std::vector<result>>{};
+    }
+  }
+};
+
 /// Maps on threads, for map_calls.
 struct thread_maps {
   template <class F, class Item>
@@ -126,17 +152,13 @@ struct thread_maps {
   template <class F, class Item>
   using starred = local_starred<F, Item>;
   template <class Shape, class F, class View>
-  using run = local_map_run<Shape, F, View>;
+  using run = std::conditional_t<Shape::ok, local_map_run<Shape, F, View>, refused_map_run<Shape>>;
 };
 
 /// The task that a call becomes.
 template <class F, class... Args>
-struct local_call {
-  static_assert(std::is_invocable_v<F, Args...>,
-                "troupe: this callable cannot be called with copies of these arguments (pass "
-                "std::ref(x) for a reference to x)");
-  using result = local_result_t<F, Args...>;
-  using task = thread_call<result, F, Args...>;
+struct local_call : local_invocation<F, F, Args...> {
+  using task = thread_call<typename local_call::result, F, Args...>;
 };
 
 }  // namespace troupe::detail

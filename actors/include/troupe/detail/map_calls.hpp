@@ -5,12 +5,15 @@
 #include "troupe/detail/engine.hpp"
 #include "troupe/detail/open_map.hpp"
 #include "troupe/detail/pull_iterator.hpp"
+#include "troupe/detail/refusal.hpp"
+#include "troupe/future.hpp"
 
 #include <cstddef>
 #include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <ranges>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -66,6 +69,17 @@ template <class Kind, class Shape, class F, class View>
 using map_range = lazy_range<map_results<Kind, Shape, F, View>,
                              typename map_results<Kind, Shape, F, View>::result>;
 
+template <class Item>
+struct item_must_be_pair_or_tuple {
+  static_assert(std::is_void_v<Item>,
+                "troupe: starmap takes items apart, so they must be pairs, tuples or std::arrays: "
+                "of a std::vector the compiler does not know the number of elements");
+};
+template <class Item>
+concept has_elements = requires { std::tuple_size<Item>::value; };
+template <class Item>
+using item_refusal = std::conditional_t<has_elements<Item>, void, item_must_be_pair_or_tuple<Item>>;
+
 /// The maps of a pool and of what its `with` returns.
 template <class Self, class Kind>
 class map_calls {
@@ -103,8 +117,13 @@ class map_calls {
   /// As map, with each item's elements as separate arguments: `starmap(add, {{1, 2}, {3, 4}})`.
   template <class F, std::ranges::input_range Range>
   auto starmap(F function, Range&& range, map_options how = {}) {
-    return run_map<starred<F, std::ranges::range_value_t<Range>>>(std::move(function), range, how,
-                                                                  end_of(how));
+    using item = std::ranges::range_value_t<Range>;
+    static_assert(is_reported<item_refusal<item>>);
+    if constexpr (has_elements<item>) {
+      return run_map<starred<F, item>>(std::move(function), range, how, end_of(how));
+    } else {
+      return std::vector<refused_result>{};
+    }
   }
 
   /// As map, without waiting for results: the whole input is pulled now, in the calling thread, and
@@ -135,8 +154,13 @@ class map_calls {
   /// As map_async, with each item's elements as separate arguments.
   template <class F, std::ranges::input_range Range>
   auto starmap_async(F function, Range&& range, map_options how = {}) {
-    return run_map_async<starred<F, std::ranges::range_value_t<Range>>>(std::move(function), range,
-                                                                        how);
+    using item = std::ranges::range_value_t<Range>;
+    static_assert(is_reported<item_refusal<item>>);
+    if constexpr (has_elements<item>) {
+      return run_map_async<starred<F, item>>(std::move(function), range, how);
+    } else {
+      return future<std::vector<refused_result>>{};
+    }
   }
 
   /// A range of results in input order, computed ahead of the iteration within a bounded window:

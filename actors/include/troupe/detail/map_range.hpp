@@ -27,7 +27,7 @@ struct starred;
 template <class F, class Item, std::size_t... I>
 struct starred<F, Item, std::index_sequence<I...>> {
   using result = task_result_t<F, std::tuple_element_t<I, Item>...>;
-  static constexpr bool ok = check_task<F, std::tuple_element_t<I, Item>...>();
+  static constexpr bool ok = std::is_void_v<task_refusal<F, std::tuple_element_t<I, Item>...>>;
   static void callable(byte_sink& sink, const F& function) {
     encode_task_callable<F, std::tuple_element_t<I, Item>...>(sink, function);
   }
@@ -40,7 +40,7 @@ struct starred<F, Item, std::index_sequence<I...>> {
 template <class F, class Item>
 struct plain {
   using result = task_result_t<F, Item>;
-  static constexpr bool ok = check_task<F, Item>();
+  static constexpr bool ok = std::is_void_v<task_refusal<F, Item>>;
   static void callable(byte_sink& sink, const F& function) {
     encode_task_callable<F, Item>(sink, function);
   }

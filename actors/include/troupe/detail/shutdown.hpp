@@ -13,7 +13,8 @@ struct shutdown_report;
 
 namespace troupe::detail {
 
-/// How an executor ends the pool below it.
+/// How an executor ends the pool below it. Of one that was moved from all members but `end` throw
+/// error{no_state}.
 class executor_end {
  public:
   explicit executor_end(engine_ptr pool);
@@ -29,10 +30,14 @@ class executor_end {
   void end() noexcept;
 
   /// The maps of which the executor pulls the input before it ends.
-  [[nodiscard]] const std::shared_ptr<open_maps>& open() const noexcept;
+  [[nodiscard]] const std::shared_ptr<open_maps>& open() const;
 
  private:
   struct state;
+  /// @throws error{no_state}.
+  [[nodiscard]] state& checked_not_moved_from() const;
+  /// @throws error{no_state}; pool_closed in a forked child.
+  [[nodiscard]] state& checked() const;
   std::unique_ptr<state> state_;
 };
 

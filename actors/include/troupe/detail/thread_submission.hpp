@@ -67,6 +67,7 @@ class thread_submission : public future_state {
   void each_value(const std::function<void(std::span<const std::byte>)>& visit) const final;
   bool cancel(bool force) final;
   [[nodiscard]] bool running() const final;
+  void need() const final;
 
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   /// Items that no worker has claimed; that have no outcome.
@@ -132,6 +133,8 @@ class thread_submission : public future_state {
   /// The only worker that may run it. Guarded by the mutex of the scheduler, which is private to
   /// its room: no annotation can name it here.
   const void* bound_to = nullptr;
+  /// Noted by the scheduler, which guards it, for threads that wait for it.
+  bool needed = false;
   std::atomic<bool> limited{false};  ///< an item was asked to stop: look into the records
 
  protected:

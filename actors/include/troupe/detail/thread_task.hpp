@@ -3,6 +3,8 @@
 
 #include "troupe/detail/kept_result.hpp"
 #include "troupe/detail/local_value.hpp"
+#include "troupe/detail/refusal.hpp"
+#include "troupe/detail/signature.hpp"
 #include "troupe/detail/thread_submission.hpp"
 #include "troupe/detail/type_name.hpp"
 #include "troupe/retry.hpp"
@@ -31,8 +33,46 @@ struct local_outcome {
   static constexpr bool is_coroutine = coroutine::is_coroutine;
   using type = kept_result<typename coroutine::result>;
 };
+
 template <class F, class... Args>
-using local_result_t = typename local_outcome<std::invoke_result_t<F, Args...>>::type;
+struct local_call_must_match {
+  static_assert(std::is_void_v<F>,
+                "troupe: this callable cannot be called with copies of these arguments (pass "
+                "std::ref(x) for a reference to x)");
+};
+
+/// Why a callable of type F, called as Called, is refused with these arguments; see refusal.hpp.
+template <class F, class Called, class... Args>
+consteval auto find_local_refusal() {
+  if constexpr (std::is_invocable_v<Called, Args...>) {
+    return std::type_identity<void>{};
+  } else if constexpr (is_taken_apart<arity<F>, std::remove_cvref_t<Args>...>) {
+    return std::type_identity<
+        pairs_and_tuples_need_starmap<std::tuple<std::remove_cvref_t<Args>...>, arity<F>>>{};
+  } else if constexpr (signature<F>::known && arity<F> != sizeof...(Args)) {
+    return std::type_identity<argument_count_must_match<F, sizeof...(Args), arity<F>>>{};
+  } else {
+    return std::type_identity<local_call_must_match<F, Args...>>{};
+  }
+}
+
+/// A call in a worker thread, of a callable of type F that is called as Called.
+template <class F, class Called, class... Args>
+struct local_invocation {
+  using refusal = typename decltype(find_local_refusal<F, Called, Args...>())::type;
+  static constexpr bool ok = std::is_void_v<refusal>;
+  static_assert(is_reported<refusal>);
+  static consteval auto find_result() {
+    if constexpr (ok) {
+      return std::type_identity<std::invoke_result_t<Called, Args...>>{};
+    } else {
+      return std::type_identity<typename signature<F>::result>{};
+    }
+  }
+  /// What the call returns; of one that is refused, what the function says it returns.
+  using raw_result = typename decltype(find_result())::type;
+  using result = typename local_outcome<raw_result>::type;
+};
 
 std::shared_ptr<coroutine_run> as_coroutine_run(const std::shared_ptr<local_run>& run);
 
@@ -191,12 +231,11 @@ struct shared_function {
 };
 
 /// An item as the one argument, or its elements as the arguments.
+template <class F, class... Args>
+using local_item_call =
+    local_invocation<F, typename shared_function<F>::template called<Args...>, Args...>;
 template <class F, class Item>
-struct local_plain {
-  static_assert(std::is_invocable_v<typename shared_function<F>::template called<Item>, Item>,
-                "troupe: the function of this map cannot be called with the range's values");
-  using raw_result = std::invoke_result_t<typename shared_function<F>::template called<Item>, Item>;
-  using result = typename local_outcome<raw_result>::type;
+struct local_plain : local_item_call<F, Item> {
   template <class R>
   static R call(const shared_function<F>& function, Item&& item) {
     return function.template call<R>(std::move(item));
@@ -205,13 +244,8 @@ struct local_plain {
 template <class F, class Item, class Indices = std::make_index_sequence<std::tuple_size_v<Item>>>
 struct local_starred;
 template <class F, class Item, std::size_t... I>
-struct local_starred<F, Item, std::index_sequence<I...>> {
-  using called = typename shared_function<F>::template called<std::tuple_element_t<I, Item>...>;
-  static_assert(std::is_invocable_v<called, std::tuple_element_t<I, Item>...>,
-                "troupe: the function of this starmap cannot be called with the elements of the "
-                "range's values");
-  using raw_result = std::invoke_result_t<called, std::tuple_element_t<I, Item>...>;
-  using result = typename local_outcome<raw_result>::type;
+struct local_starred<F, Item, std::index_sequence<I...>>
+    : local_item_call<F, std::tuple_element_t<I, Item>...> {
   template <class R>
   static R call(const shared_function<F>& function, Item&& item) {
     using std::get;

@@ -10,6 +10,8 @@
 
 #include <chrono>
 #include <exception>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -56,9 +58,22 @@ executor_end::~executor_end() {
 }
 executor_end::executor_end(executor_end&&) noexcept = default;
 
+executor_end::state& executor_end::checked_not_moved_from() const {
+  if (!state_) {
+    throw error{errc::no_state, task_ran::no, "troupe: this executor was moved from"};
+  }
+  return *state_;
+}
+
+executor_end::state& executor_end::checked() const {
+  state& own = checked_not_moved_from();
+  own.maker.check_is_here();
+  return own;
+}
+
 shutdown_report executor_end::shutdown(const shutdown_options& how) {
-  state_->maker.check_is_here();
-  engine& pool = *state_->pool;
+  state& own = checked();
+  engine& pool = *own.pool;
   if (how.deadline && how.deadline->count() < 0) {
     throw std::invalid_argument{"troupe: shutdown options: .deadline = " +
                                 std::to_string(how.deadline->count()) + " ms is negative"};
@@ -72,26 +87,33 @@ shutdown_report executor_end::shutdown(const shutdown_options& how) {
   const deadline until = how.deadline ? deadline_after(*how.deadline) : deadline{};
   shutdown_report report;
   if (how.cancel_pending) {
-    state_->open->drop_all();
+    own.open->drop_all();
   } else {
     // In a task of its own the worker may be needed by who is pulling just now.
-    state_->open->pull_all(until, !pool.in_own_task());
+    own.open->pull_all(until, !pool.in_own_task());
   }
   pool.close();
   if (how.cancel_pending) {
     pool.cancel_waiting();
   }
   if (how.wait && until) {
-    state_->escalate(until, report);
+    own.escalate(until, report);
   } else if (how.wait) {
     report.complete = pool.join_until(std::nullopt);
   } else if (until) {
-    const mutex_guard lock{state_->mutex};
-    if (!state_->escalating.joinable()) {
-      state_->escalating = std::jthread{[self = state_.get(), until] {
-        shutdown_report nobody_reads;
-        self->escalate(until, nobody_reads);
-      }};
+    const mutex_guard lock{own.mutex};
+    if (!own.escalating.joinable()) {
+      try {
+        own.escalating = std::jthread{[self = &own, until] {
+          shutdown_report nobody_reads;
+          self->escalate(until, nobody_reads);
+        }};
+      } catch (const std::system_error& refused) {
+        throw error{errc::resource_exhausted, task_ran::maybe,
+                    std::string{"shutdown() without waiting has no thread that would look at its "
+                                ".deadline: "} +
+                        refused.what()};
+      }
     }
   }
   const pool_stats after = pool.stats();
@@ -102,16 +124,16 @@ shutdown_report executor_end::shutdown(const shutdown_options& how) {
 }
 
 void executor_end::terminate_workers() {
-  state_->maker.check_is_here();
-  state_->pool->terminate();
+  state& own = checked();
+  own.pool->terminate();
 }
 void executor_end::kill_workers() {
-  state_->maker.check_is_here();
-  state_->pool->kill();
+  state& own = checked();
+  own.pool->kill();
 }
 
-const std::shared_ptr<open_maps>& executor_end::open() const noexcept {
-  return state_->open;
+const std::shared_ptr<open_maps>& executor_end::open() const {
+  return checked_not_moved_from().open;
 }
 
 void executor_end::end() noexcept {

@@ -4,6 +4,7 @@
 #include "troupe/log.hpp"
 
 #include "host/runtime.hpp"
+#include "os/library_thread.hpp"
 #include "os/spin.hpp"
 #include "pools/option_checks.hpp"
 
@@ -19,11 +20,24 @@ pool_core::pool_core(std::shared_ptr<pool_host> host, const pool_options& option
       task_defaults_{share_options(options.task_defaults)},
       supervisor_{host_->actors(), std::make_unique<supervisor>(*this)},
       callbacks_{std::make_shared<callback_runner>(host_->callbacks())},
+      predicates_{std::make_shared<callback_runner>(host_->callbacks())},
       admission_{options.max_queued},
       most_workers_{options.max_workers.value_or(options.workers)} {}
 
 pool_core::~pool_core() {
+  if (no_user_code::is_here() && options_.task_defaults.retry_if) {
+    try {
+      callbacks_->run([one = std::exchange(task_defaults_, {}),
+                       other = std::exchange(options_.task_defaults.retry_if, {})] {});
+    } catch (const error&) {  // NOLINT(bugprone-empty-catch): no thread: it is destroyed here
+    }
+  }
   retire();
+}
+
+void pool_core::tell(supervisor_message what) {
+  const no_user_code others_wait_for_the_supervisor;
+  supervisor_.send(std::move(what));
 }
 
 void pool_core::started(std::uint64_t worker, std::int64_t pid, descriptor /*pidfd*/) {
@@ -109,6 +123,9 @@ std::shared_ptr<process_submission> pool_core::submit(submission_builder&& encod
                                                       std::uint32_t max_range, bool may_block,
                                                       const deadline& until) {
   maker_.check_is_here();
+  if (how->retries > 0 && how->retry_if) {
+    predicates_->run(nullptr);  // the thread that asks the predicate
+  }
   if (!admission_.enter(static_cast<std::uint32_t>(encoded.count()), may_block, until)) {
     return nullptr;
   }
@@ -168,7 +185,7 @@ bool pool_core::join_until(const deadline& until) {
       return false;
     }
   }
-  callbacks_->wait_idle();
+  finish_callbacks();
   return true;
 }
 
@@ -191,10 +208,18 @@ void pool_core::end() noexcept {
         futex_wait(finished_, 0, std::nullopt);
       }
     }
-    callbacks_->wait_idle();
+    finish_callbacks();
   } catch (const std::exception& problem) {
     log(log_level::error, title() + " could not be ended in order: " + problem.what());
   }
+}
+
+void pool_core::finish_callbacks() {
+  for (const auto& runner : {predicates_, callbacks_}) {
+    runner->wait_idle();
+    runner->retire();  // futures that are kept do not keep its thread
+  }
+  wait_for_log();
 }
 
 bool pool_core::cancel(process_submission& which, bool force) {
@@ -235,6 +260,11 @@ future_state::executor pool_core::callback_executor() {
              std::function<void()> function) { self->callbacks_->run(std::move(function)); };
 }
 
+future_state::executor pool_core::predicate_executor() {
+  return [self = std::static_pointer_cast<pool_core>(shared_from_this())](
+             std::function<void()> function) { self->predicates_->run(std::move(function)); };
+}
+
 std::vector<worker_info> pool_core::workers() {
   std::vector<worker_info> found;
   ask([&](supervisor& s) { found = s.workers(); });
@@ -261,7 +291,13 @@ void pool_core::retire() noexcept {
     return;
   }
   callbacks_->stop();
+  predicates_->stop();
+  const bool in_a_turn = no_user_code::is_here();
+  const no_user_code others_wait_for_the_supervisor;
   supervisor_.close();
+  if (!in_a_turn) {
+    supervisor_.shut();
+  }
 }
 
 void pool_core::fail_stranded(process_submission& submitted) noexcept {

@@ -73,6 +73,7 @@ class pool_core final : public engine, public pool_face {
   bool is_running(const process_submission& which) override;
   bool spin_for_outcome(const process_submission& which) override;
   future_state::executor callback_executor() override;
+  future_state::executor predicate_executor() override;
 
   [[nodiscard]] worker_host& host() const noexcept override { return *host_; }
   [[nodiscard]] const std::shared_ptr<segment_pool>& segments() const noexcept override {
@@ -84,7 +85,7 @@ class pool_core final : public engine, public pool_face {
     return most_workers_.load(std::memory_order_relaxed);
   }
 
-  void tell(supervisor_message what) override { supervisor_.send(std::move(what)); }
+  void tell(supervisor_message what) override;
   bool ask(std::function<void(supervisor&)> answer) override;
 
   void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
@@ -108,6 +109,9 @@ class pool_core final : public engine, public pool_face {
 
  private:
   void fail_stranded(process_submission& submitted) noexcept;
+  /// @blocks until the callbacks and predicates that were called for have returned, and the log
+  ///   hook.
+  void finish_callbacks();
 
   const delete_where_made maker_{};
   std::shared_ptr<pool_host> host_;
@@ -116,6 +120,8 @@ class pool_core final : public engine, public pool_face {
   pool_counts counts_;
   mailbox<supervisor_message, supervisor> supervisor_;
   std::shared_ptr<callback_runner> callbacks_;
+  /// Of .retry_if: a callback may wait for a task about which one has to be asked.
+  std::shared_ptr<callback_runner> predicates_;
   admission admission_;
   std::atomic<int> most_workers_;
   std::atomic<double> mean_task_ns_{1e9};

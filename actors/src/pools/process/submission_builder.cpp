@@ -6,6 +6,8 @@
 #include "channel/attachment_limit.hpp"
 #include "pools/process/pool_core_impl.hpp"
 
+#include <atomic>
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <utility>
@@ -21,6 +23,7 @@ std::unique_ptr<submission_sink> take_sink() {
   auto* const spare = spare_sink::get();
   return spare != nullptr && *spare ? std::move(*spare) : std::make_unique<submission_sink>();
 }
+std::atomic<std::uint64_t> next_filling{1};
 }  // namespace
 
 static_assert(submission_sink::part_in_segment == in_segment);
@@ -31,7 +34,8 @@ submission_builder::submission_builder(std::shared_ptr<segment_pool> segments,
   sink_->begin(std::move(segments), max_part_bytes);
 }
 submission_builder::submission_builder(const engine_ptr& pool)
-    : submission_builder{core_of(pool).segments(), core_of(pool).options().max_payload_bytes} {}
+    : submission_builder{(check_not_moved_from(pool), core_of(pool).segments()),
+                         core_of(pool).options().max_payload_bytes} {}
 submission_builder::~submission_builder() {
   if (sink_ && sink_->capacity() <= 4 * max_frame_bytes) {
     sink_->begin(nullptr, 0);
@@ -55,7 +59,7 @@ void submission_builder::part(encode_ref encode, const char* what) {
     }
     std::size_t bytes = 0;
     if (auto segment = sink_->end_part(bytes)) {
-      const segment_reference where{segment->id(), bytes, 0};
+      const segment_reference where{segment->id(), bytes, next_filling.fetch_add(1)};
       segments_.push_back(std::move(segment));
       sink_->append(&where, sizeof where);
     }

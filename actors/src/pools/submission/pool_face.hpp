@@ -49,6 +49,8 @@ class pool_face : public process_observer, public std::enable_shared_from_this<p
   [[nodiscard]] virtual const std::shared_ptr<segment_pool>& segments() const noexcept = 0;
   /// Runs functions of users, on the pool's thread for callbacks.
   [[nodiscard]] virtual future_state::executor callback_executor() = 0;
+  /// The same for predicates of .retry_if, which run while callbacks wait.
+  [[nodiscard]] virtual future_state::executor predicate_executor() { return callback_executor(); }
   virtual pool_counts& counts() noexcept = 0;
 
   // To the supervisor, from any thread.

@@ -5,6 +5,7 @@
 
 #include "base/never_destroyed.hpp"
 #include "channel/worker_protocol.hpp"
+#include "os/library_thread.hpp"
 #include "pools/submission/pool_face.hpp"
 
 #include <cstring>
@@ -52,7 +53,14 @@ process_submission::process_submission(std::shared_ptr<pool_face> owner, const o
     many_ = std::make_unique<outcome[]>(count);
   }
 }
-process_submission::~process_submission() = default;
+process_submission::~process_submission() {
+  if (kept_options_ && kept_options_->retry_if && no_user_code::is_here()) {
+    try {
+      owner_->predicate_executor()([gone = std::move(kept_options_)] {});
+    } catch (const error&) {  // NOLINT(bugprone-empty-catch): no thread: it is destroyed here
+    }
+  }
+}
 
 const std::vector<std::shared_ptr<segment>>& process_submission::segments() const {
   return rare_ ? rare_->segments : no_segments.value;

@@ -25,7 +25,7 @@ constexpr auto shortage_patience = 50ms;
 }  // namespace
 
 bool dispatcher::has_room(const worker_record& worker) const {
-  if (!worker.usable() || worker.room.blocked || worker.sent.assigned() >= task_limit_ ||
+  if (!worker.usable() || worker.room.blocked || worker.sent.assigned() >= worker.task_limit ||
       worker.is_parent()) {
     return false;
   }
@@ -129,7 +129,7 @@ std::uint32_t dispatcher::items_for(const worker_record& worker, const task_rang
                       static_cast<std::uint32_t>(std::clamp<std::uint64_t>(fair, 1, UINT32_MAX))});
   }
   return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(count, task_limit_ - worker.sent.assigned()));
+      std::min<std::uint64_t>(count, worker.task_limit - worker.sent.assigned()));
 }
 
 bool dispatcher::send(worker_record& worker, task_range& what) {

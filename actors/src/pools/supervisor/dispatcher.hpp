@@ -23,10 +23,9 @@ namespace troupe::detail {
 /// @threads the supervisor's turn, all members.
 class dispatcher {
  public:
-  /// `task_limit`: how many tasks a worker may be given in its life.
   dispatcher(pool_state& state, outcome_ledger& ledger, worker_control& control,
-             const pool_size& size, std::uint64_t task_limit)
-      : state_{state}, ledger_{ledger}, control_{control}, size_{size}, task_limit_{task_limit} {}
+             const pool_size& size)
+      : state_{state}, ledger_{ledger}, control_{control}, size_{size} {}
 
   /// Sends waiting tasks until none is left or no worker has room.
   void send_waiting();
@@ -68,7 +67,6 @@ class dispatcher {
   outcome_ledger& ledger_;
   worker_control& control_;
   const pool_size& size_;
-  const std::uint64_t task_limit_;
   std::optional<steady_time> short_since_;  // the kernel refuses to send descriptors
   /// Items that were refused in this dispatch; they fail after they have left their queues.
   std::vector<std::pair<task_range, std::shared_ptr<const failure>>> refused_;

@@ -3,6 +3,8 @@
 
 #include "troupe/log.hpp"
 
+#include "scheduling/replacement.hpp"
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -30,9 +32,13 @@ fleet::fleet(pool_state& state, worker_control& control, pool_life& life)
 
 void fleet::start() {
   for (int i = 0; i < size_.target() && state_.phase == pool_phase::starting; ++i) {
-    if (auto why = starter_.launch()) {
-      on_failed_start(std::move(why), true);
-    }
+    launch();
+  }
+}
+
+void fleet::launch() {
+  if (auto why = starter_.launch(task_limit_of(launched_++, size_.most(), rules_.task_limit()))) {
+    on_failed_start(std::move(why), true);
   }
 }
 
@@ -45,9 +51,7 @@ void fleet::maintain() {
   for (; have < size_.wanted() && !starter_.pauses() &&
          (state_.serving() || state_.phase == pool_phase::starting);
        ++have) {
-    if (auto why = starter_.launch()) {
-      on_failed_start(std::move(why), true);
-    }
+    launch();
   }
 }
 
@@ -128,27 +132,29 @@ void fleet::retire(worker_record& worker, retirement why) {
 }
 
 void fleet::retire_drained() {
-  const std::uint64_t limit = rules_.task_limit();
-  if (limit == UINT64_MAX && !some_retire_) {
+  if (!rules_.max_tasks && !some_retire_) {
     return;
   }
   some_retire_ = false;
   for (worker_record* worker : state_.workers) {
-    if (worker->phase == worker_phase::ready && worker->sent.assigned() >= limit) {
+    if (worker->phase == worker_phase::ready && worker->sent.assigned() >= worker->task_limit) {
       worker->phase = worker_phase::retiring;
       worker->retiring_for = retirement::tasks;
       control_.unbind(*worker);
     } else if (worker->phase == worker_phase::retiring &&
-               worker->retiring_for == retirement::tasks && worker->sent.assigned() < limit) {
+               worker->retiring_for == retirement::tasks &&
+               worker->sent.assigned() < worker->task_limit) {
       worker->phase = worker_phase::ready;  // tasks were taken back, so it may run others
       worker->retiring_for = retirement::none;
     }
-    some_retire_ = some_retire_ || worker->phase == worker_phase::retiring;
+    some_retire_ = some_retire_ || worker->phase == worker_phase::retiring ||
+                   worker->due_for != retirement::none;
   }
   if (!some_retire_) {
     return;
   }
   maintain();
+  let_replaced_go();
   const int ready = state_.workers.ready();
   const bool some_start = state_.workers.some_start();
   for (worker_record* worker : state_.workers.copy()) {
@@ -160,6 +166,25 @@ void fleet::retire_drained() {
   control_.count_ready();
 }
 
+void fleet::replace(worker_record& worker, retirement why) {
+  if (!worker.usable() || !works_until_replaced(why)) {
+    retire(worker, why);
+  } else if (worker.due_for == retirement::none) {
+    worker.due_for = why;
+    some_retire_ = true;
+  }
+}
+
+void fleet::let_replaced_go() {
+  int may_go = may_be_let_go(state_.workers.ready(), size_.wanted());
+  for (worker_record* worker : state_.workers) {
+    if (may_go > 0 && worker->usable() && worker->due_for != retirement::none) {
+      retire(*worker, worker->due_for);
+      --may_go;
+    }
+  }
+}
+
 void fleet::on_age(worker_record& worker) {
   const sent_tasks& sent = worker.sent;
   const bool has_begun_none = sent.outstanding() > 0 && sent.outstanding() == sent.assigned() &&
@@ -168,13 +193,14 @@ void fleet::on_age(worker_record& worker) {
     state_.set_timer(later(state_.now(), *state_.options.max_worker_age), timer::age, worker.id);
     return;
   }
-  retire(worker, retirement::age);
+  replace(worker, retirement::age);
   retire_drained();
 }
 
 void fleet::check_memory(worker_record& worker) {
   const steady_time now = state_.now();
-  if (worker.phase != worker_phase::ready || worker.sent.outstanding() == worker.sent.assigned() ||
+  if (worker.phase != worker_phase::ready || worker.due_for != retirement::none ||
+      worker.sent.outstanding() == worker.sent.assigned() ||
       !rules_.looks_at_memory(worker.sent.outstanding() > 0, now, worker.memory_checked)) {
     return;
   }
@@ -185,7 +211,7 @@ void fleet::check_memory(worker_record& worker) {
         "worker " + std::to_string(worker.id) + " (pid " + std::to_string(worker.pid) + ") of " +
             state_.face.title() + " is recycled: it holds " + std::to_string(resident) +
             " bytes of memory, the limit is " + std::to_string(*rules_.max_resident_bytes));
-    retire(worker, retirement::memory);
+    replace(worker, retirement::memory);
   }
 }
 

@@ -16,7 +16,8 @@ namespace troupe::detail {
 /// or have run their number of tasks, and lets surplus ones leave.
 ///
 /// Owns the pool's wanted size, its rules for recycling and its `worker_starter`. A worker that is
-/// replaced leaves after its successor is ready.
+/// replaced leaves after its successor is ready; `works_until_replaced` says whether it gets tasks
+/// until then.
 ///
 /// @threads the supervisor's turn, all members.
 class fleet {
@@ -44,11 +45,11 @@ class fleet {
   void retire(worker_record& worker, retirement why);
   /// Tells retiring workers that have no tasks left to leave.
   void retire_drained();
-  /// Retires a worker that has reached its age, unless it has been sent its first tasks and has not
+  /// Replaces a worker that has reached its age, unless it has been sent its first tasks and has not
   /// begun one yet, or others of a new pool still start: then it gets as much time again. Otherwise
   /// a pool whose workers age faster than they begin would run nothing, or never be there.
   void on_age(worker_record& worker);
-  /// Retires the worker if its memory is above the limit; called after its tasks ended.
+  /// Replaces the worker if its memory is above the limit; called after its tasks ended.
   void check_memory(worker_record& worker);
 
   // At the end of a dispatch.
@@ -62,7 +63,6 @@ class fleet {
   /// task, so no further one is needed. `more_wait`: tasks wait, whether they may begin or not.
   void compensate(bool some_wait, bool some_have_room, bool more_wait);
   [[nodiscard]] pool_size& size() noexcept { return size_; }
-  [[nodiscard]] std::uint64_t task_limit() const { return rules_.task_limit(); }
   /// An elastic pool that has not its largest size.
   [[nodiscard]] bool may_grow() const { return size_.may_grow() && state_.serving(); }
   /// The failure of the starts that tasks of tasks were waiting for, once; null: none.
@@ -71,6 +71,12 @@ class fleet {
  private:
   /// It has nothing, and no task waits for it alone.
   [[nodiscard]] bool is_idle(const worker_record& worker) const;
+  /// Starts one worker; a failure to do so is dealt with.
+  void launch();
+  /// The worker is to be replaced: it retires, or works until its successor is ready.
+  void replace(worker_record& worker, retirement why);
+  /// Retires those that worked until their successors were ready.
+  void let_replaced_go();
   void shed_surplus();
 
   pool_state& state_;
@@ -79,8 +85,9 @@ class fleet {
   worker_starter starter_;
   recycling_rules rules_;
   pool_size size_;
+  std::uint64_t launched_ = 0;  // workers ever
   bool idle_timer_ = false;
-  bool some_retire_ = false;
+  bool some_retire_ = false;  // or are to be replaced
   std::shared_ptr<const failure> shortage_;
 };
 

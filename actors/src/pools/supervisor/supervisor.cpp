@@ -24,7 +24,7 @@ supervisor::supervisor(pool_face& pool)
       stopper_{state_, ledger_, control_},
       life_{state_, ledger_, control_},
       fleet_{state_, control_, life_},
-      dispatcher_{state_, ledger_, control_, fleet_.size(), fleet_.task_limit()},
+      dispatcher_{state_, ledger_, control_, fleet_.size()},
       nested_{state_, ledger_, control_, stopper_, fleet_, dispatcher_, last_number_},
       reader_{state_, ledger_, control_, stopper_, fleet_, dispatcher_, nested_},
       losses_{state_, ledger_, control_, stopper_, fleet_, nested_, reader_} {}

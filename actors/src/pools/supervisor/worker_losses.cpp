@@ -78,7 +78,7 @@ void worker_losses::on_exit(std::uint64_t id, const exit_notice& notice) {
   const end_notes notes = worker->notes;
   const bool surplus = worker->retiring_for == retirement::surplus;
   const bool recycled = !surplus && (worker->retiring_for != retirement::none ||
-                                     worker->sent.assigned() >= fleet_.task_limit());
+                                     worker->sent.assigned() >= worker->task_limit);
   const std::int64_t pid = worker->pid;
   auto crash = worker->channel->crash();
   const bool killed_for_task = worker->stops.killed_for != 0;
@@ -110,6 +110,7 @@ void worker_losses::on_start_failed(std::uint64_t id, int code) {
   }
   const bool unwanted = worker->phase == worker_phase::stopping;
   const bool surplus = worker->retiring_for == retirement::surplus;
+  const auto known = worker->notes.start_failure;
   fleet_.forget(id);
   if (unwanted) {
     // Killed before it was forked, because it was no longer wanted: no failure.
@@ -119,8 +120,10 @@ void worker_losses::on_start_failed(std::uint64_t id, int code) {
     return;
   }
   fleet_.on_failed_start(
-      plain_failure(errc::spawn_failed, task_ran::no,
-                    "cannot start a worker of " + state_.face.title() + ": " + shortage_text(code)),
+      known ? known
+            : plain_failure(
+                  errc::spawn_failed, task_ran::no,
+                  "cannot start a worker of " + state_.face.title() + ": " + shortage_text(code)),
       is_transient(code));
 }
 

@@ -235,6 +235,9 @@ std::shared_ptr<failure> worker_reader::read_failure(worker_record& worker,
                                                      const process_submission& work,
                                                      std::span<const std::byte> bytes) {
   try {
+    if (bytes.size() > max_failure_bytes) {
+      throw error{errc::protocol_error, task_ran::maybe, "it is too long"};
+    }
     auto why = std::make_shared<failure>(decode_failure(bytes));
     if (why->code == errc::cancelled) {
       why->text = work.name() + " was cancelled while it ran: it stopped";
@@ -284,8 +287,9 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
     failed->text = "the result of " + work.name() + " is lost: " + failed->text;
     failed->ran = task_ran::yes;
   }
-  if (!lost && !result.in_memory && (header.flags & result_failed) != 0) {
-    failed = read_failure(worker, work, result.bytes);
+  if (!lost && (header.flags & result_failed) != 0) {
+    failed = read_failure(worker, work,
+                          result.in_memory ? result.in_memory->bytes() : result.bytes);
     if (!failed) {
       return;
     }
@@ -301,6 +305,7 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
     failed = plain_failure(errc::timeout, task_ran::yes, overrun(work, *stopped));
     failed->pid = worker.pid;
   }
+  --state_.counts.running;  // before the outcome, whose reader may look at the numbers
   if (failed) {
     failed->task = work.number;
     failed->attempt = sent->what.attempt.number;
@@ -316,7 +321,6 @@ void worker_reader::on_result(worker_record& worker, const frame_header& header,
     }
   }
   stopper_.on_end(worker, header.number);
-  --state_.counts.running;
   worker.sent.finish_item(*sent);
 }
 

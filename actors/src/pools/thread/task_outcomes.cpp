@@ -161,7 +161,7 @@ std::uint32_t task_outcomes::cancel_rest(thread_submission& which, const std::st
   const concluding_threads::note now{core_.concluding()};
   const std::uint32_t first = which.claim_rest();
   if (first < which.count()) {
-    core_.scheduler().note_claimed(which.count() - first);
+    core_.scheduler().note_cancelled(which.count() - first);
     which.drop(first, which.count());
   } else if (!which.repeats()) {
     return 0;
@@ -190,9 +190,8 @@ bool task_outcomes::cancel(thread_submission& which, bool force) {
   }
   core_.attempts().ask_all_to_stop(which);
   if (force) {
-    core_.time().give_up_after(
-        std::static_pointer_cast<thread_submission>(which.shared_from_this()),
-        core_.grace_of(which));
+    core_.give_up_after_grace(std::static_pointer_cast<thread_submission>(which.shared_from_this()),
+                              core_.grace_of(which));
   }
   return false;
 }

@@ -9,11 +9,16 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
 namespace troupe::detail {
 namespace {
+
+/// How soon a task that waits for room looks for tasks that it may run itself.
+constexpr std::chrono::milliseconds look_again_after{10};
 
 bool is_elastic(const thread_pool_options& options) {
   return options.min_workers.has_value() || options.max_workers.has_value();
@@ -31,6 +36,21 @@ thread_core::thread_core(const thread_pool_options& options)
 
 thread_core::~thread_core() {
   callbacks_->stop();
+  predicates_->stop();
+}
+
+void thread_core::start() {
+  const bool elastic = scheduler_.may_grow();
+  scheduler_.start();
+  try {
+    if (elastic) {
+      time_.start();  // for .idle_timeout; the last worker ends it
+    }
+  } catch (const error&) {
+    scheduler_.close();
+    scheduler_.wait_until_gone(std::nullopt);
+    throw;
+  }
 }
 
 void thread_core::start_worker(worker_seat& seat) {
@@ -68,6 +88,7 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
           "specialize troupe::enable_repeat for it"};
     }
   }
+  prepare(submission->options(), submission->repeats());
   const auto& limit = submission->options().deadline;
   const auto watched = limit ? submission : nullptr;
   const steady_time due = limit ? later(std::chrono::steady_clock::now(), *limit) : steady_time{};
@@ -75,8 +96,16 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
     if (!may_block || (until && *until <= std::chrono::steady_clock::now())) {
       return false;
     }
-    if (thread_worker* const own = thread_worker::here(*this)) {
-      own->make_room();  // all workers could wait here for room that only workers can make
+    thread_worker* const own = thread_worker::here(*this);
+    if (own != nullptr && own->make_room()) {
+      continue;  // all workers could wait here for room that only workers can make
+    }
+    if (own != nullptr) {
+      // What waits is bound to other workers. A task of its own may come meanwhile: it looks again.
+      const steady_time next_look = later(std::chrono::steady_clock::now(), look_again_after);
+      if (scheduler_.submit(submission, true, until ? std::min(*until, next_look) : next_look)) {
+        break;
+      }
     } else if (!scheduler_.submit(submission, true, until)) {
       return false;
     } else {
@@ -87,6 +116,30 @@ bool thread_core::submit(std::shared_ptr<thread_submission> submission, bool may
     time_.set_deadline(watched, due);
   }
   return true;
+}
+
+void thread_core::prepare(const task_options& how, bool repeats) {
+  if (how.timeout || how.deadline || (repeats && how.backoff.count() > 0)) {
+    time_.start();
+  }
+  if (repeats) {
+    predicates_->run(nullptr);  // the thread that asks the predicate
+  }
+}
+
+void thread_core::give_up_after_grace(const std::shared_ptr<thread_submission>& which,
+                                      std::chrono::milliseconds grace) {
+  try {
+    if (grace.count() > 0) {
+      time_.give_up_after(which, grace);
+      return;
+    }
+  } catch (const error& no_thread) {
+    log(log_level::warning,
+        title() + " gives up at once what was to have a grace time: " + no_thread.what());
+  }
+  const concluding_threads::note now{concluding_};
+  outcomes_.give_up(*which);
 }
 
 bool thread_core::cancel(thread_submission& which, bool force) {
@@ -139,12 +192,7 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
                           "cancelled: " + title() + " was terminated between two attempts");
   }
   for (const auto& submission : scheduler_.running()) {
-    if (grace.count() > 0) {
-      time_.give_up_after(submission, grace);
-    } else {
-      const concluding_threads::note now{concluding_};
-      outcomes_.give_up(*submission);
-    }
+    give_up_after_grace(submission, grace);
   }
 }
 
@@ -167,7 +215,10 @@ bool thread_core::join_until(const deadline& until) {
   if (!scheduler_.wait_until_gone(until) || !concluding_.wait_for_others(until)) {
     return false;
   }
-  callbacks_->wait_idle();
+  for (const auto& runner : {predicates_, callbacks_}) {
+    runner->wait_idle();
+    runner->retire();  // futures that are kept do not keep its thread
+  }
   return true;
 }
 

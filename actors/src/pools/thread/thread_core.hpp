@@ -40,7 +40,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   thread_core& operator=(const thread_core&) = delete;
 
   /// Starts the workers and runs their initializers; throws what one of those throws.
-  void start() { scheduler_.start(); }
+  void start();
   bool submit(std::shared_ptr<thread_submission> submission, bool may_block, const deadline& until);
   bool cancel(thread_submission& which, bool force);
   void close() override { scheduler_.close(); }
@@ -68,6 +68,10 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   /// Blocks until no item of the map runs but those on the calling thread's own stack. The caller
   /// has seen to it that none begins any more.
   void wait_until_nothing_runs(const thread_group& map);
+  /// The submission was asked to stop: its future ends after the grace time, or at once where no
+  /// thread can be started that would wait for it.
+  void give_up_after_grace(const std::shared_ptr<thread_submission>& which,
+                           std::chrono::milliseconds grace);
 
   // Called by its parts.
   [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
@@ -80,6 +84,8 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   }
   [[nodiscard]] const std::shared_ptr<callback_runner>& callbacks() const { return callbacks_; }
   [[nodiscard]] future_state::executor callback_executor();
+  /// Of .retry_if: a callback may wait for a task about which one has to be asked.
+  [[nodiscard]] const std::shared_ptr<callback_runner>& predicates() const { return predicates_; }
   /// Starts the thread of a worker.
   ///
   /// @throws std::system_error if no thread can be started.
@@ -92,6 +98,10 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   [[nodiscard]] concluding_threads& concluding() noexcept { return concluding_; }
 
  private:
+  /// Starts the threads that a task with these options may need: no worker has to start one.
+  ///
+  /// @throws error{resource_exhausted}.
+  void prepare(const task_options& how, bool repeats);
   void terminate(std::chrono::milliseconds grace);
   void cancel_waiting(const char* because);
 
@@ -99,6 +109,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   const thread_pool_options options_;
   const options_ptr task_defaults_;
   const std::shared_ptr<callback_runner> callbacks_ = std::make_shared<callback_runner>();
+  const std::shared_ptr<callback_runner> predicates_ = std::make_shared<callback_runner>();
   thread_scheduler scheduler_;
   attempt_book attempts_;
   timekeeper time_{*this};
@@ -106,9 +117,6 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   thread_retries retries_{*this};
   concluding_threads concluding_;
 };
-
-/// The thread pool whose tasks fulfil this future; null: it is not one of a thread pool.
-const thread_core* owner_of(const future_state& state) noexcept;
 
 /// The engine behind a handle of `troupe::thread_pool`.
 [[nodiscard]] inline thread_core& thread_core_of(const engine_ptr& pool) noexcept {

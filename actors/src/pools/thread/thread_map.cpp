@@ -67,10 +67,14 @@ class session_group final : public thread_group {
 /// order waits for it.
 class any_submission final : public future_state {
  public:
-  explicit any_submission(std::shared_ptr<thread_core> core) : core_{std::move(core)} {}
+  explicit any_submission(std::deque<std::shared_ptr<thread_submission>> of) : of_{std::move(of)} {}
   void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
   bool cancel(bool) override { return false; }
   [[nodiscard]] bool running() const override { return true; }
+  bool any_source(const source_visitor& visit) const override {
+    return std::any_of(of_.begin(), of_.end(), visit);
+  }
+  [[nodiscard]] bool ends_with_first_source() const noexcept override { return true; }
   void happened() {
     if (!once_.exchange(true)) {
       finish(nullptr);
@@ -81,7 +85,7 @@ class any_submission final : public future_state {
   [[nodiscard]] executor callbacks() const override { return {}; }
 
  private:
-  std::shared_ptr<thread_core> core_;
+  const std::deque<std::shared_ptr<thread_submission>> of_;
   std::atomic<bool> once_{false};
 };
 
@@ -132,12 +136,17 @@ struct thread_flow {
   template <class All>
   thread_submission* wait_any(const All& all, const deadline& until) const {
     if (wait_helper::of_this_thread() != nullptr) {
-      // A worker runs other tasks while it waits, for which it needs a future to wait for.
-      const auto any = std::make_shared<any_submission>(pool);
-      for (const auto& one : all()) {
-        one->observe([any](future_state&) { any->happened(); });
+      // A worker runs what it waits for meanwhile, for which it needs a future to wait for.
+      const auto waiting = all();
+      const auto any = std::make_shared<any_submission>(waiting);
+      for (const auto& one : waiting) {
+        one->observe([weak = std::weak_ptr{any}](future_state&) {
+          if (const auto still = weak.lock()) {
+            still->happened();
+          }
+        });
       }
-      any->wait(std::nullopt);
+      any->wait(until);
     }
     return session->wait_any(until);
   }
@@ -173,14 +182,6 @@ using flow = map_flow<thread_flow>;
 
 }  // namespace
 
-const thread_core* owner_of(const future_state& state) noexcept {
-  if (const auto* const submission = dynamic_cast<const thread_submission*>(&state)) {
-    return submission->owner();
-  }
-  const auto* const all = dynamic_cast<const thread_map_future*>(&state);
-  return all != nullptr ? all->core() : nullptr;
-}
-
 const std::vector<std::shared_ptr<thread_submission>>& jobs_of(const future_state& all) {
   return static_cast<const thread_map_future&>(all).submissions();
 }
@@ -193,6 +194,7 @@ struct thread_map::state : flow {
 };
 
 thread_map::thread_map(engine_ptr pool, const map_settings& how) {
+  check_not_moved_from(pool);
   const auto group = std::make_shared<session_group>(how.ordered);
   group->all_or_nothing = how.all_or_nothing;
   group->stops_what_it_cuts = true;

@@ -50,6 +50,10 @@ bool thread_map_future::running() const {
                      [](const auto& part) { return part->running(); });
 }
 
+bool thread_map_future::any_source(const source_visitor& visit) const {
+  return std::any_of(submissions_.begin(), submissions_.end(), visit);
+}
+
 task_counts thread_map_future::counts() const {
   task_counts found{.total = items_.load(),
                     .failed = group_->failed_items.load(),

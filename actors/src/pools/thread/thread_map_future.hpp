@@ -53,6 +53,7 @@ class thread_map_future final : public future_state {
   void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
   bool cancel(bool force) override;
   [[nodiscard]] bool running() const override;
+  bool any_source(const source_visitor& visit) const override;
   [[nodiscard]] task_counts counts() const override;
 
  protected:

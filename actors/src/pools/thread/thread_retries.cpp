@@ -25,7 +25,7 @@ bool thread_retries::plan(thread_submission& submission, const attempt_end& how,
     core_.scheduler().drop_retries(kept, 1);
     return false;
   }
-  core_.callbacks()->run([core = core_.shared_from_this(), kept, item = how.item, what] {
+  core_.predicates()->run([core = core_.shared_from_this(), kept, item = how.item, what] {
     core->retries().ask(kept, item, what);
   });
   return true;

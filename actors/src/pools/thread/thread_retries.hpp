@@ -18,7 +18,7 @@ class thread_core;
 /// Decides whether an item gets another attempt, and brings that about: asks the user's predicate,
 /// waits for the backoff, puts the item into the queue.
 ///
-///   attempt failed ──plan──▶ asked (on the callbacks' thread) ──yes, backoff──▶ in the queue ──▶
+///   attempt failed ──plan──▶ asked (on a thread for that)  ──yes, backoff──▶ in the queue ──▶
 ///                                └──no──▶ has its outcome                     begin ──▶ attempt
 ///
 /// Between two attempts an item has no outcome and no worker, and is noted in two places: in the

@@ -16,6 +16,9 @@
 namespace troupe::detail {
 namespace {
 
+/// How many workers beyond its size a pool may have while those within it wait.
+constexpr std::size_t max_reliefs = 64;
+
 /// Spins before it sleeps: the lock is held for less time than a system call takes.
 class TROUPE_SCOPED_CAPABILITY patient_guard {
  public:
@@ -44,7 +47,7 @@ std::shared_ptr<thread_submission> share(thread_submission& one) {
 }  // namespace
 
 thread_scheduler::thread_scheduler(thread_core& core, int least, int most)
-    : core_{core}, size_{least, most} {}
+    : core_{core}, size_{least, most}, share_{core.options().max_queued} {}
 
 void thread_scheduler::wake(const bell& one) {
   if (one) {
@@ -68,8 +71,24 @@ void thread_scheduler::check_accepting() const {
   }
 }
 
-bool thread_scheduler::fits(std::uint64_t items) const {
-  return has_room(queued_.load(), items, core_.options().max_queued);
+/// False: there is no room. The caller puts the items into the queue. `collects`: see `room_share`.
+bool thread_scheduler::take_room(std::uint64_t items, bool collects) {
+  const std::uint64_t queued = queued_.load();
+  if (collects) {
+    if (share_.collect(queued, single_ > 0)) {
+      room_.changed.notify_all();
+      room_.line.call_next(1);
+    }
+    return share_.is_complete(queued, items);
+  }
+  if (!share_.may_enter(queued, items)) {
+    return false;
+  }
+  if (share_.is_collected()) {
+    share_.entered();
+    room_.changed.notify_all();
+  }
+  return true;
 }
 
 bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bool may_block,
@@ -79,7 +98,7 @@ bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bo
   {
     const patient_guard lock{mutex_};
     check_accepting();
-    full = !fits(submission->count());
+    full = !take_room(submission->count(), false);
     if (!full) {
       to_wake = accept(std::move(submission));
     }
@@ -93,29 +112,48 @@ bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bo
 
 bool thread_scheduler::submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
                                                  const deadline& until) {
+  const std::uint32_t items = submission->count();
+  bool collects = false;
+  bool got_in = false;
   bell to_wake;
   {
     mutex_lock lock{mutex_};
     check_accepting();
-    for (std::uint64_t now = queued_.load(); !fits(submission->count()); now = queued_.load()) {
-      if (until && *until <= std::chrono::steady_clock::now()) {
-        return false;
+    room_.blocked.fetch_add(1);  // from here on what leaves the queue notifies
+    single_ += items == 1 ? 1 : 0;
+    for (bool in_time = true; phase_ == phase::open;) {
+      got_in = take_room(items, collects);
+      if (got_in || !in_time) {
+        break;
       }
-      room_.blocked.fetch_add(1);
-      if (queued_.load() == now) {
-        if (until) {
-          room_.changed.wait_until(lock, *until);
-        } else {
-          room_.changed.wait(lock);
-        }
+      if (!collects && items > 1 && share_.begin(items)) {
+        collects = true;
+      } else if (until) {
+        in_time = room_.changed.wait_until(lock, *until);
+      } else {
+        room_.changed.wait(lock);
       }
-      room_.blocked.fetch_sub(1);
+    }
+    single_ -= items == 1 ? 1 : 0;
+    room_.blocked.fetch_sub(1);
+    if (collects) {
+      share_.end();
+    }
+    if (got_in) {
+      to_wake = accept(std::move(submission));
+    }
+    if (collects || share_.is_collected()) {
+      room_.changed.notify_all();
+    }
+    if (collects) {
+      room_.line.call_next(1);
+    }
+    if (!got_in) {
       check_accepting();
     }
-    to_wake = accept(std::move(submission));
   }
   wake(to_wake);
-  return true;
+  return got_in;
 }
 
 thread_scheduler::bell thread_scheduler::accept(std::shared_ptr<thread_submission> submission) {
@@ -158,14 +196,20 @@ thread_scheduler::bell thread_scheduler::push_again(claimed_items item) {
 
 void thread_scheduler::submit_again(const std::shared_ptr<thread_submission>& submission,
                                     std::uint32_t item) {
-  bell to_wake;
+  released_submissions looked_at;
+  bells to_wake;
   {
     const mutex_guard lock{mutex_};
     if (!retrying_.contains(submission)) {
       return;  // it was cancelled, and all workers may have left
     }
     queued_.fetch_add(1, std::memory_order_relaxed);
-    to_wake = push_again({submission, item, 1, true});
+    const bell one = push_again({submission, item, 1, true});
+    to_wake = call_lenders();  // one of them may wait for it
+    to_wake.push_back(one);
+    if (submission->needed) {
+      relieve(to_wake, looked_at);
+    }
   }
   wake(to_wake);
 }
@@ -200,19 +244,119 @@ bool thread_scheduler::claim_next(worker_seat& self, claimed_items& into,
   }
 }
 
-bool thread_scheduler::claim_from(const worker_seat& self,
+bool thread_scheduler::claim_from(worker_seat& self,
                                   const std::shared_ptr<thread_submission>& wanted,
                                   claimed_items& into) {
   if (wanted->bound_to != nullptr && wanted->bound_to != &self) {
     return false;
   }
-  const std::uint32_t first = wanted->claim();
-  if (first >= wanted->count()) {
+  return claim_from_queue(wanted, into);
+}
+
+bool thread_scheduler::claim_from_queue(const std::shared_ptr<thread_submission>& wanted,
+                                        claimed_items& into) {
+  // It is among the tasks of a worker only while that worker has its seat.
+  task_lanes& from = wanted->bound_to != nullptr
+                         ? static_cast<worker_seat*>(const_cast<void*>(wanted->bound_to))->own
+                         : lanes_;
+  const std::uint32_t first = wanted->unclaimed() > 0 ? wanted->claim() : wanted->count();
+  if (first < wanted->count()) {
+    into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
+  } else if (!wanted->repeats() || !from.claim_again(*wanted, into)) {
     return false;  // a worker that finds it in the queue removes it
   }
-  into = {wanted, first, std::min(wanted->task_range, wanted->count() - first), false};
   note_claimed_locked(into.count);
   return true;
+}
+
+std::shared_ptr<thread_submission> thread_scheduler::find_needed(const worker_seat* self,
+                                                                 released_submissions& looked_at) {
+  if (needed_.empty()) {
+    return nullptr;
+  }
+  const bool others_blocked = !workers_.any_of(
+      [self](const worker_seat& each) { return &each != self && !each.leaving && !each.blocked; });
+  return needed_.find(
+      [&](const thread_submission& one) {
+        return others_blocked && (one.unclaimed() > 0 || lanes_.has_again(one));
+      },
+      [&](const thread_submission& one) {
+        return workers_.any_of([&](const worker_seat& to) {
+          // Between two attempts it may still name one that has left.
+          return &to == one.bound_to && (one.unclaimed() > 0 || to.own.has_again(one)) &&
+                 // On the stack of a worker that is no relief only what is bound to that one.
+                 (self == nullptr || self->relief ? to.blocked : &to == self);
+        });
+      },
+      looked_at);
+}
+
+bool thread_scheduler::claim_needed(worker_seat& self, claimed_items& into,
+                                    released_submissions& looked_at) {
+  const auto found = find_needed(&self, looked_at);
+  return found && claim_from_queue(found, into);
+}
+
+bool thread_scheduler::can_relieve() const {
+  return crew_.reliefs == relief_state::come && workers_.reliefs() < max_reliefs;
+}
+
+bool thread_scheduler::others_take_tasks(const worker_seat& self) {
+  const mutex_guard lock{mutex_};
+  return can_relieve() || workers_.any_of([&self](const worker_seat& each) {
+    return &each != &self && !each.leaving && !each.blocked;
+  });
+}
+
+void thread_scheduler::note_no_relief(relief_state now, const std::string& why) {
+  if (std::exchange(crew_.reliefs, now) == relief_state::come) {
+    log(log_level::warning,
+        core_.title() + " can start no further thread for what waiting tasks need: " + why);
+  }
+}
+
+bool thread_scheduler::relieve(bells& to_wake, released_submissions& looked_at) {
+  if (needed_.empty() || phase_ == phase::terminated || crew_.working == 0) {
+    return false;
+  }
+  for (const auto& each : workers_.all()) {
+    if (each->relief && !each->leaving && !each->blocked) {
+      to_wake.push_back(resting_.call(*each));  // it looks, if it is not about to anyway
+      return false;
+    }
+  }
+  if (!find_needed(nullptr, looked_at)) {
+    return false;
+  }
+  if (crew_.reliefs != relief_state::fail && workers_.reliefs() < max_reliefs) {
+    try {
+      start_thread_for(true);
+      crew_.reliefs = relief_state::come;
+      return false;
+    } catch (const std::system_error& refused) {
+      note_no_relief(relief_state::refused, refused.what());
+    }
+  }
+  const bells waiting_ones = call_lenders();
+  to_wake.insert(to_wake.end(), waiting_ones.begin(), waiting_ones.end());
+  return true;
+}
+
+thread_scheduler::bells thread_scheduler::call_lenders() {
+  news_.fetch_add(1);
+  return resting_.call_lenders();
+}
+
+void thread_scheduler::need(const std::shared_ptr<thread_submission>& submission) {
+  released_submissions looked_at;
+  bells to_wake;
+  {
+    const mutex_guard lock{mutex_};
+    if (needed_.add(submission)) {
+      relieve(to_wake, looked_at);
+    }
+  }
+  wake(to_wake);
 }
 
 void thread_scheduler::note_claimed_locked(std::uint64_t items) {
@@ -237,6 +381,31 @@ void thread_scheduler::note_claimed(std::uint64_t items) {
   }
 }
 
+void thread_scheduler::note_cancelled(std::uint64_t items) {
+  // Not at each one: to count what waits takes a step for every priority of every worker.
+  constexpr std::size_t looks_after = 1024;
+  note_claimed(items);
+  released_submissions released;  // destroyed without the lock
+  const mutex_guard lock{mutex_};
+  if (++cancelled_ % looks_after != 0) {
+    return;
+  }
+  std::size_t waiting = lanes_.size();
+  for (const auto& each : workers_.all()) {
+    waiting += each->own.size();
+  }
+  if (cancelled_ < waiting / 2) {
+    return;
+  }
+  cancelled_ = 0;
+  lanes_.remove_used_up(released);
+  note_first(urgency_, lanes_);
+  for (const auto& each : workers_.all()) {
+    each->own.remove_used_up(released);
+    note_first(each->urgency, each->own);
+  }
+}
+
 task_lanes::contents thread_scheduler::take_queue() {
   task_lanes::contents waiting;
   const mutex_guard lock{mutex_};
@@ -254,7 +423,7 @@ std::shared_ptr<room_turn> thread_scheduler::make_turn() {
       core_.shared_from_this(), room_.line,
       [this] {
         const mutex_guard lock{mutex_};
-        return phase_ != phase::open || queued_.load() < core_.options().max_queued;
+        return phase_ != phase::open || share_.may_enter(queued_.load(), 1);
       },
       core_.callback_executor());
 }
@@ -268,10 +437,11 @@ thread_scheduler::bell thread_scheduler::call_next() {
   return found;
 }
 
-void thread_scheduler::pass_on() {
+void thread_scheduler::stop_waiting(worker_seat& self) {
   bell to_wake;
   {
     const mutex_guard lock{mutex_};
+    self.blocked = false;
     if (!lanes_.empty()) {
       to_wake = call_next();
     }
@@ -283,6 +453,7 @@ void thread_scheduler::pass_on() {
 
 thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_worker& how,
                                               claimed_items& work, released_submissions& released) {
+  released_submissions looked_at;
   bells to_wake;
   bell also;
   bool watch_idle = false;
@@ -290,20 +461,23 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
   {
     const patient_guard lock{mutex_};
     resting_.woke_up(self);
+    self.blocked = false;
     if (how.finished != nullptr) {
       stop_running(self, *how.finished);
     }
     const bool may_take = how.may_begin && !self.leaving;
-    self.free.store(may_take);
+    self.free.store(may_take && !self.relief);
     // The last worker that is ready stays: one that is starting may fail.
-    if (!self.leaving && phase_ == phase::open && crew_.staying > size_.wanted() &&
+    if (!self.leaving && !self.relief && phase_ == phase::open && crew_.staying > size_.wanted() &&
         crew_.ready > 1) {
       withdraw(self, to_wake);
+      relieve(to_wake, looked_at);
       if (!lanes_.empty()) {
         also = call_next();  // this worker may have been woken for what now waits
       }
       what = step::look_again;
-    } else if (may_take && claim_next(self, work, released)) {
+    } else if (may_take && (self.relief ? claim_needed(self, work, looked_at)
+                                        : claim_next(self, work, released))) {
       self.free.store(false);
       self.running.push_back(work.submission.get());
       if (!lanes_.empty()) {
@@ -314,17 +488,23 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
       what = step::let_go;
     } else if (how.looping) {
       if (may_take) {
+        self.runs_any = !self.relief;
         resting_.add_lender(self);
+      } else {
+        self.blocked = true;
+        relieve(to_wake, looked_at);
       }
       what = step::loop;
-    } else if (self.leaving || (phase_ != phase::open && !is_needed(self))) {
+    } else if (self.leaving || self.relief || (phase_ != phase::open && !is_needed(self))) {
       self.leaving = true;  // so nothing is bound to it from now on
       workers_.unbind(self);
+      relieve(to_wake, looked_at);  // it does not take what waiting ones need any more
       what = step::leave;
     } else if (how.patient) {
       resting_.looks(self);
       what = step::look_again;
     } else if (how.leftovers) {
+      self.runs_any = true;
       resting_.add_lender(self);
       what = step::loop;
     } else {
@@ -344,13 +524,17 @@ thread_scheduler::step thread_scheduler::next(worker_seat& self, const state_of_
 }
 
 bool thread_scheduler::claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
-                             claimed_items& work, released_submissions& released) {
+                             bool any, claimed_items& work, released_submissions& released) {
+  released_submissions looked_at;
   bell also;
   {
     const mutex_guard lock{mutex_};
-    if (!(wanted && claim_from(self, wanted, work)) && !claim_next(self, work, released)) {
+    if (wanted ? !claim_from(self, wanted, work)
+               : !(any && claim_next(self, work, released)) &&
+                     !(!can_relieve() && claim_needed(self, work, looked_at))) {
       return false;
     }
+    self.blocked = false;
     self.free.store(false);  // it may be outside of its tasks, where it would take another
     self.running.push_back(work.submission.get());
     if (!lanes_.empty()) {
@@ -371,16 +555,35 @@ void thread_scheduler::stopped_running(worker_seat& self, const thread_submissio
                                        bool frees) {
   const mutex_guard lock{mutex_};
   stop_running(self, submission);
-  if (frees && !self.leaving) {
+  if (frees && !self.leaving && !self.relief) {
     self.free.store(true);
   }
 }
 
-bool thread_scheduler::begin_lending(worker_seat& self) {
+bool thread_scheduler::begin_lending(worker_seat& self, const state_of_wait& how) {
+  released_submissions looked_at;
+  bells to_wake;
+  const bool begun = try_lending(self, how, to_wake, looked_at);
+  wake(to_wake);
+  return begun;
+}
+
+bool thread_scheduler::try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake,
+                                   released_submissions& looked_at) {
   const mutex_guard lock{mutex_};
-  if (!lanes_.empty() || !self.own.empty()) {
+  const bool was_blocked = std::exchange(self.blocked, !how.any || self.relief);
+  if (self.blocked && !was_blocked) {
+    if (relieve(to_wake, looked_at)) {
+      return false;
+    }
+    if (self.free.exchange(false) && !lanes_.empty()) {
+      to_wake.push_back(call_next());  // it counted as one that takes them: a destructor waits here
+    }
+  }
+  if (news_.load() != how.news || (how.any && (!lanes_.empty() || !self.own.empty()))) {
     return false;
   }
+  self.runs_any = how.any;
   resting_.add_lender(self);
   return true;
 }
@@ -415,12 +618,14 @@ void thread_scheduler::withdraw(worker_seat& self, bells& to_wake) {
   for (auto& item : waiting.again) {
     to_wake.push_back(push_again(std::move(item)));
   }
+  const bells waiting_ones = call_lenders();  // one of them may wait for what was bound to this one
+  to_wake.insert(to_wake.end(), waiting_ones.begin(), waiting_ones.end());
 }
 
 // ---- the workers' lives ------------------------------------------------------------------------
 
-void thread_scheduler::add_worker() {
-  worker_seat& seat = workers_.add();
+void thread_scheduler::start_thread_for(bool relief) {
+  worker_seat& seat = workers_.add(relief);
   try {
     core_.start_worker(seat);
   } catch (...) {
@@ -429,6 +634,10 @@ void thread_scheduler::add_worker() {
   }
   ++crew_.alive;
   ++crew_.working;
+}
+
+void thread_scheduler::add_worker() {
+  start_thread_for(false);
   ++crew_.staying;
 }
 
@@ -460,16 +669,24 @@ void thread_scheduler::start() {
 }
 
 void thread_scheduler::initialized(worker_seat& self, const std::exception_ptr& problem) {
+  released_submissions looked_at;
   bells to_wake;
   {
     const mutex_guard lock{mutex_};
-    ++crew_.initialized;
-    if (problem) {
+    if (self.relief) {
+      if (problem) {
+        self.leaving = true;
+        note_no_relief(relief_state::fail, "its initializer threw");
+        to_wake = call_lenders();
+      }
+      // It is not noted as present: nothing is bound to it, and no closed pool stays for it alone.
+    } else if (++crew_.initialized; problem) {
       size_.limit(std::max(1, crew_.staying - 1));  // further threads could not be started either
       if (!crew_.start_problem) {
         crew_.start_problem = problem;
       }
       withdraw(self, to_wake);
+      relieve(to_wake, looked_at);
     } else {
       self.present = true;
       ++crew_.ready;
@@ -603,7 +820,7 @@ void thread_scheduler::let_idle_go() {
     const auto now = std::chrono::steady_clock::now();
     resting_.call_idle_if(
         [&](const worker_seat& each) {
-          if (!size_.may_shrink() || each.idle_since + core_.options().idle_timeout > now) {
+          if (!size_.may_shrink() || later(each.idle_since, core_.options().idle_timeout) > now) {
             return false;
           }
           size_.shrink();

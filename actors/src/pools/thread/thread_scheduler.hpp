@@ -7,9 +7,11 @@
 #include "base/thread_safety.hpp"
 #include "futures/waiting_line.hpp"
 #include "pools/thread/state/map_ends.hpp"
+#include "pools/thread/state/needed_tasks.hpp"
 #include "pools/thread/state/task_lanes.hpp"
 #include "pools/thread/state/worker_table.hpp"
 #include "scheduling/pool_size.hpp"
+#include "scheduling/room.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -75,6 +77,9 @@ class thread_scheduler {
   void submit_again(const std::shared_ptr<thread_submission>& submission, std::uint32_t item);
   /// So many items left the queue, claimed or cancelled: submitters may have room.
   void note_claimed(std::uint64_t items);
+  /// The same for what was left of a submission and is cancelled. Submissions that are cancelled
+  /// leave the queue when they are most of what waits there, so that they need not be looked for.
+  void note_cancelled(std::uint64_t items);
   task_lanes::contents take_queue();
   std::shared_ptr<room_turn> make_turn();
   /// True: something in the queue, or bound to this worker, has a higher priority than that.
@@ -104,17 +109,32 @@ class thread_scheduler {
   /// `released` is kept until that has run.
   step next(worker_seat& self, const state_of_worker& how, claimed_items& work,
             released_submissions& released);
-  /// For a worker that waits in a task: claims what it runs meanwhile, of `wanted` rather than of
-  /// another. False: nothing. `released` as in `next`.
-  bool claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
+  /// For a worker that waits in a task: claims what it runs meanwhile. Of `wanted`, if that is not
+  /// null; else, with `any`, what comes next; or, if there can be no further relief, what other
+  /// threads need. False: nothing. `released` as in `next`.
+  bool claim(worker_seat& self, const std::shared_ptr<thread_submission>& wanted, bool any,
              claimed_items& work, released_submissions& released);
   /// `frees`: from now on it would take another task at once, unless it leaves.
   void stopped_running(worker_seat& self, const thread_submission& submission, bool frees = false);
-  /// The worker waits in a task and may be woken to run others. False: one is there already.
-  bool begin_lending(worker_seat& self);
+  /// How a worker waits in a task.
+  struct state_of_wait {
+    bool any = false;        ///< it runs any task
+    std::uint32_t news = 0;  ///< `news` before it looked for what it may run
+  };
+  /// The worker is about to sleep in a task, and is woken when it may run something. False: it has
+  /// to look again.
+  bool begin_lending(worker_seat& self, const state_of_wait& how);
   void stop_lending(worker_seat& self);
-  /// A worker that was woken for a task cannot take it: wakes another for it.
-  void pass_on();
+  /// Changes when workers that wait have to look anew whether they may run something.
+  [[nodiscard]] std::uint32_t news() const noexcept { return news_.load(); }
+  /// A thread waits for the submission that cannot run it: a relief does, if all workers that
+  /// would take it wait, too.
+  void need(const std::shared_ptr<thread_submission>& submission);
+  /// False: all other workers wait, and there can be no further relief.
+  bool others_take_tasks(const worker_seat& self);
+  /// The worker has waited in a task and goes on. If it was woken for a task that it does not take
+  /// now, another is woken for that.
+  void stop_waiting(worker_seat& self);
 
   // The workers' lives.
   /// Starts the first workers.
@@ -150,6 +170,8 @@ class thread_scheduler {
 
   // Reads.
   [[nodiscard]] int most() const noexcept { return size_.most(); }
+  /// The pool is elastic. Before the first task.
+  [[nodiscard]] bool may_grow() const noexcept { return size_.least() < size_.most(); }
   bool is_closing();
   std::vector<worker_info> workers();
   /// The counts that the scheduler knows; other parts add theirs.
@@ -161,21 +183,44 @@ class thread_scheduler {
   using bell = resting_workers::bell;
   using bells = std::vector<bell>;
   enum class phase : std::uint8_t { open, closing, terminated };
+  /// Whether there can be further ones: `refused`: the last thread could not be started; `fail`:
+  /// an initializer threw.
+  enum class relief_state : std::uint8_t { come, refused, fail };
 
   static void wake(const bell& one);
   static void wake(const bells& all);
 
   void check_accepting() const TROUPE_REQUIRES(mutex_);
   bell accept(std::shared_ptr<thread_submission> submission) TROUPE_REQUIRES(mutex_);
-  [[nodiscard]] bool fits(std::uint64_t items) const;
+  bool take_room(std::uint64_t items, bool collects) TROUPE_REQUIRES(mutex_);
   bool submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
                                  const deadline& until);
   bell push_bound(std::shared_ptr<thread_submission> submission) TROUPE_REQUIRES(mutex_);
   bell push_again(claimed_items item) TROUPE_REQUIRES(mutex_);
   bool claim_next(worker_seat& self, claimed_items& into, released_submissions& released)
       TROUPE_REQUIRES(mutex_);
-  bool claim_from(const worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
+  bool claim_from(worker_seat& self, const std::shared_ptr<thread_submission>& wanted,
                   claimed_items& into) TROUPE_REQUIRES(mutex_);
+  bool try_lending(worker_seat& self, const state_of_wait& how, bells& to_wake,
+                   released_submissions& looked_at);
+  bool claim_from_queue(const std::shared_ptr<thread_submission>& wanted, claimed_items& into)
+      TROUPE_REQUIRES(mutex_);
+  /// What is needed, can begin, and will be taken by no worker but `self` before one of those that
+  /// wait goes on. `self` may be null.
+  std::shared_ptr<thread_submission> find_needed(const worker_seat* self,
+                                                 released_submissions& looked_at)
+      TROUPE_REQUIRES(mutex_);
+  bool claim_needed(worker_seat& self, claimed_items& into, released_submissions& looked_at)
+      TROUPE_REQUIRES(mutex_);
+  [[nodiscard]] bool can_relieve() const TROUPE_REQUIRES(mutex_);
+  /// Starts a relief if something is needed that no worker takes. True: it could not, so that those
+  /// that wait have to look anew.
+  bool relieve(bells& to_wake, released_submissions& looked_at) TROUPE_REQUIRES(mutex_);
+  /// @throws std::system_error if no thread can be started.
+  void start_thread_for(bool relief) TROUPE_REQUIRES(mutex_);
+  void note_no_relief(relief_state now, const std::string& why) TROUPE_REQUIRES(mutex_);
+  /// The bells of all workers that wait in tasks.
+  bells call_lenders() TROUPE_REQUIRES(mutex_);
   void note_claimed_locked(std::uint64_t items) TROUPE_REQUIRES(mutex_);
   bell call_next() TROUPE_REQUIRES(mutex_);
   /// Starts one more worker if all are busy and the size allows it.
@@ -213,17 +258,23 @@ class thread_scheduler {
     int ready = 0;              // of those, are initialized
     int initialized = 0;        // workers whose initializers have ever returned
     bool idle_watched = false;  // the timekeeper has a limit for idle workers
+    relief_state reliefs = relief_state::come;
     std::exception_ptr start_problem;
   } crew_ TROUPE_GUARDED_BY(mutex_);
   guarded_condition crew_changed_;  // a worker was initialized or its thread has ended
   /// One for each item between two attempts.
   std::multiset<std::shared_ptr<thread_submission>> retrying_ TROUPE_GUARDED_BY(mutex_);
   map_ends ends_ TROUPE_GUARDED_BY(mutex_);
+  needed_tasks needed_ TROUPE_GUARDED_BY(mutex_);
+  std::atomic<std::uint32_t> news_{0};                   // written under the lock
+  std::size_t cancelled_ TROUPE_GUARDED_BY(mutex_) = 0;  // submissions since the queue was swept
   struct {
     std::atomic<int> blocked{0};  // threads that wait for room
-    guarded_condition changed;    // the queue got shorter, or the pool closed
+    guarded_condition changed;    // the queue got shorter, it is another's turn, the pool closed
     waiting_line line;            // submissions that wait for room without a thread
   } room_;
+  room_share share_ TROUPE_GUARDED_BY(mutex_);
+  int single_ TROUPE_GUARDED_BY(mutex_) = 0;    // threads that wait for room for one item
   std::atomic<int> urgency_{task_lanes::none};  // the priority of the first in `lanes_`
 };
 

@@ -13,11 +13,20 @@
 
 namespace troupe::detail {
 
+namespace {
+
+std::shared_ptr<thread_core> checked(engine_ptr owner) {
+  check_not_moved_from(owner);
+  return std::static_pointer_cast<thread_core>(std::move(owner));
+}
+
+}  // namespace
+
 thread_group::~thread_group() = default;
 thread_input::~thread_input() = default;
 
 thread_submission::thread_submission(engine_ptr owner, const options_ptr& how)
-    : owner_{std::static_pointer_cast<thread_core>(std::move(owner))},
+    : owner_{checked(std::move(owner))},
       options_{how.get()},
       kept_options_{how == owner_->task_defaults() ? nullptr : how} {}
 thread_submission::~thread_submission() {
@@ -32,6 +41,13 @@ bool thread_submission::cancel(bool force) {
 
 bool thread_submission::running() const {
   return !done() && next_.load() != 0;
+}
+
+void thread_submission::need() const {
+  if (!done() && (unclaimed() > 0 || repeats())) {
+    owner_->scheduler().need(std::const_pointer_cast<thread_submission>(
+        std::static_pointer_cast<const thread_submission>(shared_from_this())));
+  }
 }
 
 std::uint32_t thread_submission::pending_retries() const {

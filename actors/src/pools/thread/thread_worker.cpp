@@ -2,6 +2,7 @@
 #include "pools/thread/thread_worker.hpp"
 
 #include "base/thread_owned.hpp"
+#include "futures/waiting.hpp"
 #include "pools/thread/state/local_task.hpp"
 #include "pools/thread/thread_core.hpp"
 
@@ -22,6 +23,10 @@ constexpr int max_depth = 64;
 /// by one mostly finds it awake, which saves both the system call: a round trip costs 7 us instead
 /// of 14, and twice as many tasks go through.
 constexpr int looks_before_sleep = 16;
+
+bool is_over(const deadline& until) {
+  return until && *until <= std::chrono::steady_clock::now();
+}
 
 /// A thread_local of each worker's thread, made before all others, so its destructor runs last. The
 /// thread that joins the pool waits for it, and so for the destructors of the user's, too.
@@ -129,7 +134,7 @@ void thread_worker::take_turns() {
           begin_coroutine(work.submission, work.first, work.again);
           work = {};  // the coroutine keeps its submission, and counts as running until it ends
         } else {
-          run_claimed(work, nullptr);
+          run_claimed(work, nullptr, std::nullopt);
         }
         break;
     }
@@ -148,7 +153,8 @@ void thread_worker::note_busy() {
       std::memory_order_relaxed);
 }
 
-void thread_worker::run_claimed(claimed_items& work, const future_state* awaited) {
+void thread_worker::run_claimed(claimed_items& work, const future_state* awaited,
+                                const deadline& until) {
   thread_submission& submission = *work.submission;
   const std::shared_ptr<thread_group> group =
       submission.group;  // kept alive: it drops its submissions when all are done
@@ -167,7 +173,7 @@ void thread_worker::run_claimed(claimed_items& work, const future_state* awaited
     // Items that are not claimed are in the queue for all workers. Claiming the next one of this
     // submission needs no lock.
     if (core_.scheduler().overtakes(submission.options().priority, seat_) ||
-        (awaited != nullptr && awaited->done())) {
+        (awaited != nullptr && (awaited->done() || is_over(until)))) {
       break;
     }
     work.first = submission.claim();
@@ -211,6 +217,7 @@ void thread_worker::run_item(thread_submission& submission, std::uint32_t item, 
   }
   const local_task now{submission.number, &core_.attempts(), &submission, item, *attempt};
   const local_task* const before = std::exchange(local_task::here(), &now);
+  stack_.push_back(&submission);
   ++depth_;
   note_busy();
   if (submission.options().timeout) {
@@ -223,9 +230,10 @@ void thread_worker::run_item(thread_submission& submission, std::uint32_t item, 
     how.thrown = std::current_exception();
   }
   local_task::here() = before;
+  stack_.pop_back();
   --depth_;
   note_busy();
-  if (depth_ == 0 && !submission.group && may_begin_more()) {
+  if (depth_ == 0 && !seat_.relief && !submission.group && may_begin_more()) {
     seat_.free.store(true);  // before the outcome is known: then the next task may be submitted
   }
   core_.outcomes().conclude(seat_, submission, std::move(how));
@@ -258,30 +266,30 @@ void thread_worker::begin_coroutine(const std::shared_ptr<thread_submission>& su
 
 // ---- while one of its tasks waits --------------------------------------------------------------
 
-bool thread_worker::lend_a_hand(const std::shared_ptr<thread_submission>& wanted,
-                                const future_state* awaited) {
+bool thread_worker::lend_a_hand(const std::shared_ptr<thread_submission>& wanted, bool any,
+                                const future_state* awaited, const deadline& until) {
   released_submissions released;
   claimed_items work;
-  if (!core_.scheduler().claim(seat_, wanted, work, released)) {
+  if (!core_.scheduler().claim(seat_, wanted, any, work, released)) {
     return false;
   }
   if (work.submission->is_coroutine()) {
     begin_coroutine(work.submission, work.first, work.again);
     return true;
   }
-  run_claimed(work, awaited);
+  run_claimed(work, awaited, until);
   core_.scheduler().stopped_running(seat_, *work.submission);
   return true;
 }
 
-void thread_worker::make_room() {
+bool thread_worker::make_room() {
   if (depth_ >= max_depth) {
     throw error{errc::would_deadlock, task_ran::no,
                 "the queue of " + core_.title() + " is full, and this task waits " +
                     std::to_string(depth_) +
                     " tasks deep: raise .max_queued, or submit less from inside of tasks"};
   }
-  lend_a_hand(nullptr, nullptr);
+  return lend_a_hand(nullptr, true, nullptr, std::nullopt);
 }
 
 void thread_worker::sleep(std::uint32_t seen, const deadline& until) {
@@ -296,16 +304,87 @@ void thread_worker::sleep(std::uint32_t seen, const deadline& until) {
   }
 }
 
-void thread_worker::wait_for(const future_state& awaited) {
+bool thread_worker::is_stuck(const future_state& awaited) const {
   const auto* const one = dynamic_cast<const thread_submission*>(&awaited);
-  std::shared_ptr<thread_submission> wanted;
-  if (one != nullptr && one->owner() == &core_) {
-    wanted = std::const_pointer_cast<thread_submission>(
-        std::static_pointer_cast<const thread_submission>(awaited.shared_from_this()));
+  if (one == nullptr || one->owner() != &core_) {
+    return false;
   }
-  const bool of_this_pool = wanted || owner_of(awaited) == &core_;
-  bool observed = false;
-  while (!awaited.done()) {
+  return (depth_ >= max_depth && !one->running() && !core_.scheduler().others_take_tasks(seat_)) ||
+         std::find(stack_.begin(), stack_.end(), one) != stack_.end();
+}
+
+std::vector<const future_state*> thread_worker::ends_with_its_task() const {
+  std::vector<const future_state*> found;
+  for (const thread_submission* const each : stack_) {
+    if (!each->options().timeout && !each->options().deadline) {
+      found.push_back(each);
+    }
+  }
+  return found;
+}
+
+void thread_worker::throw_deadlock() const {
+  if (depth_ >= max_depth) {
+    throw error{errc::would_deadlock, task_ran::no,
+                "tasks of " + core_.title() + " wait for each other " + std::to_string(depth_) +
+                    " deep in one thread, and no other is free or can be started: let the outer "
+                    "ones submit and return, or wait outside of the pool"};
+  }
+  throw error{errc::would_deadlock, task_ran::no,
+              "a task of " + core_.title() +
+                  " would wait for itself for ever: what it waits for waits for it, or is it"};
+}
+
+thread_worker::look thread_worker::run_awaited(const future_state& awaited, const deadline& until) {
+  look found;
+  visit_awaited(awaited, [&](const future_state& state) {
+    const auto* const one = dynamic_cast<const thread_submission*>(&state);
+    if (one == nullptr) {
+      return false;
+    }
+    if (one->owner() != &core_) {
+      one->need();
+      return false;
+    }
+    found.coroutines = found.coroutines || one->is_coroutine();
+    if (one->unclaimed() > 0 || one->repeats()) {
+      const auto wanted = std::const_pointer_cast<thread_submission>(
+          std::static_pointer_cast<const thread_submission>(state.shared_from_this()));
+      if (depth_ < max_depth && lend_a_hand(wanted, false, &awaited, until)) {
+        found.ran = true;
+      } else {
+        one->need();  // it may be bound to a worker that waits, too
+      }
+    }
+    return awaited.done() || is_over(until);
+  });
+  return found;
+}
+
+bool thread_worker::wait_for(const future_state& awaited, const deadline& until) {
+  // Rings the bell when the awaited one ends, as long as this thread waits.
+  struct ringer final : completion_listener {
+    explicit ringer(std::shared_ptr<worker_bell> of) : bell{std::move(of)} {}
+    void completed(future_state&) noexcept override { bell->wake(); }
+    std::shared_ptr<worker_bell> bell;
+  };
+  auto& state =
+      const_cast<future_state&>(awaited);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  struct listening {
+    thread_worker& self;
+    future_state& to;
+    std::shared_ptr<ringer> by{};
+    ~listening() {
+      if (by) {
+        to.unlisten(by.get());
+      }
+      self.core_.scheduler().stop_waiting(self.seat_);
+    }
+  } at_end{*this, state};
+  while (!awaited.done() && !is_over(until)) {
+    const std::uint32_t news = core_.scheduler().news();
+    const std::uint32_t changes = sleeping_waiter::news();
+    const std::uint32_t seen = seat_.bell->look();
     if (loop_) {
       ++depth_;
       loop_->run_ready();
@@ -314,36 +393,42 @@ void thread_worker::wait_for(const future_state& awaited) {
         break;
       }
     }
-    const bool may_lend = depth_ < max_depth;
-    if (may_lend) {
-      if (lend_a_hand(wanted, &awaited)) {
-        continue;
-      }
-    } else if (of_this_pool && !awaited.running() && !awaited.done()) {
-      throw error{errc::would_deadlock, task_ran::no,
-                  "tasks of " + core_.title() + " wait for each other " + std::to_string(depth_) +
-                      " deep in one thread, which is the limit: let the outer ones submit and "
-                      "return, or wait outside of the pool"};
-    }
-    if (!std::exchange(observed, true)) {
-      awaited.observe([bell = seat_.bell](future_state&) { bell->wake(); });
-    }
-    const std::uint32_t seen = seat_.bell->look();
-    if (awaited.done()) {
-      break;
-    }
-    if (may_lend && !core_.scheduler().begin_lending(seat_)) {
+    const look found = run_awaited(awaited, until);
+    if (found.ran) {
       continue;
     }
-    // At the limit of depth the bell does not ring when the awaited task returns to the queue.
-    constexpr auto look_again = std::chrono::milliseconds{10};
-    sleep(seen, may_lend ? deadline{} : deadline_after(look_again));
-    if (may_lend) {
+    const bool may_run = depth_ < max_depth;
+    const bool any = may_run && (awaited.needs_other_tasks() || found.coroutines ||
+                                 (loop_ && loop_->active() > 0));
+    if (may_run && lend_a_hand(nullptr, any, &awaited, until)) {
+      continue;
+    }
+    if (waits_for_stuck(awaited, [this](const future_state& each) { return is_stuck(each); })) {
+      throw_deadlock();
+    }
+    if (!at_end.by) {
+      at_end.by = std::make_shared<ringer>(seat_.bell);
+      if (!state.listen(at_end.by)) {
+        break;
+      }
+    }
+    // What ends by a limit of time, or may run anything meanwhile, is in no circle.
+    const bool only_sleeps = !until && !any && !(loop_ && loop_->has_work());
+    const sleeping_waiter sleeper{awaited,
+                                  only_sleeps ? ends_with_its_task() : sleeping_waiter::states{},
+                                  [bell = seat_.bell] { bell->wake(); }};
+    if (sleeping_waiter::news() != changes) {
+      continue;
+    }
+    if (only_sleeps && sleeper.waits_for_itself()) {
+      throw_deadlock();
+    }
+    if (core_.scheduler().begin_lending(seat_, {.any = any, .news = news})) {
+      sleep(seen, until);
       core_.scheduler().stop_lending(seat_);
     }
   }
-  // The bell may have rung for a task that this thread does not take now.
-  core_.scheduler().pass_on();
+  return awaited.done();
 }
 
 }  // namespace troupe::detail

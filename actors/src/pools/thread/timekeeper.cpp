@@ -4,6 +4,7 @@
 #include "pools/thread/thread_core.hpp"
 
 #include <optional>
+#include <system_error>
 #include <utility>
 
 namespace troupe::detail {
@@ -15,6 +16,24 @@ std::shared_ptr<thread_submission> share(thread_submission& one) {
 
 }  // namespace
 
+void timekeeper::start_locked() {
+  if (started_ || over_) {
+    return;
+  }
+  try {
+    start_thread("troupe.time", [core = core_.shared_from_this()] { core->time().keep_time(); });
+  } catch (const std::system_error& refused) {
+    throw error{errc::resource_exhausted, task_ran::no,
+                core_.title() + " has no thread for limits of time: " + refused.what()};
+  }
+  started_ = true;
+}
+
+void timekeeper::start() {
+  const mutex_guard lock{mutex_};
+  start_locked();
+}
+
 template <class Set>
 void timekeeper::set(const Set& how) {
   bool first = false;
@@ -23,10 +42,7 @@ void timekeeper::set(const Set& how) {
     if (over_) {
       return;
     }
-    if (!started_) {
-      start_thread("troupe.time", [core = core_.shared_from_this()] { core->time().keep_time(); });
-      started_ = true;
-    }
+    start_locked();
     const auto before = limits_.next();
     how(limits_);
     first = limits_.next() != before;

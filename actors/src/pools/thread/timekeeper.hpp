@@ -17,7 +17,8 @@ namespace troupe::detail {
 class thread_core;
 
 /// Owns the time limits of a thread pool's tasks, and the thread that waits for them: it starts
-/// with the first limit, passes what is due to `task_outcomes`, and ends after the last worker.
+/// before what needs it is accepted, or with the first limit, passes what is due to `task_outcomes`,
+/// and ends after the last worker.
 ///
 /// @threads any, all members.
 class timekeeper {
@@ -26,9 +27,11 @@ class timekeeper {
 
   explicit timekeeper(thread_core& core) : core_{core} {}
 
-  /// An attempt begins: sets its timeout, if the submission has one.
+  /// Starts the thread, so that no limit set later can fail for want of one.
   ///
-  /// @throws std::system_error if no thread can be started, as each function that sets a limit.
+  /// @throws error{resource_exhausted} if it cannot be started, as each function that sets a limit.
+  void start();
+  /// An attempt begins: sets its timeout, if the submission has one.
   void begin_attempt(thread_submission& of, std::uint32_t item, std::uint32_t attempt);
   void end_attempt(const thread_submission& of, std::uint32_t item, std::uint32_t attempt);
   /// Does nothing if the submission is done already.
@@ -44,6 +47,7 @@ class timekeeper {
   void end();
 
  private:
+  void start_locked() TROUPE_REQUIRES(mutex_);
   /// Sets a limit and wakes the thread, which is started if need be.
   template <class Set>
   void set(const Set& how);

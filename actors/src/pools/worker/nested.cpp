@@ -58,9 +58,10 @@ class nested_calls::relayed final : public future_state {
   }
 
  protected:
-  // On the thread that reads outcomes: there is no other that is free for it.
   [[nodiscard]] executor callbacks() const override {
-    return [](const std::function<void()>& call) { call(); };
+    return [runner = owner_.callbacks_](std::function<void()> call) {
+      runner->run(std::move(call));
+    };
   }
 
  private:

@@ -6,6 +6,7 @@
 #include "base/thread_safety.hpp"
 #include "channel/channel.hpp"
 #include "channel/segment.hpp"
+#include "futures/callback_runner.hpp"
 
 #include <cstdint>
 #include <map>
@@ -26,6 +27,8 @@ class nested_calls {
   submission_builder builder();
   std::shared_ptr<future_state> submit(submission_builder&& submission);
   void cancel(std::uint64_t ticket);
+  /// @blocks until the callbacks that were called for have returned.
+  void finish_callbacks() { callbacks_->wait_idle(); }
   void limit(std::uint64_t max_bytes) noexcept { max_bytes_ = max_bytes; }
 
  private:
@@ -38,6 +41,8 @@ class nested_calls {
   [[noreturn]] static void fail_submission(int code);
 
   worker_channel& channel_;
+  /// Not the thread that reads outcomes: a callback may wait for one.
+  const std::shared_ptr<callback_runner> callbacks_ = std::make_shared<callback_runner>();
   std::shared_ptr<segment_pool> segments_;
   std::uint64_t max_bytes_ = UINT64_MAX;
   std::uint64_t next_ticket_ = 1;

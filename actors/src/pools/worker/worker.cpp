@@ -91,6 +91,11 @@ bool worker::sleep() {
     unrung_ = false;
     channel_.ring_bell();
   }
+  if (last_callable_.has_attachments) {
+    // What it refers to is not kept while nothing runs: a reader of the other end of a connection
+    // would wait for its end.
+    last_callable_ = {};
+  }
   if (!coroutines_ || !coroutines_->has_work()) {
     return channel_.wait_for_frames();
   }
@@ -121,6 +126,11 @@ void worker::configure(const frame_header& frame, std::span<const std::byte> pay
     why.stage = "initializer";
     byte_buffer bytes;
     encode(bytes, why);
+    if (bytes.size() > inline_limit) {
+      shorten(why);
+      bytes.clear();
+      encode(bytes, why);
+    }
     push(frame_kind::init_failed, 0, 0, {}, bytes.bytes());
     channel_.ring_bell();
     stopping_ = true;

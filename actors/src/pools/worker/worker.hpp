@@ -32,6 +32,7 @@ struct task_batch {
   std::string copy;                    ///< of the payload, once it has to wait
   std::span<const std::byte> state;
   std::shared_ptr<const mapping> callable_view;
+  segment_reference callable_place;   ///< where its callable is, if that is in a segment
   attachment_list attachments;        ///< what its callable and its tasks refer to
   std::shared_ptr<erased_task> task;  ///< coroutines keep it, too
   std::exception_ptr no_callable;
@@ -39,6 +40,22 @@ struct task_batch {
   std::uint32_t next = 0;
   std::uint64_t timed_items = 0;
   std::int64_t begun = 0;
+};
+
+/// Cuts texts and drops causes and frames, so that it fits into a frame.
+void shorten(failure& what);
+
+/// The callable of the frame before, if its bytes were in a segment: the frames of a map refer to
+/// the same ones, which are decoded once. A frame with another callable ends it.
+struct large_callable {
+  std::uint64_t segment = 0;
+  std::uint64_t filling = 0;          ///< the slot of the reference
+  std::shared_ptr<erased_task> task;  ///< null: none
+  bool has_attachments = false;
+
+  [[nodiscard]] bool is(const segment_reference& where) const noexcept {
+    return task && segment == where.id && filling == where.slot;
+  }
 };
 
 /// What a worker process does with the frames it gets: claims tasks, runs them, publishes results.
@@ -80,6 +97,7 @@ class worker {
             std::span<const std::byte> head, std::span<const std::byte> body);
 
   // worker_tasks.cpp: tasks begin, and run
+  void decode_callable(task_batch& batch);
   void run_tasks(const frame_header& frame, std::span<const std::byte> payload);
   /// Keeps it until a coroutine has ended: the frame's memory is the message's.
   void hold(task_batch batch, std::span<const std::byte> payload);
@@ -88,9 +106,11 @@ class worker {
   void run_next(task_batch& batch);
   result_timing time_item(task_batch& batch);
   coroutine_loop& coroutines();
-  /// Of the frame with that number. When it throws, `payload` is behind the part.
-  void take_part(std::span<const std::byte>& payload, std::uint64_t number,
-                 std::span<const std::byte>& part, std::shared_ptr<const mapping>& view);
+  /// Of the frame with that number; returns where the part is, zeros if that is in the frame. When
+  /// it throws, `payload` is behind the part.
+  segment_reference take_part(std::span<const std::byte>& payload, std::uint64_t number,
+                              std::span<const std::byte>& part,
+                              std::shared_ptr<const mapping>& view);
   static void skip_part(std::span<const std::byte>& payload);
 
   // worker_results.cpp: what became of them
@@ -103,6 +123,12 @@ class worker {
   void send_failure(std::uint64_t number, const std::exception_ptr& thrown, task_stage stage,
                     const result_timing& timing);
   void send_result(std::uint64_t number, const result_timing& timing);
+  /// Publishes a segment for a frame and fills in how the frame names it. Returns an errno: it could
+  /// not be sent.
+  int send_segment(const std::shared_ptr<segment>& what, std::uint64_t number,
+                   segment_reference& where);
+  /// False: there is no memory or descriptor for it.
+  bool send_large_failure(std::uint64_t number, const failure& what, const result_timing& timing);
   /// Instead of a result whose descriptors cannot be sent.
   void refuse_result(std::uint64_t number, const result_timing& timing, int code);
   void send_inline(std::uint64_t number, std::uint16_t flags, const result_timing& timing,
@@ -120,7 +146,8 @@ class worker {
   std::uint64_t concurrency_ = 1;
   std::unique_ptr<coroutine_loop> coroutines_;  // made for the first one
   std::deque<task_batch> held_;                 // until a coroutine ends, in order
-  bool unrung_ = false;                         // a coroutine's result may need the bell
+  large_callable last_callable_;
+  bool unrung_ = false;  // a coroutine's result may need the bell
   std::int64_t mean_ns_ = 0;
   std::uint64_t reported_for_ = 0;
   std::int64_t reported_at_ns_ = 0;

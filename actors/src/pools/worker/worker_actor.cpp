@@ -14,19 +14,17 @@
 #include "os/failpoint.hpp"
 #include "os/leave.hpp"
 #include "pools/thread/state/local_task.hpp"
+#include "pools/worker/output.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
 #include "process/worker_sigterm.hpp"
 
 #include <malloc.h>
-#include <stdio_ext.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <iostream>
 #include <utility>
 
 namespace troupe::detail {
@@ -50,15 +48,6 @@ struct role_receiver {
     role.assign(reinterpret_cast<const char*>(message.bytes.data()), message.bytes.size());
   }
 };
-
-/// What tasks printed becomes visible before this process sleeps, and is not lost when it is
-/// killed.
-void flush_output() {
-  if (::__fpending(stdout) > 0) {
-    std::fflush(stdout);
-  }
-  std::cout.flush();
-}
 
 std::string own_hello() {
   hello mine;
@@ -122,6 +111,7 @@ bool deliver_frames(worker_channel& channel, mailbox<frames_came, Receiver>& rec
       break;
     }
   }
+  state.nested().finish_callbacks();
   // Not exit: the destructors and handlers of the program belong to its main process, and an actor
   // system is not to be torn down in a copy of it.
   leave(0);

@@ -5,8 +5,10 @@
 #include "troupe/codec.hpp"
 
 #include "channel/attachment_limit.hpp"
+#include "errors/cut_text.hpp"
 #include "os/failpoint.hpp"
 #include "os/shortage.hpp"
+#include "pools/worker/output.hpp"
 #include "pools/worker/worker.hpp"
 #include "process/throw_trace.hpp"
 
@@ -17,7 +19,15 @@
 
 namespace troupe::detail {
 
+void shorten(failure& what) {
+  what.causes.clear();
+  what.frames.clear();
+  cut_text(what.text, inline_limit / 4);
+  cut_text(what.type_name, inline_limit / 4);
+}
+
 void worker::on_coroutine_end(const coroutine_end& how) {
+  flush_output();
   TROUPE_FAILPOINT("worker.ran");
   const result_timing timing{how.nanoseconds, 1};
   std::exception_ptr thrown = how.thrown;
@@ -85,14 +95,37 @@ void worker::send_failure(std::uint64_t number, const std::exception_ptr& thrown
   byte_buffer bytes;  // not `result_`: its limit is the user's, and this is ours
   encode(bytes, what);
   if (bytes.size() > inline_limit) {
-    what.causes.clear();
-    what.frames.clear();
-    what.text.resize(std::min<std::size_t>(what.text.size(), inline_limit / 4));
-    what.type_name.resize(std::min<std::size_t>(what.type_name.size(), inline_limit / 4));
+    if (send_large_failure(number, what, timing)) {
+      return;
+    }
+    shorten(what);
     bytes.clear();
     encode(bytes, what);
   }
   send_inline(number, result_failed, timing, bytes.bytes());
+}
+
+bool worker::send_large_failure(std::uint64_t number, const failure& what,
+                                const result_timing& timing) {
+  try {
+    payload_sink bytes{segments_, max_failure_bytes, "a failure"};
+    encode(bytes, what);
+    bytes.check_limit();
+    segment_reference where{bytes.in_segment()->id(), bytes.size(), result_slots};
+    const int code = send_segment(bytes.in_segment(), number, where);
+    if (code == EPIPE) {
+      orphaned_ = true;
+      return true;
+    }
+    if (code != 0) {
+      return false;
+    }
+    send_inline(number, result_failed | result_in_segment, timing,
+                std::as_bytes(std::span{&where, 1}));
+    return true;
+  } catch (const error&) {
+    return false;
+  }
 }
 
 void worker::send_result(std::uint64_t number, const result_timing& timing) {
@@ -111,6 +144,16 @@ void worker::send_result(std::uint64_t number, const result_timing& timing) {
     return;
   }
   segment_reference where{segment->id(), result_.size(), result_slots};
+  if (const int code = send_segment(segment, number, where); code != 0) {
+    refuse_result(number, timing, code);
+    return;
+  }
+  send_inline(number, flags | result_in_segment, timing, std::as_bytes(std::span{&where, 1}));
+  result_.clear();
+}
+
+int worker::send_segment(const std::shared_ptr<segment>& segment, std::uint64_t number,
+                         segment_reference& where) {
   for (std::size_t slot = 0; slot < result_slots; ++slot) {
     std::atomic<std::uint8_t>& in_use = channel_.result_slot(slot);
     if (in_use.load(std::memory_order_acquire) == 0) {
@@ -124,16 +167,14 @@ void worker::send_result(std::uint64_t number, const result_timing& timing) {
     static std::atomic<std::uint8_t> for_ever{1};
     segment->in_use = &for_ever;  // no word tells when it was read: it is not used again
   }
-  if (const int code = channel_.send_segment(segment->id(), segment->reader(), number); code != 0) {
+  const int code = channel_.send_segment(segment->id(), segment->reader(), number);
+  if (code != 0) {
     segment->in_use = nullptr;
     if (where.slot < result_slots) {
       channel_.result_slot(where.slot).store(0);
     }
-    refuse_result(number, timing, code);
-    return;
   }
-  send_inline(number, flags | result_in_segment, timing, std::as_bytes(std::span{&where, 1}));
-  result_.clear();
+  return code;
 }
 
 void worker::refuse_result(std::uint64_t number, const result_timing& timing, int code) {

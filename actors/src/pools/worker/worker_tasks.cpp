@@ -3,6 +3,7 @@
 // A worker's tasks: claimed in order, run one after the other, or begun if they are coroutines.
 
 #include "os/failpoint.hpp"
+#include "pools/worker/output.hpp"
 #include "pools/worker/this_worker.hpp"
 #include "pools/worker/worker.hpp"
 #include "process/throw_trace.hpp"
@@ -46,12 +47,17 @@ void worker::run_tasks(const frame_header& frame, std::span<const std::byte> pay
     skip_part(batch.payload);
   } else {
     try {
-      take_part(batch.payload, batch.frame.number, batch.state, batch.callable_view);
+      batch.callable_place =
+          take_part(batch.payload, batch.frame.number, batch.state, batch.callable_view);
     } catch (const error&) {
       batch.no_callable = std::current_exception();  // it is behind that part already
     }
   }
-  batch.decoded = batch.no_callable != nullptr;
+  if (!last_callable_.is(batch.callable_place)) {
+    last_callable_ = {};  // before the other one is decoded: both may be large
+  }
+  batch.task = last_callable_.task;
+  batch.decoded = batch.task != nullptr || batch.no_callable != nullptr;
   // Tasks are claimed in order: none may overtake those that wait.
   if (!held_.empty() || !run_batch(batch)) {
     hold(std::move(batch), payload);
@@ -116,11 +122,7 @@ void worker::run_next(task_batch& batch) {
     const attachment_source unloading{batch.attachments};
     if (!batch.decoded) {
       batch.decoded = true;
-      try {
-        batch.task = decode_task_callable(batch.state);
-      } catch (...) {
-        batch.no_callable = std::current_exception();
-      }
+      decode_callable(batch);
     }
     if (batch.no_callable) {
       std::rethrow_exception(batch.no_callable);
@@ -144,6 +146,7 @@ void worker::run_next(task_batch& batch) {
     batch.begun = 0;
     batch.timed_items = 0;
   } else {
+    flush_output();
     TROUPE_FAILPOINT("worker.ran");
     const result_timing timing = time_item(batch);
     if (thrown) {
@@ -156,6 +159,19 @@ void worker::run_next(task_batch& batch) {
   now.task = 0;
   now.number = 0;
   now.attempt = 0;
+}
+
+void worker::decode_callable(task_batch& batch) {
+  try {
+    batch.task = decode_task_callable(batch.state);
+  } catch (...) {
+    batch.no_callable = std::current_exception();
+    return;
+  }
+  if (batch.callable_place.id != 0) {
+    last_callable_ = {batch.callable_place.id, batch.callable_place.slot, batch.task,
+                      !batch.attachments.empty()};
+  }
 }
 
 result_timing worker::time_item(task_batch& batch) {
@@ -186,8 +202,9 @@ coroutine_loop& worker::coroutines() {
   return *coroutines_;
 }
 
-void worker::take_part(std::span<const std::byte>& payload, std::uint64_t number,
-                       std::span<const std::byte>& part, std::shared_ptr<const mapping>& view) {
+segment_reference worker::take_part(std::span<const std::byte>& payload, std::uint64_t number,
+                                    std::span<const std::byte>& part,
+                                    std::shared_ptr<const mapping>& view) {
   std::uint32_t length = 0;
   segment_reference where;
   take_front(payload, length);
@@ -198,6 +215,7 @@ void worker::take_part(std::span<const std::byte>& payload, std::uint64_t number
     view = channel_.open_payload(where, number);
     part = {view->data(), static_cast<std::size_t>(where.bytes)};
   }
+  return where;
 }
 
 void worker::skip_part(std::span<const std::byte>& payload) {

@@ -60,7 +60,7 @@ void outcome_ledger::conclude(const task_range& what, std::uint32_t item,
     schedule(number);
     return;
   }
-  state_.face.callback_executor()([weak = state_.face.weak_from_this(), work = work, why, number] {
+  state_.face.predicate_executor()([weak = state_.face.weak_from_this(), work = work, why, number] {
     bool again = false;
     try {
       again = work->options().retry_if(*to_error(*why));

@@ -232,7 +232,9 @@ struct worker_record {
   std::int64_t pid = 0;
   worker_phase phase = worker_phase::starting;
   retirement retiring_for = retirement::none;
-  bool greeted = false;  ///< its hello was accepted
+  retirement due_for = retirement::none;  ///< it works until its successor is ready, then retires
+  std::uint64_t task_limit = UINT64_MAX;  ///< how many tasks it may be given in its life
+  bool greeted = false;                   ///< its hello was accepted
   bool leaving = false;  ///< its channel ended or it was killed: nothing more is sent to it
   std::unique_ptr<supervisor_channel> channel{};
   sent_tasks sent{};
@@ -244,8 +246,10 @@ struct worker_record {
   steady_time memory_checked{};
 
   [[nodiscard]] bool usable() const { return phase == worker_phase::ready && !leaving; }
-  /// Counts towards the size of the pool.
-  [[nodiscard]] bool staying() const { return phase == worker_phase::starting || usable(); }
+  /// Counts towards the size of the pool: is not to be replaced.
+  [[nodiscard]] bool staying() const {
+    return phase == worker_phase::starting || (usable() && due_for == retirement::none);
+  }
   /// The task that it runs has submitted tasks which have no outcome yet.
   [[nodiscard]] bool is_parent() const { return !children.by_ticket.empty(); }
 };

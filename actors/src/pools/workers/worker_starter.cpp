@@ -48,8 +48,9 @@ void worker_starter::configure(supervisor_channel& channel) {
   channel.arm();
 }
 
-std::shared_ptr<const failure> worker_starter::launch() {
+std::shared_ptr<const failure> worker_starter::launch(std::uint64_t task_limit) {
   auto made = std::make_unique<worker_record>();
+  made->task_limit = task_limit;
   try {
     made->channel = std::make_unique<supervisor_channel>();
     made->id = state_.host.enroll(state_.face.shared_from_this());

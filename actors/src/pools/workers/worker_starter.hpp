@@ -23,9 +23,9 @@ class worker_starter {
  public:
   explicit worker_starter(pool_state& state);
 
-  /// Begins to start one process. Returns why that failed at once; null: the process is being
-  /// started, and the pool hears how that ended.
-  std::shared_ptr<const failure> launch();
+  /// Begins to start one process, which may be given `task_limit` tasks in its life. Returns why
+  /// that failed at once; null: the process is being started, and the pool hears how that ended.
+  std::shared_ptr<const failure> launch(std::uint64_t task_limit);
   /// No start is tried before the pause is over.
   [[nodiscard]] bool pauses() const noexcept { return relaunch_at_.has_value(); }
   void pause(std::chrono::milliseconds delay);

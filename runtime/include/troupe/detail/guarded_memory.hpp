@@ -121,7 +121,7 @@ struct must_be_shareable {
       !std::is_polymorphic_v<T>,
       "troupe: a type with virtual functions cannot be shared: every object has a pointer "
       "to a table that lies elsewhere in other processes");
-  static_assert(std::is_trivially_copyable_v<T>,
+  static_assert(std::is_trivially_copyable_v<T> || std::is_polymorphic_v<T>,
                 "troupe: only trivially copyable types can be shared, as std::string and "
                 "containers point to memory of their own process: use troupe::array of their "
                 "elements, or a hosted object");

@@ -23,6 +23,14 @@ class region;
 struct queue_item {
   byte_buffer bytes;
   attachment_list attachments;
+  /// A small value that crosses as its own bytes, where the caller has it: what is put, instead of
+  /// `bytes`; or where it goes if what is taken is as large, and `is_plain` says that it did.
+  std::span<std::byte> plain = {};
+  bool is_plain = false;
+
+  [[nodiscard]] std::span<const std::byte> payload() const noexcept {
+    return is_plain ? plain : bytes.bytes();
+  }
 };
 
 /// A buffer that this thread used before, empty; and one for next time. An item of a megabyte costs
@@ -75,6 +83,8 @@ class queue_core {
   /// Puts all of `items` in order; `stored` counts them as they become available to others.
   virtual queue_answer put(std::span<const queue_item> items, std::size_t& stored,
                            const deadline& until) = 0;
+  /// Takes one item; `to` is empty.
+  virtual queue_answer take(queue_item& to, const deadline& until) = 0;
   /// Appends at least one and at most `most` items to `to`.
   virtual queue_answer get(std::vector<queue_item>& to, std::size_t most,
                            const deadline& until) = 0;

@@ -71,17 +71,20 @@ struct region_header {
   std::int64_t creator;
   std::array<char, 256> name;  ///< ends with a zero
 
-  alignas(64) lock_state lock;
-  shared_word last_sweep;                ///< nanoseconds of CLOCK_MONOTONIC
-  std::atomic<std::uint32_t> unused;     ///< 0
-  std::atomic<std::uint32_t> undo_size;  ///< of the log, 0: nothing is being changed
+  // Each with lines of its own: processors fetch two at a time.
+  alignas(128) lock_state lock;
+  alignas(128) lock_state second_lock;  ///< for kinds that have two sides: the readers' of a queue
+  shared_word last_sweep;               ///< nanoseconds of CLOCK_MONOTONIC
+  std::atomic<std::uint32_t> slots_used;  ///< no process ever had a slot from here on
+  std::atomic<std::uint32_t> undo_size;   ///< of the log, 0: nothing is being changed
   std::array<undo_entry, undo_entries> undo;
   std::array<wait_channel, wait_channels> channels;
 };
-static_assert(sizeof(region_header) <= 1024);
+static_assert(sizeof(region_header) == 1024);
 
 class region;
 class transaction;
+class ended_processes;
 
 /// What handles do with the objects of a kind, whatever the types of their elements. Each kind has
 /// an interface of its own below this one, and two implementations of it: one for memory that is
@@ -228,6 +231,8 @@ class region final : public attachment, public std::enable_shared_from_this<regi
     return *reinterpret_cast<region_header*>(begin());
   }
   [[nodiscard]] lock_state& lock() const noexcept { return header().lock; }
+  /// Taken after `lock` by a thread that takes both.
+  [[nodiscard]] lock_state& second_lock() const noexcept { return header().second_lock; }
   [[nodiscard]] std::byte* payload() const noexcept { return begin() + payload_offset(); }
   /// The payload as what `spec.init` made of it: a struct of shared words, say.
   template <class State>
@@ -239,6 +244,9 @@ class region final : public attachment, public std::enable_shared_from_this<regi
         reinterpret_cast<process_slot*>(begin() + slots_offset()), region_slots};
   }
 
+  /// Those that processes have or had: looking for one costs nothing for all the others.
+  [[nodiscard]] std::span<process_slot> used_slots() const noexcept;
+
   /// The slot of this process; a forked child takes one of its own at its first call.
   ///
   /// @throws error{resource_exhausted} if 240 processes have the object.
@@ -248,6 +256,8 @@ class region final : public attachment, public std::enable_shared_from_this<regi
   ///
   /// @returns how many dead processes there were.
   std::size_t recover_dead();
+  /// The same, with what is known of the processes already.
+  std::size_t recover_dead(ended_processes& known);
   /// The same, unless any process did it a moment ago.
   void sweep();
 
@@ -298,13 +308,16 @@ class region final : public attachment, public std::enable_shared_from_this<regi
 
 /// Replays the ledgers of processes that died, in every object this process has, and wakes the
 /// threads that wait. For the supervisor, at each death: without it the waiting threads find out by
-/// themselves, within a fraction of a second.
-void recover_objects_of_dead() noexcept;
+/// themselves, within a fraction of a second. `reported` is the pid of the process whose end the
+/// system told, so that living ones cost little to tell from the dead; 0: any may be dead.
+void recover_objects_of_dead(std::uint32_t reported = 0) noexcept;
 
 /// Removes the names of shared memory whose processes are all dead. For guardians, and for
 /// processes that hear of a death: all that had the memory may have been killed. Needs nothing of
-/// its creator.
-void remove_abandoned_blocks() noexcept;
+/// its creator. Opens every file of /dev/shm.
+///
+/// @returns how many names of this library's memory stay, because their processes live.
+std::size_t remove_abandoned_blocks() noexcept;
 
 /// A number for a type, the same in all processes of a program.
 [[nodiscard]] std::uint64_t type_tag_of(const std::type_info& type, std::size_t bytes) noexcept;

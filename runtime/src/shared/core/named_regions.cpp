@@ -153,51 +153,60 @@ std::shared_ptr<region> region::open_named(const std::string& name, const object
 
 namespace {
 
-/// Whether all processes that had this memory are dead. Not if it is no memory of this library.
-bool is_abandoned(const descriptor& memory) noexcept {
+/// What a file in the folder of names is.
+enum class found_as : std::uint8_t { foreign, in_use, abandoned };
+
+/// Abandoned is memory of this library whose processes are all dead.
+found_as judge(const descriptor& memory) noexcept {
   // Plain numbers, at the offsets of the header and of the slots.
   std::array<std::uint64_t, region::payload_offset() / sizeof(std::uint64_t)> words;
   if (::pread(memory.number(), words.data(), sizeof words, 0) !=
       static_cast<ssize_t>(sizeof words)) {
-    return false;
+    return found_as::foreign;
   }
   const auto at = [&](std::size_t offset) { return words[offset / sizeof(std::uint64_t)]; };
   if (at(offsetof(region_header, magic)) != region_magic) {
-    return false;
+    return found_as::foreign;
   }
   // Not its creator: one that lives may have dropped it long ago, while others had it.
   for (std::size_t slot = 0; slot < region_slots; ++slot) {
     const std::size_t slot_at = region::slots_offset() + slot * sizeof(process_slot);
     const std::uint64_t owner = at(slot_at + offsetof(process_slot, owner));
     if (owner != 0 && (is_elsewhere(owner) ? is_byte_held(memory, slot_at) : !is_gone(owner))) {
-      return false;
+      return found_as::in_use;
     }
   }
-  return true;
+  return found_as::abandoned;
 }
 
 }  // namespace
 
-void remove_abandoned_blocks() noexcept {
+std::size_t remove_abandoned_blocks() noexcept {
+  std::size_t staying = 0;
   DIR* const folder = sys::open_folder(block_folder);
   if (folder == nullptr) {
-    return;
+    return staying;
   }
   while (const dirent* const entry = ::readdir(folder)) {
     const descriptor memory{
         ::openat(::dirfd(folder), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
-    if (!memory || !is_abandoned(memory)) {
+    const found_as what = memory ? judge(memory) : found_as::foreign;
+    staying += what != found_as::foreign ? 1 : 0;
+    if (what != found_as::abandoned) {
       continue;
     }
     TROUPE_FAILPOINT("blocks.abandoned");
     const block_lock alone{memory, block_lock::mode::alone};
     // Again, now that no process can open it or remove its name.
-    if (alone && is_abandoned(memory) && names(entry->d_name, memory)) {
+    if (alone && judge(memory) == found_as::abandoned && names(entry->d_name, memory)) {
       TROUPE_FAILPOINT("blocks.remove");
-      ::unlinkat(::dirfd(folder), entry->d_name, 0);
+      if (::unlinkat(::dirfd(folder), entry->d_name, 0) == 0) {
+        --staying;
+      }
     }
   }
   ::closedir(folder);
+  return staying;
 }
 
 }  // namespace troupe::detail

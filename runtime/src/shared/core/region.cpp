@@ -26,7 +26,7 @@
 namespace troupe::detail {
 namespace {
 
-constexpr std::uint32_t layout_version = 2;
+constexpr std::uint32_t layout_version = 3;
 
 static_assert(sizeof(region_header) <= region::slots_offset());
 static_assert(region::payload_offset() % 4096 == 0);
@@ -104,6 +104,7 @@ void region::lay_out(std::uint32_t flags) {
   header->creator = own_pid();
   spec_.name.copy(header->name.data(), header->name.size() - 1);
   init_lock(header->lock);
+  init_lock(header->second_lock);
   begin_.store(view_.data(), std::memory_order_release);
   if (spec_.init != nullptr) {
     spec_.init(*this);
@@ -288,7 +289,7 @@ object_info region::info() {
   found.creator_pid = header().creator;
   static_cast<void>(own_slot());
   const std::uint64_t me = own_identity();
-  for (const process_slot& slot : slots()) {
+  for (const process_slot& slot : used_slots()) {
     const std::uint64_t owner = slot.owner.load();
     if (owner == 0 || (owner != me && is_dead(*this, slot, owner))) {
       continue;

@@ -68,10 +68,11 @@ std::vector<object_info> live_objects() {
   return found;
 }
 
-void recover_objects_of_dead() noexcept {
+void recover_objects_of_dead(std::uint32_t reported) noexcept {
   try {
+    ended_processes known{reported};
     for (const auto& object : region_registry::all()) {
-      object->recover_dead();
+      object->recover_dead(known);
     }
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
     // Out of memory, or a damaged object: waiting threads look for the dead by themselves.

@@ -30,6 +30,17 @@ std::size_t offset_in(const region& object, const process_slot& slot) noexcept {
   return static_cast<std::size_t>(reinterpret_cast<const std::byte*>(&slot) - object.begin());
 }
 
+/// The owner of the slot, which is of another namespace, has ended.
+bool has_ended_elsewhere(const region& object, const process_slot& slot) noexcept {
+  if ((object.header().flags & region_named_flag) == 0) {
+    return false;  // it cannot be told
+  }
+  // With another description than ours, which may have come from that process.
+  const std::string path = "/proc/self/fd/" + std::to_string(object.number());
+  const descriptor again{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  return again && !is_byte_held(again, offset_in(object, slot));
+}
+
 bool ledger_is_empty(const process_slot& slot) noexcept {
   const auto is_zero = [](const shared_word& word) { return word.load() == 0; };
   return std::all_of(slot.counters.begin(), slot.counters.end(), is_zero) &&
@@ -39,17 +50,17 @@ bool ledger_is_empty(const process_slot& slot) noexcept {
 }  // namespace
 
 bool is_dead(const region& object, const process_slot& slot, std::uint64_t owner) noexcept {
-  if (!is_elsewhere(owner) || (object.header().flags & region_named_flag) == 0) {
-    return is_gone(owner);
-  }
-  // With another description than ours, which may have come from that process.
-  const std::string path = "/proc/self/fd/" + std::to_string(object.number());
-  const descriptor again{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  return again && !is_byte_held(again, offset_in(object, slot));
+  return is_elsewhere(owner) ? has_ended_elsewhere(object, slot) : is_gone(owner);
+}
+
+std::span<process_slot> region::used_slots() const noexcept {
+  // Untrusted, as all that other processes write.
+  const std::size_t used = std::min<std::size_t>(header().slots_used.load(), region_slots);
+  return std::span<process_slot>{slots()}.first(used);
 }
 
 process_slot* region::slot_of(std::uint64_t identity) noexcept {
-  for (process_slot& slot : slots()) {
+  for (process_slot& slot : used_slots()) {
     if (slot.owner.load() == identity) {
       return &slot;
     }
@@ -60,13 +71,19 @@ process_slot* region::slot_of(std::uint64_t identity) noexcept {
 process_slot* region::claim_slot_for(std::uint64_t identity) noexcept {
   process_slot* mine = slot_of(identity);
   const auto all = slots();
-  for (auto slot = all.begin(); mine == nullptr && slot != all.end(); ++slot) {
-    std::uint64_t none = 0;
-    if (named_ && slot->owner.load() == none) {
-      hold_byte(memory_.number(), offset_in(*this, *slot));  // before it is the owner
+  for (std::uint32_t i = 0; mine == nullptr && i < region_slots; ++i) {
+    // First, so that a process that sees the owner looks at the slot, and so does one that looks
+    // after this process was killed in between.
+    std::atomic<std::uint32_t>& used = header().slots_used;
+    for (std::uint32_t before = used.load();
+         before <= i && !used.compare_exchange_weak(before, i + 1);) {
     }
-    if (slot->owner.compare_exchange_strong(none, identity)) {
-      mine = &*slot;
+    std::uint64_t none = 0;
+    if (named_ && all[i].owner.load() == none) {
+      hold_byte(memory_.number(), offset_in(*this, all[i]));  // before it is the owner
+    }
+    if (all[i].owner.compare_exchange_strong(none, identity)) {
+      mine = &all[i];
     }
   }
   if (mine != nullptr) {
@@ -130,7 +147,7 @@ void region::free_slot() noexcept {
     // The last one removes the name. Of those that let go at once at least one finds no other, and
     // only such a one needs the lock, under which it looks again.
     const auto is_unused = [this] {
-      const auto all = slots();
+      const auto all = used_slots();
       return std::none_of(all.begin(), all.end(), [this](const process_slot& slot) {
         const std::uint64_t owner = slot.owner.load();
         return slot.mapped.load() != 0 && owner != 0 && !is_dead(*this, slot, owner);
@@ -175,11 +192,19 @@ void region::recover_slot(process_slot& slot, std::uint64_t dead) {
 }
 
 std::size_t region::recover_dead() {
+  ended_processes known;
+  return recover_dead(known);
+}
+
+std::size_t region::recover_dead(ended_processes& known) {
   const std::uint64_t me = own_identity();
   std::size_t found = 0;
-  for (process_slot& slot : slots()) {
+  for (process_slot& slot : used_slots()) {
     const std::uint64_t owner = slot.owner.load();
-    if (owner != 0 && owner != me && is_dead(*this, slot, owner)) {
+    if (owner == 0 || owner == me) {
+      continue;
+    }
+    if (is_elsewhere(owner) ? has_ended_elsewhere(*this, slot) : known.have(owner)) {
       recover_slot(slot, owner);
       ++found;
     }

@@ -34,12 +34,16 @@ transaction::transaction(region& object, process_slot* own) : object_{object}, o
 }
 
 transaction::~transaction() {
+  abandon();
   if (locked_) {
-    if (object_.header().undo_size.load(std::memory_order_relaxed) != 0) {
-      roll_back();
-      woken_ = 0;
-    }
     unlock();
+  }
+}
+
+void transaction::abandon() {
+  if (locked_ && object_.header().undo_size.load(std::memory_order_relaxed) != 0) {
+    roll_back();
+    woken_ = 0;
   }
 }
 
@@ -116,6 +120,12 @@ void transaction::commit() noexcept {
 
 void transaction::unlock() noexcept {
   region_header& header = object_.header();
+  if (woken_ == 0) {
+    locked_ = false;
+    release_owned(object_.lock());
+    crash_step();
+    return;
+  }
   unsigned wakes = 0;
   for (std::size_t i = 0; i < wait_channels; ++i) {
     // Looked at under the lock, where waiters count themselves: a waiter that is not counted has
@@ -138,6 +148,13 @@ void transaction::unlock() noexcept {
   }
 }
 
+void transaction::wake_now(region& object, std::size_t channel) noexcept {
+  wait_channel& in = object.header().channels[channel];
+  in.generation.fetch_add(1);
+  crash_step();
+  futex_wake_all(in.generation, true);
+}
+
 std::uint32_t transaction::will_wait(std::size_t channel) {
   wait_channel& in = object_.header().channels[channel];
   add(own_->waiting[channel], 1);
@@ -154,10 +171,10 @@ void transaction::wait_is_over(std::size_t channel) {
 }
 
 void transaction::sleep(region& object, std::size_t channel, std::uint32_t seen,
-                        const deadline& until) {
+                        const deadline& until, bool spins) {
   const std::atomic<std::uint32_t>& word = object.header().channels[channel].generation;
   constinit thread_local adaptive_spin spin;
-  if (spin([&] { return word.load(std::memory_order_acquire) != seen; })) {
+  if (spins && spin([&] { return word.load(std::memory_order_acquire) != seen; })) {
     return;
   }
   auto end = std::chrono::steady_clock::now() + slice;

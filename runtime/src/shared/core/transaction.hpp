@@ -68,6 +68,28 @@ class transaction {
   ///
   /// @returns false, without having slept: the deadline passed.
   [[nodiscard]] bool wait(std::size_t channel, const deadline& until);
+  /// The same for a state that other threads change without this lock: those look, after their
+  /// change, whether it is waited for. `still_needed` looks at the state once the caller can be
+  /// seen to wait; if it is false, this does not sleep. It does not spin either.
+  template <class StillNeeded>
+  [[nodiscard]] bool wait_if(StillNeeded still_needed, std::size_t channel, const deadline& until) {
+    if (is_over(until)) {
+      return false;
+    }
+    const std::uint32_t seen = will_wait(channel);
+    if (still_needed()) {
+      unlock();
+      sleep(object_, channel, seen, until, false);
+      lock();
+    }
+    wait_is_over(channel);
+    return true;
+  }
+  /// Wakes the threads that wait on a channel now, without the lock.
+  static void wake_now(region& object, std::size_t channel) noexcept;
+
+  /// Undoes what was set since the last commit; the lock stays.
+  void abandon();
 
   /// Calls `operation` without the lock, and takes it again, also if that throws. Nothing may be
   /// set and not committed.
@@ -87,7 +109,8 @@ class transaction {
   /// The three parts of `wait`, for callers that have to do something between them: `will_wait`,
   /// end the transaction, `sleep`, begin another one and `wait_is_over`.
   [[nodiscard]] std::uint32_t will_wait(std::size_t channel);
-  static void sleep(region& object, std::size_t channel, std::uint32_t seen, const deadline& until);
+  static void sleep(region& object, std::size_t channel, std::uint32_t seen, const deadline& until,
+                    bool spins = true);
   void wait_is_over(std::size_t channel);
 
  private:

@@ -3,10 +3,13 @@
 
 #include "troupe/error.hpp"
 
+#include "shared/core/crash_step.hpp"
 #include "shared/core/kind_rules.hpp"
 #include "shared/core/transaction.hpp"
 #include "shared/queue/queue_operation.hpp"
 #include "shared/queue/queue_operations.hpp"
+#include "shared/queue/queue_records.hpp"
+#include "shared/queue/queue_ring.hpp"
 #include "shared/queue/queue_socket.hpp"
 #include "shared/queue/queue_state.hpp"
 #include "shared/queue/queue_storage.hpp"
@@ -18,23 +21,36 @@
 namespace troupe::detail {
 namespace {
 
-void give_back(transaction& tx, process_slot& dead) {
+/// In a transaction.
+void return_items(transaction& tx, process_slot& dead) {
   auto& state = tx.object().state<queue_state>();
   const std::uint64_t taken = tx.get(dead.counters[taken_and_not_done]);
-  const std::uint64_t unfinished = tx.get(state.unfinished);
-  const std::uint64_t count = tx.get(state.count);
-  tx.set(state.unfinished, unfinished - std::min(taken, unfinished - std::min(count, unfinished)));
+  const std::uint64_t done = tx.get(state.done);
+  tx.set(state.done, done + std::min(taken, tx.get(state.taken) - done));
   tx.set(dead.counters[taken_and_not_done], 0);
 }
 
-/// What is taken and not done is in a slot: a waiter for more than that would wait for ever.
-void check_unfinished(transaction& tx) {
-  const auto& state = tx.object().state<queue_state>();
-  std::uint64_t known = tx.get(state.count);
-  for (const process_slot& slot : tx.object().slots()) {
-    known += tx.get(slot.counters[taken_and_not_done]);
+void give_back(transaction& tx, process_slot& dead) {
+  if (tx.object().kind() != object_kind::queue) {
+    return return_items(tx, dead);
   }
-  check_intact(tx.get(state.unfinished) <= known);
+  queue_readers readers{tx.object(), tx.own()};
+  auto& state = tx.object().state<queue_state>();
+  state.both_sides.store(1, std::memory_order_release);
+  crash_step();
+  return_items(tx, dead);
+  tx.commit();
+  state.both_sides.store(0, std::memory_order_release);
+  crash_step();
+}
+
+/// What is taken and not done is in a slot: a waiter for more than that would wait for ever.
+void check_unfinished(const queue_operation& op) {
+  std::uint64_t known = op.count();
+  for (const process_slot& slot : op.tx.object().slots()) {
+    known += op.tx.get(slot.counters[taken_and_not_done]);
+  }
+  check_intact(op.unfinished() <= known);
 }
 
 class local_queues final : public queue_operations {
@@ -81,11 +97,13 @@ struct local_queue::parts {
         queue_before first)
       : object{std::move(made)},
         storage{std::move(its_storage)},
+        readers_storage{storage.as_attachments()},
         socket{std::move(its_socket)},
         before{first} {}
 
   std::shared_ptr<region> object;
-  queue_storage storage;
+  queue_storage storage;          // used with the region's lock
+  queue_storage readers_storage;  // the same memory, used with the second lock alone
   queue_socket socket;
   queue_before before;
 
@@ -152,38 +170,96 @@ void local_queue::save(output_archive& ar) {
   save_attachment(ar, p.socket.as_attachments());
 }
 
+bool local_queue::put_short(std::span<const queue_item> items, std::size_t& stored,
+                            const deadline& until) {
+  parts& p = *ready_.load(std::memory_order_relaxed);
+  for (;;) {
+    {
+      queue_writer writer{*p.object};
+      auto answer = queue_writer::answer::put;
+      while (stored < items.size() && answer == queue_writer::answer::put) {
+        answer = writer.put(p.storage, items[stored]);
+        stored += answer == queue_writer::answer::put ? 1 : 0;
+      }
+      if (answer != queue_writer::answer::full) {
+        return stored == items.size();
+      }
+    }
+    if (is_over(until) || !spin_for_room(p.state())) {
+      return false;
+    }
+  }
+}
+
 queue_answer local_queue::put(std::span<const queue_item> items, std::size_t& stored,
                               const deadline& until) {
   if (items.empty()) {
     return queue_answer::done;
   }
   parts& p = get_parts();
-  queue_operation op{*p.object, p.storage, p.socket, p.before};
-  while (stored < items.size()) {
-    if (op.tx.get(op.state.closed) != 0) {
-      return queue_answer::closed;
+  const bool is_ring = p.kind() == object_kind::queue;
+  while (!is_ring || !put_short(items, stored, until)) {
+    queue_operation op{*p.object, p.storage, p.socket, p.before};
+    // Of a ring one item, and then the short way is tried again.
+    for (const std::size_t end = is_ring ? stored + 1 : items.size(); stored < end;) {
+      if (op.tx.get(op.state.closed) != 0) {
+        return queue_answer::closed;
+      }
+      const std::uint64_t capacity = op.tx.get(op.state.capacity);
+      if (capacity == 0 || op.count() < capacity) {
+        op.store(items[stored]);
+        ++stored;
+      } else if (!op.wait(has_room, until)) {
+        return queue_answer::timed_out;
+      }
     }
-    const std::uint64_t capacity = op.tx.get(op.state.capacity);
-    if (capacity == 0 || op.tx.get(op.state.count) < capacity) {
-      op.store(items[stored]);
-      ++stored;
-    } else if (!op.wait(has_room, until)) {
-      return queue_answer::timed_out;
+    if (stored == items.size()) {
+      break;
     }
   }
   return queue_answer::done;
 }
 
-queue_answer local_queue::get(std::vector<queue_item>& to, std::size_t most,
-                              const deadline& until) {
+bool local_queue::take_short(queue_item& to, const deadline& until, queue_answer& answer) {
+  parts& p = *ready_.load(std::memory_order_relaxed);
+  queue_state& state = p.state();
+  for (;;) {
+    auto found = queue_readers::answer::empty;
+    {
+      queue_readers readers{*p.object, p.object->own_slot()};
+      found = readers.take(p.readers_storage, to);
+    }
+    switch (found) {
+      case queue_readers::answer::taken:
+        if (state.capacity.load(std::memory_order_relaxed) != 0) {
+          wake_awaited(*p.object, state, has_room);
+        }
+        answer = queue_answer::done;
+        return true;
+      case queue_readers::answer::needs_both:
+        return false;
+      case queue_readers::answer::empty:
+        if (is_over(until)) {
+          answer = queue_answer::timed_out;
+          // A process may have died after it put an item and before it wrote `tail`.
+          return state.closed.load() == 0 && state.put_log.is_valid.load() == 0;
+        }
+        if (!spin_for_items(state)) {
+          return false;
+        }
+    }
+  }
+}
+
+template <class Keep>
+queue_answer local_queue::take_some(std::size_t most, const deadline& until, Keep keep) {
   parts& p = get_parts();
   queue_operation op{*p.object, p.storage, p.socket, p.before};
   for (;;) {
-    // Grown one by one beyond that: the number is not ours.
-    to.reserve(std::min({most, op.tx.get(op.state.count), std::uint64_t{1024}}));
-    while (to.size() < most && op.tx.get(op.state.count) != 0) {
+    std::size_t taken = 0;
+    while (taken < most && op.count() != 0) {
       queue_item item;
-      if (to.empty()) {
+      if (taken == 0) {
         item.bytes = take_spare_buffer();
       }
       try {
@@ -191,14 +267,15 @@ queue_answer local_queue::get(std::vector<queue_item>& to, std::size_t most,
           continue;
         }
       } catch (...) {
-        if (to.empty()) {
+        if (taken == 0) {
           throw;
         }
         break;  // this one stays, and those before it were taken
       }
-      to.push_back(std::move(item));
+      keep(std::move(item));
+      ++taken;
     }
-    if (!to.empty()) {
+    if (taken != 0) {
       op.give_memory_back();
       return queue_answer::done;
     }
@@ -211,22 +288,63 @@ queue_answer local_queue::get(std::vector<queue_item>& to, std::size_t most,
   }
 }
 
+queue_answer local_queue::take(queue_item& to, const deadline& until) {
+  parts& p = get_parts();
+  if (p.kind() != object_kind::queue) {
+    return take_some(1, until, [&](queue_item&& one) { to = std::move(one); });
+  }
+  queue_answer answer = queue_answer::done;
+  if (!take_short(to, until, answer)) {
+    return take_some(1, until, [&](queue_item&& one) { to = std::move(one); });
+  }
+  const queue_state& state = p.state();
+  if (answer == queue_answer::done && state.area_bytes.load() > area_to_keep &&
+      state.head.load() == state.tail.load()) {
+    queue_operation{*p.object, p.storage, p.socket, p.before}.give_memory_back();
+  }
+  return answer;
+}
+
+queue_answer local_queue::get(std::vector<queue_item>& to, std::size_t most,
+                              const deadline& until) {
+  parts& p = get_parts();
+  if (p.kind() == object_kind::queue && !is_over(until)) {
+    static_cast<void>(spin_for_items(p.state()));
+  }
+  return take_some(most, until, [&](queue_item&& one) { to.push_back(std::move(one)); });
+}
+
 void local_queue::task_done() {
   parts& p = get_parts();
+  if (p.kind() == object_kind::queue) {
+    for (;;) {
+      queue_readers readers{*p.object, p.object->own_slot()};
+      if (!readers.is_interrupted()) {
+        readers.finish_one();
+        readers.unlock();
+        queue_state& state = p.state();
+        if (state.done.load() == state.put.load()) {
+          wake_awaited(*p.object, state, all_done);
+        }
+        return;
+      }
+      readers.unlock();
+      const queue_operation finishes{*p.object, p.storage, p.socket, p.before};
+    }
+  }
   transaction tx{*p.object};
   queue_state& state = p.state();
-  const std::uint64_t unfinished = tx.get(state.unfinished);
-  if (unfinished <= tx.get(state.count)) {
-    throw std::logic_error{"troupe: task_done was called more often than items were taken"};
+  const std::uint64_t done = tx.get(state.done);
+  if (done >= tx.get(state.taken)) {
+    fail_all_done();
   }
-  tx.set(state.unfinished, unfinished - 1);
+  tx.set(state.done, done + 1);
   shared_word& own = tx.own().counters[taken_and_not_done];
-  // Another process may have taken it: then that one's count is too high by one, which matters
-  // when it dies, and is bounded there by what is left.
+  // See queue_readers::finish_one.
   if (tx.get(own) != 0) {
     tx.subtract(own, 1);
   }
-  if (unfinished == 1) {
+  if (done + 1 == tx.get(state.put)) {
     tx.wake(all_done);
   }
   tx.commit();
@@ -234,10 +352,10 @@ void local_queue::task_done() {
 
 bool local_queue::join(const deadline& until) {
   parts& p = get_parts();
-  transaction tx{*p.object};
-  while (tx.get(p.state().unfinished) != 0) {
-    check_unfinished(tx);
-    if (!tx.wait(all_done, until)) {
+  queue_operation op{*p.object, p.storage, p.socket, p.before};
+  while (op.unfinished() != 0) {
+    check_unfinished(op);
+    if (!op.wait(all_done, until)) {
       return false;
     }
   }
@@ -261,8 +379,8 @@ bool local_queue::is_closed() {
 
 std::size_t local_queue::size() {
   parts& p = get_parts();
-  const transaction tx{*p.object};
-  return tx.get(p.state().count);
+  const queue_operation op{*p.object, p.storage, p.socket, p.before};
+  return op.count();
 }
 
 std::size_t local_queue::storage_bytes() {

@@ -45,6 +45,7 @@ class local_queue final : public queue_core {
   void save(output_archive& ar) override;
   queue_answer put(std::span<const queue_item> items, std::size_t& stored,
                    const deadline& until) override;
+  queue_answer take(queue_item& to, const deadline& until) override;
   queue_answer get(std::vector<queue_item>& to, std::size_t most, const deadline& until) override;
   void task_done() override;
   [[nodiscard]] bool join(const deadline& until) override;
@@ -59,6 +60,14 @@ class local_queue final : public queue_core {
  private:
   struct parts;
   parts& get_parts();
+  /// Puts as many as the region's lock alone is enough for; false if some are left.
+  [[nodiscard]] bool put_short(std::span<const queue_item> items, std::size_t& stored,
+                               const deadline& until);
+  /// Takes one if the second lock alone is enough; false if it takes more, or is time to sleep.
+  [[nodiscard]] bool take_short(queue_item& to, const deadline& until, queue_answer& answer);
+  /// Calls `keep` with at least one and at most `most` items.
+  template <class Keep>
+  queue_answer take_some(std::size_t most, const deadline& until, Keep keep);
 
   queue_spec spec_;
   guarded_mutex making_;

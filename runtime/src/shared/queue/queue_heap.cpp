@@ -66,21 +66,22 @@ void queue_operation::set_heap(std::uint64_t index, std::uint64_t position) {
 }
 
 bool queue_operation::is_before(std::uint64_t a, std::uint64_t b) {
-  const span_of_area now = area();
+  const record_area now = area();
   const auto item_at = [&](std::uint64_t position, item_record& header) {
     header = read_record(now, position);
     // One that wraps was never written; and `room` has a header's bytes, as one was read.
-    const std::uint64_t room = records_room(now) - sizeof header;
+    const std::uint64_t room = now.records_room() - sizeof header;
     check_intact(position % record_alignment == 0 && position <= room &&
-                 header.bytes <= room - position);
+                 header.bytes() <= room - position);
     return std::span<const std::byte>{
-        storage_.at(records_at(now), records_room(now)) + position + sizeof header, header.bytes};
+        storage_.at(now.records_at(), now.records_room()) + position + sizeof header,
+        header.bytes()};
   };
   item_record first;
   item_record second;
   const auto one = item_at(a, first);
   const auto other = item_at(b, second);
-  return before_(one, other) || (first.ticket < second.ticket && !before_(other, one));
+  return before_(one, other) || (first.ticket() < second.ticket() && !before_(other, one));
 }
 
 void queue_operation::sift_up(std::uint64_t hole, std::uint64_t position) {

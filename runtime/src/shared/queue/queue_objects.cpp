@@ -90,16 +90,16 @@ void queue_operation::remove_reference(std::uint64_t id) {
   crash_step();
 }
 
-queue_operation::id_list queue_operation::read_ids(const span_of_area& in, std::uint64_t position,
+queue_operation::id_list queue_operation::read_ids(const record_area& in, std::uint64_t position,
                                                    const item_record& header) {
-  id_list ids(header.descriptors);
-  copy_out(in, position + sizeof header + header.bytes, ids.data(),
+  id_list ids(header.descriptors());
+  copy_out(in, position + sizeof header + header.bytes(), ids.data(),
            ids.size() * sizeof(std::uint64_t));
   return ids;
 }
 
 void queue_operation::count_objects() {
-  const span_of_area now = area();
+  const record_area now = area();
   check_intact(kind_ != object_kind::priority_queue);
   for (std::uint64_t i = 0; i < now.index_room; ++i) {
     index_word(i).store(0, std::memory_order_relaxed);
@@ -109,7 +109,7 @@ void queue_operation::count_objects() {
   const bool is_stack = kind_ == object_kind::lifo_queue;
   const std::uint64_t begin = is_stack ? 0 : get(state.head);
   std::uint64_t at = is_stack ? get(state.tail) : begin;
-  for (std::uint64_t left = get(state.count); left != 0; --left) {
+  for (std::uint64_t left = count(); left != 0; --left) {
     at = is_stack ? last_record(now, at) : at;
     const item_record header = read_record(now, at);
     for (const std::uint64_t id : read_ids(now, at, header)) {

@@ -20,10 +20,6 @@ namespace troupe::detail {
 namespace {
 
 constexpr std::uint64_t least_area = std::uint64_t{1} << 14;
-/// An empty queue gives memory back beyond this.
-constexpr std::uint64_t area_to_keep = std::uint64_t{64} << 20;
-/// No machine has more memory than that.
-constexpr std::uint64_t most_storage = std::uint64_t{1} << 47;
 
 }  // namespace
 
@@ -32,34 +28,62 @@ void fail_damaged_queue() {
               "the memory of a queue was damaged: what it says of its items cannot be"};
 }
 
-void queue_operation::copy_in(const span_of_area& to, std::uint64_t position, const void* from,
-                              std::uint64_t bytes) {
-  const std::uint64_t room = records_room(to);
-  check_intact(room != 0 && bytes <= room);
-  const std::uint64_t at = position % room;
-  const std::uint64_t first = std::min(bytes, room - at);
-  std::byte* const begin = storage_.at(records_at(to), room);
-  if (first != 0) {
-    std::memcpy(begin + at, from, first);
+void queue_operation::begin() {
+  undo_heap();
+  if (kind_ == object_kind::queue) {
+    finish_put(state);
+    if (readers_) {
+      readers_->lock();
+    } else {
+      readers_.emplace(tx.object(), tx.own());
+    }
+    state.both_sides.store(1, std::memory_order_release);
+    crash_step();
   }
-  if (bytes > first) {
-    std::memcpy(begin, static_cast<const std::byte*>(from) + first, bytes - first);
+  try {
+    check_state();
+    finish_counting();
+  } catch (...) {
+    tx.abandon();
+    leave_readers();
+    throw;
   }
 }
 
-void queue_operation::copy_out(const span_of_area& from, std::uint64_t position, void* to,
-                               std::uint64_t bytes) {
-  const std::uint64_t room = records_room(from);
-  check_intact(room != 0 && bytes <= room);
-  const std::uint64_t at = position % room;
-  const std::uint64_t first = std::min(bytes, room - at);
-  const std::byte* const begin = storage_.at(records_at(from), room);
-  if (first != 0) {
-    std::memcpy(to, begin + at, first);
+void queue_operation::leave_readers() noexcept {
+  if (readers_ && readers_->is_locked()) {
+    state.both_sides.store(0, std::memory_order_release);
+    crash_step();
+    readers_->unlock();
   }
-  if (bytes > first) {
-    std::memcpy(static_cast<std::byte*>(to) + first, begin, bytes - first);
+}
+
+bool queue_operation::wait(std::size_t channel, const deadline& until) {
+  if (!readers_) {
+    if (!tx.wait(channel, until)) {
+      return false;
+    }
+  } else {
+    // Before it is looked a last time, see wake_awaited.
+    state.awaited[channel].store(1);
+    crash_step();
+    leave_readers();
+    const auto still_needed = [&] {
+      switch (channel) {
+        case has_room:
+          return get(state.put) - state.taken.load() >= get(state.capacity);
+        case all_done:
+          return state.done.load() != get(state.put);
+        default:
+          return true;  // items are put with the lock that this thread has
+      }
+    };
+    if (!tx.wait_if(still_needed, channel, until)) {
+      return false;
+    }
   }
+  begin();  // also of a process that died meanwhile
+  return true;
 }
 
 std::uint64_t queue_operation::live_bytes() const {
@@ -74,34 +98,40 @@ std::uint64_t queue_operation::live_bytes() const {
 }
 
 void queue_operation::check_state() const {
-  const span_of_area now = area();
-  const std::uint64_t count = get(state.count);
+  const record_area now = area();
+  const std::uint64_t count = this->count();
   const std::uint64_t capacity = get(state.capacity);
   const std::uint64_t live = live_bytes();
-  check_intact(now.at % record_alignment == 0 && now.at <= most_storage &&
-               now.bytes <= most_storage && now.index_room <= now.bytes / sizeof(std::uint64_t));
+  check_intact(now.is_possible());
   check_intact((kind_ != object_kind::queue || get(state.head) <= get(state.tail)) &&
-               live <= records_room(now) && count <= live / sizeof(item_record) &&
+               live <= now.records_room() && count <= live / least_record &&
                (count != 0 || live == 0));
-  check_intact(
-      kind_ != object_kind::priority_queue ||
-      (count <= now.index_room && live <= get(state.tail) && get(state.tail) <= records_room(now)));
-  check_intact((capacity == 0 || count <= capacity) && count <= get(state.unfinished));
+  check_intact(kind_ != object_kind::priority_queue ||
+               (count <= now.index_room && live <= get(state.tail) &&
+                get(state.tail) <= now.records_room()));
+  check_intact((capacity == 0 || count <= capacity) && count <= unfinished());
+}
+
+void queue_operation::begin_anew() {
+  tx.set(state.head, 0);
+  tx.set(state.tail, 0);
+  tx.set(state.seen_head, 0);
+  tx.set(state.seen_tail, 0);
 }
 
 void queue_operation::make_room(std::uint64_t bytes, std::uint64_t objects) {
-  const span_of_area now = area();
+  const record_area now = area();
   const std::uint64_t used =
       kind_ == object_kind::queue ? get(state.tail) - get(state.head) : get(state.tail);
   // A table of objects is at most half full.
   check_intact(get(state.objects) <= most_storage);
   const bool is_heap = kind_ == object_kind::priority_queue;
-  const bool index_fits = is_heap        ? get(state.count) < now.index_room
+  const bool index_fits = is_heap        ? count() < now.index_room
                           : objects == 0 ? true
                                          : 2 * (get(state.objects) + objects) <= table_slots();
   if (now.bytes != 0) {
-    check_intact(now.index_room <= now.bytes / sizeof(std::uint64_t) && used <= records_room(now));
-    if (index_fits && bytes <= records_room(now) - used) {
+    check_intact(now.index_room <= now.bytes / sizeof(std::uint64_t) && used <= now.records_room());
+    if (index_fits && bytes <= now.records_room() - used) {
       return;
     }
   }
@@ -119,15 +149,15 @@ void queue_operation::make_room(std::uint64_t bytes, std::uint64_t objects) {
 }
 
 void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_room) {
-  const span_of_area old = area();
+  const record_area old = area();
   const std::uint64_t index_bytes = index_room * sizeof(std::uint64_t);
-  span_of_area made{0, 0, index_room};
+  record_area made{0, 0, index_room};
   check_intact(least_records < std::uint64_t{1} << 46 && index_room < std::uint64_t{1} << 40);
   made.bytes =
       std::max(least_area, std::bit_ceil(least_records)) + (index_bytes + 4095) / 4096 * 4096;
   made.at = made.bytes <= old.at ? 0 : old.at + old.bytes;
   storage_.provide(made.at, made.bytes);
-  const std::uint64_t count = get(state.count);
+  const std::uint64_t count = this->count();
   std::uint64_t head = 0;
   std::uint64_t tail = 0;
   // Into memory where nothing is, so that a death on the way changes nothing.
@@ -149,13 +179,13 @@ void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_r
     const std::uint64_t begin = kind_ == object_kind::queue ? get(state.head) : 0;
     const std::uint64_t bytes = get(state.tail) - begin;
     if (bytes != 0) {
-      const std::uint64_t room = records_room(old);
-      check_intact(room != 0 && bytes <= room && bytes <= records_room(made));
+      const std::uint64_t room = old.records_room();
+      check_intact(room != 0 && bytes <= room && bytes <= made.records_room());
       const std::uint64_t first = std::min(bytes, room - begin % room);
       // Both ends at once, as mapping more moves what is mapped.
       static_cast<void>(storage_.at(made.at, made.bytes));
-      const std::byte* const from = storage_.at(old.at, old.bytes) + (records_at(old) - old.at);
-      std::byte* const to = storage_.at(made.at, made.bytes) + (records_at(made) - made.at);
+      const std::byte* const from = storage_.at(old.at, old.bytes) + (old.records_at() - old.at);
+      std::byte* const to = storage_.at(made.at, made.bytes) + (made.records_at() - made.at);
       std::memcpy(to, from + begin % room, first);
       std::memcpy(to + first, from, bytes - first);
     }
@@ -167,6 +197,10 @@ void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_r
   tx.set(state.index_room, made.index_room);
   tx.set(state.head, head);
   tx.set(state.tail, tail);
+  if (kind_ == object_kind::queue) {
+    tx.set(state.seen_head, head);
+    tx.set(state.seen_tail, head);
+  }
   tx.set(state.version, get(state.version) + 1);
   const bool has_table = kind_ != object_kind::priority_queue && made.index_room != 0;
   if (has_table) {
@@ -182,7 +216,7 @@ void queue_operation::move_to(std::uint64_t least_records, std::uint64_t index_r
 
 void queue_operation::store(const queue_item& item) {
   finish_counting();
-  const std::uint64_t payload = item.bytes.size();
+  const std::uint64_t payload = item.payload().size();
   id_list ids;
   for (const auto& one : item.attachments) {
     if (std::find(ids.begin(), ids.end(), one->id()) == ids.end()) {
@@ -200,23 +234,27 @@ void queue_operation::store(const queue_item& item) {
                     : "troupe: an item of a queue can have at most 253 handles of shared objects "
                       "in it"};
   }
+  if (kind_ == object_kind::queue && count() == 0 && get(state.tail) != 0) {
+    begin_anew();
+    tx.commit();
+  }
   make_room(bytes, ids.size());
-  const span_of_area now = area();
+  const record_area now = area();
   if (!ids.empty()) {
     keep_objects(item.attachments, ids);
   }
   const std::uint64_t ticket = get(state.next_ticket);
   tx.set(state.next_ticket, ticket + 1);
   const std::uint64_t at = get(state.tail);
-  const item_record header{payload, ticket, ids.size(), 0};
+  const item_record header{payload, ids.size(), ticket};
   copy_in(now, at, &header, sizeof header);
-  copy_in(now, at + sizeof header, item.bytes.data(), payload);
+  copy_in(now, at + sizeof header, item.payload().data(), payload);
   copy_in(now, at + sizeof header + payload, ids.data(), ids_bytes);
   if (kind_ == object_kind::lifo_queue) {
     copy_in(now, at + bytes - record_alignment, &bytes, sizeof bytes);
   }
   crash_step();
-  const std::uint64_t count = get(state.count);
+  const std::uint64_t count = this->count();
   if (kind_ == object_kind::priority_queue) {
     begin_journal();
     sift_up(count, at);
@@ -224,8 +262,7 @@ void queue_operation::store(const queue_item& item) {
     tx.set(state.version, get(state.version) + 1);
   }
   tx.set(state.tail, at + bytes);
-  tx.set(state.count, count + 1);
-  tx.set(state.unfinished, get(state.unfinished) + 1);
+  tx.add(state.put, 1);
   if (!ids.empty()) {
     end_counting();
   }
@@ -235,8 +272,8 @@ void queue_operation::store(const queue_item& item) {
 
 bool queue_operation::take(queue_item& to) {
   finish_counting();
-  const span_of_area now = area();
-  const std::uint64_t count = get(state.count);
+  const record_area now = area();
+  const std::uint64_t count = this->count();
   check_intact(now.bytes != 0 && now.index_room <= now.bytes / sizeof(std::uint64_t));
   const std::uint64_t at = kind_ == object_kind::queue ? get(state.head)
                            : kind_ == object_kind::lifo_queue
@@ -244,11 +281,11 @@ bool queue_operation::take(queue_item& to) {
                                : index_word(0).load(std::memory_order_relaxed);
   const item_record header = read_record(now, at);
   const std::uint64_t bytes = record_bytes(header);
-  std::byte* const room = to.bytes.extend(header.bytes);
-  copy_out(now, at + sizeof header, room, header.bytes);
+  std::byte* const room = to.bytes.extend(header.bytes());
+  copy_out(now, at + sizeof header, room, header.bytes());
   bool lost = false;
   id_list ids;
-  if (header.descriptors != 0) {
+  if (header.descriptors() != 0) {
     ids = read_ids(now, at, header);
     auto came = socket_.find(ids);
     lost = !came;
@@ -261,10 +298,9 @@ bool queue_operation::take(queue_item& to) {
     check_intact(get(state.tail) - at >= bytes && (count > 1 || at + bytes == get(state.tail)));
     if (count > 1) {
       tx.set(state.head, at + bytes);
+      tx.set(state.seen_tail, get(state.tail));
     } else {
-      // From the beginning again, in memory that is still in the caches.
-      tx.set(state.head, 0);
-      tx.set(state.tail, 0);
+      begin_anew();
     }
   } else if (kind_ == object_kind::lifo_queue) {
     tx.set(state.tail, at);
@@ -277,12 +313,12 @@ bool queue_operation::take(queue_item& to) {
     }
     tx.set(state.version, get(state.version) + 1);
   }
-  tx.set(state.count, count - 1);
+  tx.add(state.taken, 1);
   if (!ids.empty()) {
     tx.set(state.objects_changing, 1);
   }
   if (lost) {
-    tx.set(state.unfinished, get(state.unfinished) - 1);
+    tx.add(state.done, 1);
     tx.wake(all_done);
   } else {
     tx.add(tx.own().counters[taken_and_not_done], 1);
@@ -307,7 +343,7 @@ bool queue_operation::take(queue_item& to) {
 }
 
 void queue_operation::give_memory_back() noexcept {
-  if (get(state.count) == 0 && get(state.area_bytes) > area_to_keep) {
+  if (count() == 0 && get(state.area_bytes) > area_to_keep) {
     try {
       move_to(0, get(state.index_room) == 0 ? 0 : 512);
     } catch (...) {  // NOLINT(bugprone-empty-catch): then it keeps what it has

@@ -5,32 +5,19 @@
 #include "troupe/detail/region.hpp"
 
 #include "shared/core/transaction.hpp"
+#include "shared/queue/queue_records.hpp"
+#include "shared/queue/queue_ring.hpp"
 #include "shared/queue/queue_socket.hpp"
 #include "shared/queue/queue_state.hpp"
 #include "shared/queue/queue_storage.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace troupe::detail {
 
-inline constexpr std::uint64_t record_alignment = 16;
-
-/// Before each item's bytes in the storage, which the ids of its shared objects follow. A
-/// lifo_queue's has its own size behind it too.
-struct item_record {
-  std::uint64_t bytes = 0;
-  std::uint64_t ticket = 0;
-  std::uint64_t descriptors = 0;
-  std::uint64_t unused = 0;
-};
-static_assert(sizeof(item_record) % record_alignment == 0);
-
-constexpr std::uint64_t rounded_to_records(std::uint64_t bytes) {
-  return (bytes + record_alignment - 1) / record_alignment * record_alignment;
-}
-
-/// What one operation of a queue does with the lock held: how it reads and changes the items in the
+/// What one operation of a queue does with the lock held, of a `queue` with both locks: how it reads and changes the items in the
 /// storage (queue_operation.cpp), the shared objects they refer to (queue_objects.cpp), and the
 /// order of a priority_queue's (queue_heap.cpp).
 class queue_operation {
@@ -43,10 +30,14 @@ class queue_operation {
         storage_{storage},
         socket_{socket},
         before_{before} {
-    undo_heap();
-    check_state();
-    finish_counting();
+    begin();
   }
+  ~queue_operation() {
+    tx.abandon();
+    leave_readers();
+  }
+  queue_operation(const queue_operation&) = delete;
+  queue_operation& operator=(const queue_operation&) = delete;
 
   /// Leaves nothing to be committed when it fails.
   void store(const queue_item& item);
@@ -55,62 +46,46 @@ class queue_operation {
   /// An empty queue's, if it is much.
   void give_memory_back() noexcept;
   /// Waits on a channel; false once the time is over.
-  [[nodiscard]] bool wait(std::size_t channel, const deadline& until) {
-    if (!tx.wait(channel, until)) {
-      return false;
-    }
-    undo_heap();  // of a process that died meanwhile
-    check_state();
-    finish_counting();
-    return true;
-  }
+  [[nodiscard]] bool wait(std::size_t channel, const deadline& until);
+  [[nodiscard]] std::uint64_t count() const { return get(state.put) - get(state.taken); }
+  [[nodiscard]] std::uint64_t unfinished() const { return get(state.put) - get(state.done); }
 
   transaction tx;
   queue_state& state;
 
  private:
-  struct span_of_area {
-    std::uint64_t at, bytes, index_room;
-  };
   [[nodiscard]] std::uint64_t get(const shared_word& word) const { return tx.get(word); }
-  [[nodiscard]] span_of_area area() const {
-    return {get(state.area), get(state.area_bytes), get(state.index_room)};
-  }
+  [[nodiscard]] record_area area() const { return record_area::of(state); }
   [[nodiscard]] std::uint64_t record_bytes(std::uint64_t payload) const {
-    return sizeof(item_record) + rounded_to_records(payload) +
-           (kind_ == object_kind::lifo_queue ? record_alignment : 0);
+    return detail::record_bytes(kind_, payload);
   }
   [[nodiscard]] std::uint64_t record_bytes(const item_record& of) const {
-    return record_bytes(of.bytes + of.descriptors * sizeof(std::uint64_t));
-  }
-  /// Where the records of an area begin, and how many bytes of them there is room for.
-  [[nodiscard]] static std::uint64_t records_at(const span_of_area& in) {
-    return in.at + in.index_room * sizeof(std::uint64_t);
-  }
-  [[nodiscard]] static std::uint64_t records_room(const span_of_area& in) {
-    return in.bytes - in.index_room * sizeof(std::uint64_t);
+    return detail::record_bytes(kind_, of);
   }
   [[nodiscard]] std::uint64_t live_bytes() const;
   /// Throws error{protocol_error} if the words of the state contradict each other: what they say
   /// would be waited for, or allocated.
   void check_state() const;
+  /// Takes what is locked besides, and finishes what dead processes left half done.
+  void begin();
+  void leave_readers() noexcept;
+  /// An empty queue's records begin anew, in memory that is still in the caches.
+  void begin_anew();
   void make_room(std::uint64_t bytes, std::uint64_t objects);
   void move_to(std::uint64_t least_records, std::uint64_t index_room);
 
-  // Positions count from where the records begin, and wrap.
-  void copy_in(const span_of_area& to, std::uint64_t position, const void* from,
-               std::uint64_t bytes);
-  void copy_out(const span_of_area& from, std::uint64_t position, void* to, std::uint64_t bytes);
-  [[nodiscard]] item_record read_record(const span_of_area& in, std::uint64_t position) {
-    item_record found;
-    copy_out(in, position, &found, sizeof found);
-    check_intact(found.bytes <= records_room(in) &&
-                 found.descriptors <= queue_socket::most_descriptors &&
-                 record_bytes(found) <= records_room(in));
-    return found;
+  void copy_in(const record_area& to, std::uint64_t position, const void* from,
+               std::uint64_t bytes) {
+    detail::copy_in(storage_, to, position, from, bytes);
+  }
+  void copy_out(const record_area& from, std::uint64_t position, void* to, std::uint64_t bytes) {
+    detail::copy_out(storage_, from, position, to, bytes);
+  }
+  [[nodiscard]] item_record read_record(const record_area& in, std::uint64_t position) {
+    return detail::read_record(storage_, in, kind_, position);
   }
   /// Of a lifo_queue, the one that ends at `end`.
-  [[nodiscard]] std::uint64_t last_record(const span_of_area& in, std::uint64_t end) {
+  [[nodiscard]] std::uint64_t last_record(const record_area& in, std::uint64_t end) {
     std::uint64_t bytes = 0;
     check_intact(end >= record_alignment);
     copy_out(in, end - record_alignment, &bytes, sizeof bytes);
@@ -121,7 +96,7 @@ class queue_operation {
 
   // The objects that the items of a queue or a stack refer to.
   using id_list = queue_socket::id_list;
-  [[nodiscard]] id_list read_ids(const span_of_area& in, std::uint64_t position,
+  [[nodiscard]] id_list read_ids(const record_area& in, std::uint64_t position,
                                  const item_record& header);
   /// Makes the table anew if a process died while it changed it.
   void finish_counting() {
@@ -156,6 +131,7 @@ class queue_operation {
   void sift_down(std::uint64_t count, std::uint64_t position);
 
   object_kind kind_;
+  std::optional<queue_readers> readers_;  ///< of a queue
   queue_storage& storage_;
   const queue_socket& socket_;
   queue_before before_;

@@ -30,16 +30,40 @@ struct journal_entry {
 /// Records are written where nothing is, and then the words here change, by the transaction's undo
 /// log. Only a heap's words change in place: what they were is in the journal, which counts as long
 /// as `version` is what it was when it was written.
+///
+/// A queue has two sides, which do not wait for each other: who puts has the region's lock, who
+/// takes its second one; all that is more than that has both. See queue_ring.hpp.
 struct queue_state {
-  shared_word capacity, closed, count, unfinished, next_ticket;
-  shared_word storage_id, socket_id;
-  shared_word area, area_bytes, index_room, head, tail;
-  shared_word version;
-  shared_word journal_version, journal_size;
-  std::array<journal_entry, 64> journal;
+  // What both sides read, and what rarely changes.
+  shared_word capacity, closed, storage_id, socket_id;
+  shared_word area, area_bytes, index_room, version;
+  /// Of each channel, in a queue: a thread sleeps there, or is about to, since the last wake-up.
+  std::array<shared_word, wait_channels> awaited;
   // Of a queue and a stack: objects in the table, descriptors in the socket; and whether the table
   // is being changed, so that it has to be made anew if that process dies.
   shared_word objects, waiting_descriptors, objects_changing;
+
+  // The side of those that put. `put` items, ever. `seen_*`: what the other side's words were when
+  // they were last looked at.
+  alignas(128) shared_word tail, put, next_ticket, seen_head, seen_taken;
+  /// What an item changes that is put under this side's lock alone: it is made once `is_valid`.
+  struct {
+    shared_word is_valid, tail, put;
+  } put_log;
+
+  // The side of those that take. `taken` items, ever, and `done` ones.
+  alignas(128) shared_word head, taken, done, seen_tail;
+  /// What is changed under this side's lock alone, as above; with the counter of a process's slot.
+  struct {
+    shared_word is_valid, head, taken, done, slot, counter;
+  } take_log;
+  /// How many were taken when it was empty, and how many in a row before. For waiting only.
+  shared_word taken_at_empty, in_a_row;
+  /// A thread has both locks, or died with both: the undo log may have words of this side.
+  shared_word both_sides;
+
+  alignas(128) shared_word journal_version, journal_size;
+  std::array<journal_entry, 64> journal;
 };
 
 /// Throws error{protocol_error}: what the memory of a queue says cannot be.

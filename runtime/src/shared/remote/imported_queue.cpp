@@ -24,6 +24,14 @@ class imported_queue final : public queue_core {
   }
   queue_answer put(std::span<const queue_item> items, std::size_t& stored,
                    const deadline& until) override;
+  queue_answer take(queue_item& to, const deadline& until) override {
+    std::vector<queue_item> items;
+    const queue_answer answer = get(items, 1, until);
+    if (answer == queue_answer::done) {
+      to = std::move(items.front());
+    }
+    return answer;
+  }
   queue_answer get(std::vector<queue_item>& to, std::size_t most, const deadline& until) override;
   void task_done() override { call_remote(*object_, remote_op::task_done); }
   bool join(const deadline& until) override {

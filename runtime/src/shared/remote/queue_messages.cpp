@@ -7,8 +7,8 @@
 namespace troupe::detail {
 
 void save_item_bytes(output_archive& ar, const queue_item& item) {
-  ar.write_size(item.bytes.size());
-  ar.write(item.bytes.data(), item.bytes.size());
+  ar.write_size(item.payload().size());
+  ar.write(item.payload().data(), item.payload().size());
 }
 
 void load_item_bytes(input_archive& ar, queue_item& item) {

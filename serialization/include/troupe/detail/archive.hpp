@@ -293,7 +293,7 @@ template <class T>
 void load(input_archive& ar, T& value) {
   if constexpr (std::is_same_v<T, bool>) {
     value = ar.read_bool(typeid(bool));
-  } else {
+  } else if constexpr (!std::is_const_v<T>) {  // otherwise `prologue` has refused it
     ar.read(&value, sizeof value, typeid(T));
   }
 }

@@ -4,6 +4,8 @@
 #include "troupe/detail/byte_sink.hpp"
 #include "troupe/detail/code_address.hpp"
 #include "troupe/detail/kept_result.hpp"
+#include "troupe/detail/passing.hpp"
+#include "troupe/detail/refusal.hpp"
 #include "troupe/detail/signature.hpp"
 
 #include <bit>
@@ -278,20 +280,6 @@ struct call_must_match {
                 "changes in a reference would be lost in another process)");
 };
 
-template <class F, std::size_t Given, std::size_t Needed>
-struct argument_count_must_match {
-  static_assert(Given == Needed,
-                "troupe: the number of arguments is not the number of parameters; "
-                "default arguments are not applied to calls in another process");
-};
-
-template <class Item, std::size_t Needed>
-struct pairs_and_tuples_need_starmap {
-  static_assert(std::is_void_v<Item>,
-                "troupe: the function takes several parameters and is given one pair or tuple: use "
-                "starmap (or starmap_async), which takes it apart, or std::apply in a call");
-};
-
 template <class Handle>
 struct handle_must_be_taken_by_value {
   static_assert(std::is_void_v<Handle>,
@@ -330,112 +318,148 @@ consteval bool is_value_parameter() {
   return !changes && (std::is_same_v<plain, const char*> || !is_raw_pointer<std::decay_t<P>>);
 }
 
+// The questions, see is_reported. Each makes sense only if the ones before it were answered by void.
+
 template <class Received>
-consteval bool check_received() {
-  if constexpr (is_span<wire_of<Received>>) {
-    return true;
+consteval auto find_received_refusal() {
+  using wire = wire_of<Received>;
+  if constexpr (is_span<wire>) {
+    return std::type_identity<void>{};
+  } else if constexpr (!std::is_void_v<encode_refusal<wire>>) {
+    return std::type_identity<encode_refusal<wire>>{};
   } else {
-    return check_encodable<wire_of<Received>>() && check_decodable<wire_of<Received>>();
+    return std::type_identity<decode_refusal<wire>>{};
   }
 }
+template <class Received>
+using received_refusal = typename decltype(find_received_refusal<Received>())::type;
 
 template <class P, class Arg>
-consteval bool check_argument() {
+consteval auto find_argument_refusal() {
   using plain = std::remove_cvref_t<P>;
   if constexpr (!is_value_parameter<P>() && is_own_type<plain>()) {
-    if constexpr (check_encodable<plain>()) {
-      (void)sizeof(handle_must_be_taken_by_value<plain>);
+    if constexpr (std::is_void_v<encode_refusal<plain>>) {
+      return std::type_identity<handle_must_be_taken_by_value<plain>>{};
+    } else {
+      return std::type_identity<encode_refusal<plain>>{};
     }
-    return false;
   } else if constexpr (!is_value_parameter<P>()) {
-    (void)sizeof(parameter_must_be_a_value<P>);
-    return false;
+    return std::type_identity<parameter_must_be_a_value<P>>{};
   } else {
     using received = typename passing<P, Arg>::received;
-    if constexpr (!check_received<received>()) {
-      return false;
+    if constexpr (!std::is_void_v<received_refusal<received>>) {
+      return std::type_identity<received_refusal<received>>{};
     } else if constexpr (!can_make<wire_of<received>, Arg>) {
-      (void)sizeof(argument_must_convert<P, Arg>);
-      return false;
+      return std::type_identity<argument_must_convert<P, Arg>>{};
     } else {
-      return true;
+      return std::type_identity<void>{};
     }
   }
 }
+template <class P, class Arg>
+using argument_refusal = typename decltype(find_argument_refusal<P, Arg>())::type;
 
-/// Whether F itself can be sent. If not, a static_assert says why.
+/// Why F itself cannot be sent.
 template <class F>
-consteval bool check_callable() {
+consteval auto find_callable_refusal() {
   constexpr bool simple = is_stateless<F> || std::is_member_function_pointer_v<F> ||
                           (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>);
   if constexpr (is_refused<F>) {
-    (void)sizeof(callable_must_show_its_code<F>);
-    return false;
+    return std::type_identity<callable_must_show_its_code<F>>{};
   } else if constexpr (!simple && !(std::is_class_v<F> && encoding::has<F> && decoding::has<F>)) {
-    (void)sizeof(callable_must_cross<F>);
-    return false;
+    return std::type_identity<callable_must_cross<F>>{};
   } else if constexpr (!simple && !is_partial<F> && !std::is_default_constructible_v<F>) {
-    (void)sizeof(must_be_default_constructible<F>);
-    return false;
+    return std::type_identity<must_be_default_constructible<F>>{};
   } else {
-    return true;
+    return std::type_identity<void>{};
   }
 }
+template <class F>
+using callable_refusal = typename decltype(find_callable_refusal<F>())::type;
 
-/// A pair or tuple alone, of as many elements as there are parameters.
-template <std::size_t Needed, class... Args>
-inline constexpr bool is_taken_apart = false;
-template <std::size_t Needed, class A, class B>
-inline constexpr bool is_taken_apart<Needed, std::pair<A, B>> = Needed == 2;
-template <std::size_t Needed, class... Ts>
-inline constexpr bool is_taken_apart<Needed, std::tuple<Ts...>> = Needed == sizeof...(Ts);
-
-template <class F, class... Args, std::size_t... I>
-consteval bool check_arguments(std::index_sequence<I...> /*indices*/) {
-  return (true & ... & check_argument<parameter<F, I>, Args>());
+/// Of the first argument that is refused.
+template <class F, std::size_t I, class... Args>
+consteval auto find_arguments_refusal() {
+  if constexpr (I == sizeof...(Args)) {
+    return std::type_identity<void>{};
+  } else {
+    using argument_type = std::tuple_element_t<I, std::tuple<std::type_identity<Args>...>>;
+    using refusal = argument_refusal<parameter<F, I>, typename argument_type::type>;
+    if constexpr (std::is_void_v<refusal>) {
+      return find_arguments_refusal<F, I + 1, Args...>();
+    } else {
+      return std::type_identity<refusal>{};
+    }
+  }
 }
+template <class F, class... Args>
+using arguments_refusal = typename decltype(find_arguments_refusal<F, 0, Args...>())::type;
 
 template <class F, class... Args>
-consteval bool check_call() {
+consteval auto find_call_refusal() {
   using traits = call_of<F, received_types<F, Args...>>;
   if constexpr (!traits::possible) {
-    (void)sizeof(call_must_match<F, sizeof...(Args)>);
-    return false;
+    return std::type_identity<call_must_match<F, sizeof...(Args)>>{};
   } else if constexpr (std::is_void_v<typename traits::result>) {
-    return true;
+    return std::type_identity<void>{};
   } else {
-    return check_received<typename traits::result>();
+    return std::type_identity<received_refusal<typename traits::result>>{};
   }
 }
 
-/// Checks all that is refused at compile time; false after one of them has been reported.
+/// All that is refused at compile time.
 template <class F, class... Args>
-consteval bool check_task() {
+consteval auto find_task_refusal() {
   using callable = std::decay_t<F>;
-  // NOLINTNEXTLINE(bugprone-branch-clone): each question makes sense only after the ones before it
-  if constexpr (!check_callable<callable>()) {
-    return false;
-  } else if constexpr (signature<callable>::known && arity<callable> != sizeof...(Args) &&
+  constexpr bool counts_match = !signature<callable>::known || arity<callable> == sizeof...(Args);
+  if constexpr (!std::is_void_v<callable_refusal<callable>>) {
+    return std::type_identity<callable_refusal<callable>>{};
+  } else if constexpr (!counts_match &&
                        is_taken_apart<arity<callable>, std::remove_cvref_t<Args>...>) {
-    (void)sizeof(pairs_and_tuples_need_starmap<type_list<Args...>, arity<callable>>);
-    return false;
-  } else if constexpr (signature<callable>::known && arity<callable> != sizeof...(Args)) {
-    (void)sizeof(argument_count_must_match<callable, sizeof...(Args), arity<callable>>);
-    return false;
-  } else if constexpr (!check_arguments<callable, Args...>(std::index_sequence_for<Args...>{})) {
-    return false;
+    return std::type_identity<pairs_and_tuples_need_starmap<type_list<Args...>, arity<callable>>>{};
+  } else if constexpr (!counts_match) {
+    return std::type_identity<
+        argument_count_must_match<callable, sizeof...(Args), arity<callable>>>{};
+  } else if constexpr (!std::is_void_v<arguments_refusal<callable, Args...>>) {
+    return std::type_identity<arguments_refusal<callable, Args...>>{};
   } else {
-    return check_call<callable, Args...>();
+    return find_call_refusal<callable, Args...>();
+  }
+}
+template <class F, class... Args>
+using task_refusal = typename decltype(find_task_refusal<F, Args...>())::type;
+
+/// What stands for the result of a call that is refused: what the function says it returns, if that
+/// may cross or is a raw pointer, so that the expression around the call is no second error.
+template <class F>
+consteval auto find_refused_result() {
+  using said = typename signature<F>::result;
+  using kept = kept_result<typename coroutine_traits<std::remove_cvref_t<said>>::result>;
+  if constexpr (std::is_void_v<kept>) {
+    return std::type_identity<void>{};
+  } else if constexpr (is_raw_pointer<kept> || std::is_void_v<received_refusal<kept>>) {
+    return std::type_identity<kept>{};
+  } else {
+    return std::type_identity<refused_result>{};
   }
 }
 
 template <class F, class... Args>
 struct task_result {
-  using traits = call_of<std::decay_t<F>, received_types<std::decay_t<F>, Args...>>;
-  /// Checked here, too, where the type of a call is asked for: before the compiler looks at the
-  /// expression that the call stands in, and complains of that.
-  using type =
-      std::conditional_t<check_task<F, Args...>(), typename traits::result, refused_result>;
+  using refusal = task_refusal<F, Args...>;
+  /// Here, where the type of a call is asked for: before the compiler looks at the expression that
+  /// the call stands in.
+  static_assert(is_reported<refusal>);
+  static consteval auto find() {
+    using callable = std::decay_t<F>;
+    if constexpr (std::is_void_v<refusal>) {
+      return std::type_identity<
+          typename call_of<callable, received_types<callable, Args...>>::result>{};
+    } else {
+      return find_refused_result<callable>();
+    }
+  }
+  using type = typename decltype(find())::type;
 };
 /// The decayed result of calling F with what its arguments become on the way; void stays void, and
 /// a coroutine counts as what it returns.
@@ -445,7 +469,8 @@ using task_result_t = typename task_result<F, Args...>::type;
 /// Appends [code address of the factory for F and its arguments][state of F].
 template <class F, class... Args>
 void encode_task_callable(byte_sink& sink, const std::decay_t<F>& f) {
-  if constexpr (check_task<F, Args...>()) {
+  static_assert(is_reported<task_refusal<F, Args...>>);
+  if constexpr (std::is_void_v<task_refusal<F, Args...>>) {
     using callable = std::decay_t<F>;
     output_archive ar{sink};
     write_factory(ar, &task_of<callable, received_types<callable, Args...>>::type::make);
@@ -469,7 +494,8 @@ void encode_arguments_as(byte_sink& sink, type_list<Received...> /*types*/, cons
 /// Appends the arguments as the types they are stored as, converted here, in the caller.
 template <class F, class... Args>
 void encode_task_arguments(byte_sink& sink, const Args&... args) {
-  if constexpr (check_task<F, Args...>()) {
+  static_assert(is_reported<task_refusal<F, Args...>>);
+  if constexpr (std::is_void_v<task_refusal<F, Args...>>) {
     encode_arguments_as<std::decay_t<F>>(sink, received_types<std::decay_t<F>, Args...>{}, args...);
   }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/requirements.hpp"
+
 #include <cstddef>
 #include <span>
 #include <typeinfo>

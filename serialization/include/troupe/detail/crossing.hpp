@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/refusal.hpp"
 #include "troupe/detail/std_types.hpp"
 
 #include <concepts>
@@ -216,32 +217,23 @@ struct must_be_default_constructible {
       "call a private one");
 };
 
-// If the answer of a check is no, a static_assert of it says why. The checks are consteval and
-// belong in an `if constexpr`: the compiler then instantiates the static_assert at once, before it
-// reports errors in the bodies of other templates.
+template <class T>
+using encode_refusal = std::conditional_t<std::is_void_v<cannot_encode<T>>, void,
+                                          must_be_serializable<cannot_encode<T>>>;
 
 template <class T>
-consteval bool check_encodable() {
-  if constexpr (!std::is_void_v<cannot_encode<T>>) {
-    (void)sizeof(must_be_serializable<cannot_encode<T>>);
-    return false;
-  }
-  return true;
-}
-
-template <class T>
-consteval bool check_loadable() {
+consteval auto find_load_refusal() {
   using lacking = cannot_decode<T>;
   if constexpr (std::is_void_v<lacking>) {
-    return true;
+    return std::type_identity<void>{};
   } else if constexpr (std::is_void_v<typename culprit<decoding, lacking>::type>) {
-    (void)sizeof(must_be_default_constructible<lacking>);
-    return false;
+    return std::type_identity<must_be_default_constructible<lacking>>{};
   } else {
-    (void)sizeof(must_be_serializable<lacking>);
-    return false;
+    return std::type_identity<must_be_serializable<lacking>>{};
   }
 }
+template <class T>
+using load_refusal = typename decltype(find_load_refusal<T>())::type;
 
 /// Loadable, and there can be an object to load into.
 template <class T>
@@ -249,16 +241,15 @@ inline constexpr bool is_decodable =
     std::is_void_v<cannot_decode<T>> && std::is_default_constructible_v<T>;
 
 template <class T>
-consteval bool check_decodable() {
-  if constexpr (!check_loadable<T>()) {
-    return false;
-  } else if constexpr (!std::is_default_constructible_v<T>) {
-    (void)sizeof(must_be_default_constructible<T>);
-    return false;
+consteval auto find_decode_refusal() {
+  if constexpr (std::is_void_v<load_refusal<T>> && !std::is_default_constructible_v<T>) {
+    return std::type_identity<must_be_default_constructible<T>>{};
   } else {
-    return true;
+    return std::type_identity<load_refusal<T>>{};
   }
 }
+template <class T>
+using decode_refusal = typename decltype(find_decode_refusal<T>())::type;
 
 template <class E>
 concept checked_enum = std::is_enum_v<E> && requires(E value) {
@@ -287,7 +278,9 @@ void load_value(input_archive& ar, T& value) {
 template <class T>
 auto prologue(output_archive& ar, const T& /*value*/) {
   if constexpr (!detail::is_wrapper<T>) {
-    if constexpr (detail::check_encodable<T>() && std::is_class_v<T>) {
+    using refusal = detail::encode_refusal<T>;
+    static_assert(detail::is_reported<refusal>);
+    if constexpr (std::is_void_v<refusal> && std::is_class_v<T>) {
       ar.enter(typeid(T));
     }
   }
@@ -302,16 +295,21 @@ void epilogue(output_archive& ar, const T& /*value*/) {
 template <class T>
   requires(!std::is_const_v<T> && !detail::is_wrapper<T>)
 auto prologue(input_archive& ar, T& /*value*/) {
-  if constexpr (detail::check_loadable<T>() && std::is_class_v<T>) {
+  using refusal = detail::load_refusal<T>;
+  static_assert(detail::is_reported<refusal>);
+  if constexpr (std::is_void_v<refusal> && std::is_class_v<T>) {
     ar.enter(typeid(T));
   }
 }
 template <class T>
 auto prologue(input_archive& ar, const T& /*value*/) {
-  if constexpr (!detail::is_wrapper<T> && !std::is_empty_v<T>) {
-    (void)sizeof(detail::const_cannot_be_read<const T>);
-  } else if constexpr (!detail::is_wrapper<T>) {
-    ar.enter(typeid(T));
+  if constexpr (!detail::is_wrapper<T>) {
+    using refusal =
+        std::conditional_t<std::is_empty_v<T>, void, detail::const_cannot_be_read<const T>>;
+    static_assert(detail::is_reported<refusal>);
+    if constexpr (std::is_void_v<refusal>) {
+      ar.enter(typeid(T));
+    }
   }
 }
 template <class T>

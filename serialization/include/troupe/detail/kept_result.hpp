@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/requirements.hpp"
+
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -16,17 +18,6 @@ template <class R>
 using kept_result = std::conditional_t<is_text_pointer<std::decay_t<R>> ||
                                            std::is_same_v<std::decay_t<R>, std::string_view>,
                                        std::string, std::decay_t<R>>;
-
-/// In the place of the result of a call that was refused. Converts to anything and can be written to
-/// any stream, so that the refusal is the compiler's only error and not the last of many.
-struct refused_result {
-  template <class T>
-  operator T() const;  // NOLINT(google-explicit-constructor)
-  template <class Stream>
-  friend Stream& operator<<(Stream& to, const refused_result& /*none*/) {
-    return to;
-  }
-};
 
 /// Specialised by troupe/task.hpp for the type of its coroutines, so that no other header needs
 /// Asio:

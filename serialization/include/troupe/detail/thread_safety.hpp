@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/requirements.hpp"
+
 #include <mutex>
 
 // Clang's thread-safety analysis: each member names the mutex that guards it, each function the

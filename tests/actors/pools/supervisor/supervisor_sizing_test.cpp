@@ -159,6 +159,51 @@ TEST_F(SupervisorSizing, AWorkerIsReplacedWhenItIsOldBetweenTasks) {
   EXPECT_EQ(size(), 1U);
 }
 
+// All were replaced at the same time, and while the initializer ran no worker took a task.
+TEST_F(SupervisorSizing, OldWorkersWorkUntilTheirSuccessorsAreReady) {
+  make({.workers = 2, .max_worker_age = 100ms});
+  const std::vector<std::uint64_t> old{worker(0).id(), worker(1).id()};
+  host_->advance(100ms);
+  ASSERT_EQ(size(), 4U) << "both successors start";
+  const auto first = submit("a");
+  const auto second = submit("b");
+  for (const std::size_t at : {0, 1}) {
+    EXPECT_NE(claims(worker(at)), "") << "worker " << at;
+    gives(worker(at));
+  }
+  EXPECT_EQ(value(first), "a");
+  EXPECT_EQ(value(second), "b");
+  worker(2).come_up();
+  host_->run();
+  worker(0).read();
+  EXPECT_TRUE(worker(0).told_to_stop()) << "one may go for the one that is ready";
+  worker(1).read();
+  EXPECT_FALSE(worker(1).told_to_stop());
+  let_all_work();
+  EXPECT_EQ(size(), 2U);
+  for (const std::size_t at : {0, 1}) {
+    EXPECT_NE(worker(at).id(), old[at]);
+  }
+  EXPECT_EQ(pool_->stats().recycled, 2U);
+}
+
+TEST_F(SupervisorSizing, WorkersThatBeginTogetherAreNotReplacedTogether) {
+  make({.workers = 2, .max_tasks_per_worker = 8});
+  for (int round = 0; round < 4; ++round) {
+    submit("a");
+    submit("b");
+    for (const std::size_t at : {0, 1}) {
+      ASSERT_NE(claims(worker(at)), "");
+      gives(worker(at));
+    }
+  }
+  ASSERT_EQ(size(), 3U) << "the successor of one of them starts";
+  const auto task = submit("c");
+  EXPECT_EQ(claims(worker(0)), "c") << "the other one works meanwhile";
+  gives(worker(0));
+  EXPECT_EQ(value(task), "c");
+}
+
 // Its task was taken back from it, and from its successor, and so on: on a busy machine nothing ran.
 TEST_F(SupervisorSizing, AWorkerThatIsOldBeforeItBeginsRunsATaskFirst) {
   make({.workers = 1, .max_worker_age = 10ms});

@@ -11,15 +11,17 @@
 #include "troupe/semaphore.hpp"
 #include "troupe/value.hpp"
 
-#include "runtime/shared/crossing_handles.hpp"
 #include "os/failpoint.hpp"
-#include "shared/core/transaction.hpp"
+#include "os/process_identity.hpp"
+#include "runtime/shared/crossing_handles.hpp"
 #include "runtime/shared/shared_fixture.hpp"
+#include "shared/core/transaction.hpp"
 #include "support/fails_with.hpp"
 
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -30,6 +32,7 @@
 #include <cstring>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -92,6 +95,67 @@ TEST_F(SharedObjects, ArriveAsTheSameObjectWhereTheyAreAlready) {
   EXPECT_EQ(same.id(), one.id());
   EXPECT_EQ(info_of(one.id()).holders, 1U);
 }
+
+#if defined(TROUPE_FAILPOINTS) && TROUPE_FAILPOINTS
+
+// Each object looked into /proc for each process that had it: 0.8 s with 2,000 objects of 4 workers.
+TEST_F(SharedObjects, ADeathDoesNotLookAtTheLivingOnceForEachObject) {
+  std::vector<semaphore> objects;
+  for (int i = 0; i < 20; ++i) {
+    objects.emplace_back(10);
+  }
+  signpost have_them;
+  const auto holder = [&]() -> int {
+    for (semaphore& one : objects) {
+      one.acquire();
+    }
+    have_them.reached();
+    return test::sleep_until_killed();
+  };
+  forked victim{holder};
+  forked survivor{holder};
+  forked other{holder};
+  for (int i = 0; i < 3; ++i) {
+    have_them.await();
+  }
+  victim.kill();
+  detail::failpoint::arm("identity.look", detail::failpoint::action::none);
+  detail::recover_objects_of_dead(static_cast<std::uint32_t>(victim.pid()));
+  EXPECT_LE(detail::failpoint::hits("identity.look"), 1U);
+  for (semaphore& one : objects) {
+    EXPECT_EQ(one.value(), 8) << "what the dead one held is back";
+  }
+}
+
+// A session for another machine is to an object what a process is, and ends with its process.
+TEST_F(SharedObjects, ADeathGivesBackWhatThreadsOfTheDeadProcessHeld) {
+  semaphore object{10};
+  detail::attachment_list attachments;
+  detail::byte_buffer buffer;
+  {
+    const detail::attachment_collector scope{attachments};
+    output_archive ar{buffer};
+    ar(object);
+  }
+  const auto memory =
+      std::const_pointer_cast<region>(std::dynamic_pointer_cast<const region>(attachments.front()));
+  signpost has_it;
+  forked victim{[&]() -> int {
+    std::thread session{[&] {
+      memory->claim_slot_for(detail::identity_of_this_thread())->counters[0] = 3;
+      has_it.reached();
+      test::sleep_until_killed();
+    }};
+    session.join();
+    return 0;
+  }};
+  has_it.await();
+  EXPECT_EQ(victim.kill(), 1000 + SIGKILL);
+  detail::recover_objects_of_dead(static_cast<std::uint32_t>(victim.pid()));
+  EXPECT_EQ(object.value(), 13);
+}
+
+#endif
 
 TEST_F(SharedObjects, ArriveInAProcessThatIsOlderThanThey) {
   std::array<int, 2> sockets{};

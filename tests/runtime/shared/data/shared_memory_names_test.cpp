@@ -7,6 +7,7 @@
 
 #include "runtime/shared/shared_fixture.hpp"
 #include "support/fails_with.hpp"
+#include "support/unique_name.hpp"
 
 #include <gtest/gtest.h>
 
@@ -55,9 +56,7 @@ class SharedMemoryNames : public test::shared_objects {
     }
   }
 
-  static std::string unique(const std::string& name) {
-    return "troupe-names-" + std::to_string(::getpid()) + "-" + name;
-  }
+  static std::string unique(const std::string& name) { return test::unique_name("names-" + name); }
   static bool exists(const std::string& name) {
     return ::access(("/dev/shm/" + name).c_str(), F_OK) == 0;
   }

@@ -6,6 +6,7 @@
 #include "runtime/shared/crossing_handles.hpp"
 #include "runtime/shared/shared_fixture.hpp"
 #include "support/fails_with.hpp"
+#include "support/unique_name.hpp"
 
 #include <gtest/gtest.h>
 
@@ -38,9 +39,7 @@ using test::unpack;
 class SharedMemory : public test::shared_objects {
  protected:
   /// A name that no other test and no other run has.
-  static std::string unique(const std::string& name) {
-    return "troupe-test-" + std::to_string(::getpid()) + "-" + name;
-  }
+  static std::string unique(const std::string& name) { return test::unique_name(name); }
   static bool exists(const std::string& name) {
     return ::access(("/dev/shm/" + name).c_str(), F_OK) == 0;
   }

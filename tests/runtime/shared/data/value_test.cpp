@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
@@ -247,6 +248,25 @@ TEST_F(Array, IsAssignedWholeOrNotAtAll) {
   raw.assign(std::array{8, 9});
   EXPECT_EQ(raw.to_vector(), (std::vector{8, 9}));
   EXPECT_THROW(static_cast<void>(raw.at(2)), std::out_of_range);
+}
+
+TEST_F(Array, AWrongIndexEndsADebugBuild) {
+#ifdef NDEBUG
+  GTEST_SKIP() << "not a debug build";
+#endif
+  const raw_array<int> raw(3);
+  const array<int> locked(3);
+  const auto end_of = [](const auto& access) {
+    return forked{[&] {
+             access();
+             return 0;
+           }}
+        .wait();
+  };
+  EXPECT_EQ(end_of([&] { raw[2] = 1; }), 0);
+  EXPECT_EQ(end_of([&] { raw[3] = 1; }), 1000 + SIGABRT);
+  EXPECT_EQ(end_of([&] { locked[3] = 1; }), 1000 + SIGABRT);
+  EXPECT_EQ(end_of([&] { locked.lock()[3] = 1; }), 1000 + SIGABRT);
 }
 
 TEST_F(Array, IsSharedWithAllThatHaveIt) {

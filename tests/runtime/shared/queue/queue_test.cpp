@@ -805,7 +805,7 @@ void die_at_every_step(const Prepare& prepare, const Act& act, const Check& chec
     const bool ended = child.wait() == 0;
     check(q, ended);
     if (ended || testing::Test::HasFatalFailure()) {
-      EXPECT_GT(step, 10) << "the hook was not called";
+      EXPECT_GT(step, 5) << "the hook was not called";
       return;
     }
   }

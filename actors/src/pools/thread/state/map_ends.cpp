@@ -69,7 +69,12 @@ std::shared_ptr<event_state> map_ends::watch(const thread_group& map, const work
   if (running_of(map, workers) <= below) {
     return nullptr;
   }
-  const auto end = std::make_shared<event_state>();
+  const bool of_coroutines = workers.any_of([&map](const worker_seat& each) {
+    return std::any_of(each.running.begin(), each.running.end(), [&map](const auto* submission) {
+      return submission->group.get() == &map && submission->is_coroutine();
+    });
+  });
+  const auto end = std::make_shared<event_state>(of_coroutines);
   watched_.push_back({&map, below, end});
   return end;
 }

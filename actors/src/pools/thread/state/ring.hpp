@@ -51,6 +51,20 @@ class ring {
     }
   }
 
+  /// Removes those of which `is_one` says so, and gives them to `take`; the others keep their order.
+  template <class IsOne, class Take>
+  void remove_if(const IsOne& is_one, const Take& take) {
+    for (std::size_t left = size_; left > 0; --left) {
+      T value = std::move(front());
+      pop_front();
+      if (is_one(value)) {
+        take(std::move(value));
+      } else {
+        push_back(std::move(value));
+      }
+    }
+  }
+
  private:
   static constexpr std::size_t least = 16;  // powers of two
   static constexpr std::size_t much = 4096;

@@ -49,6 +49,35 @@ bool task_lanes::claim(claimed_items& into, released_submissions& released) {
   return first < count;
 }
 
+bool task_lanes::claim_again(const thread_submission& of, claimed_items& into) {
+  for (lane& each : lanes_) {
+    const auto found =
+        std::find_if(each.again.begin(), each.again.end(),
+                     [&of](const claimed_items& item) { return item.submission.get() == &of; });
+    if (found != each.again.end()) {
+      into = std::move(*found);
+      each.again.erase(found);
+      return true;
+    }
+  }
+  return false;
+}
+
+bool task_lanes::has_again(const thread_submission& of) const {
+  return std::any_of(lanes_.begin(), lanes_.end(), [&of](const lane& each) {
+    return std::any_of(each.again.begin(), each.again.end(),
+                       [&of](const claimed_items& item) { return item.submission.get() == &of; });
+  });
+}
+
+void task_lanes::remove_used_up(released_submissions& released) {
+  for (lane& each : lanes_) {
+    each.submissions.remove_if(
+        [](const auto& one) { return one->unclaimed() == 0; },
+        [&released](auto&& one) { released.push_back(std::forward<decltype(one)>(one)); });
+  }
+}
+
 std::size_t task_lanes::size() const noexcept {
   std::size_t found = 0;
   for (const lane& each : lanes_) {

@@ -42,6 +42,13 @@ class task_lanes {
   /// were claimed already, and it was removed.
   bool claim(claimed_items& into, released_submissions& released);
 
+  /// Claims an item of this submission whose retry is due. False: there is none.
+  bool claim_again(const thread_submission& of, claimed_items& into);
+  [[nodiscard]] bool has_again(const thread_submission& of) const;
+
+  /// Removes the submissions of which no item is left to claim, as they were cancelled.
+  void remove_used_up(released_submissions& released);
+
   [[nodiscard]] bool empty() const noexcept { return first() == nullptr; }
   /// The priority of what is first; `none`: it is empty.
   [[nodiscard]] int priority() const noexcept {

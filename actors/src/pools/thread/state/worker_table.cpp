@@ -7,13 +7,13 @@
 
 namespace troupe::detail {
 
-worker_seat& worker_table::add() {
+worker_seat& worker_table::add(bool relief) {
   auto free = std::find(places_.begin(), places_.end(), false);
   if (free == places_.end()) {
     free = places_.insert(free, false);
   }
   seats_.push_back(
-      std::make_unique<worker_seat>(static_cast<int>(free - places_.begin()), next_id_));
+      std::make_unique<worker_seat>(static_cast<int>(free - places_.begin()), next_id_, relief));
   *free = true;
   ++next_id_;
   return *seats_.back();
@@ -38,12 +38,18 @@ worker_seat& worker_table::bound_to(const std::string& key) {
   };
   worker_seat* best = nullptr;
   for (const auto& each : seats_) {
-    if (!each->leaving && (best == nullptr || burden(*each) < burden(*best))) {
+    if (!each->leaving && !each->relief && (best == nullptr || burden(*each) < burden(*best))) {
       best = each.get();
     }
   }
   keys_.bind(key, best);
   return *best;
+}
+
+std::size_t worker_table::reliefs() const noexcept {
+  return static_cast<std::size_t>(std::count_if(seats_.begin(), seats_.end(), [](const auto& each) {
+    return each->relief && !each->leaving;
+  }));
 }
 
 void worker_table::unbind(worker_seat& one) {
@@ -117,11 +123,22 @@ resting_workers::search resting_workers::call_next(std::uint64_t queued, bell& f
     found = call(*idle_.back());
     return search::found;
   }
-  if (!lenders_.empty()) {
-    found = call(*lenders_.back());
+  const auto lender = std::find_if(lenders_.rbegin(), lenders_.rend(),
+                                   [](const worker_seat* each) { return each->runs_any; });
+  if (lender != lenders_.rend()) {
+    found = call(**lender);
     return search::found;
   }
   return search::none;
+}
+
+std::vector<resting_workers::bell> resting_workers::call_lenders() {
+  std::vector<bell> called;
+  for (worker_seat* const each : std::exchange(lenders_, {})) {
+    each->rests = worker_seat::rest::none;
+    called.push_back(each->bell);
+  }
+  return called;
 }
 
 std::vector<resting_workers::bell> resting_workers::call_idle() {

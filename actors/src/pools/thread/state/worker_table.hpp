@@ -19,15 +19,19 @@ namespace troupe::detail {
 /// A worker as the scheduler knows it. Owned by `worker_table`; the scheduler's lock guards all
 /// members but atomics and constants, so other code uses a seat only to name its worker.
 struct worker_seat {
-  worker_seat(int place_in_names, std::uint64_t worker_id) : place{place_in_names}, id{worker_id} {}
+  worker_seat(int place_in_names, std::uint64_t worker_id, bool is_relief)
+      : place{place_in_names}, id{worker_id}, relief{is_relief} {}
 
   const int place;         ///< the number in its thread's name; may be used again
   const std::uint64_t id;  ///< never used again
+  const bool relief;       ///< beyond the pool's size, and runs only what is needed
   const std::shared_ptr<worker_bell> bell = std::make_shared<worker_bell>();
   std::atomic<std::int64_t> thread_id{0};
 
   task_lanes own;                           ///< what only this worker may run
   std::vector<thread_submission*> running;  ///< what it runs, the innermost last
+  bool blocked = false;                     ///< it waits in a task, or its loop can begin nothing
+  bool runs_any = false;                    ///< while it sleeps in a task: it takes any other
   std::chrono::steady_clock::time_point idle_since{};
   enum class rest : std::uint8_t { none, idle, lends } rests = rest::none;
   bool expected = false;  ///< it was woken and is not there yet
@@ -54,7 +58,7 @@ class worker_table {
   using seats = std::vector<std::unique_ptr<worker_seat>>;
 
   /// Makes a seat; its place is the lowest that no other seat has.
-  worker_seat& add();
+  worker_seat& add(bool relief = false);
   /// Removes the seat of a worker that has left or could not be started; the caller destroys it
   /// without the lock.
   std::unique_ptr<worker_seat> remove(worker_seat& gone);
@@ -68,6 +72,8 @@ class worker_table {
   /// Frees the keys that are bound to this worker.
   void unbind(worker_seat& one);
 
+  /// How many reliefs there are that do not leave.
+  [[nodiscard]] std::size_t reliefs() const noexcept;
   template <class Which>
   [[nodiscard]] bool any_of(const Which& which) const {
     for (const auto& each : seats_) {
@@ -92,8 +98,8 @@ class resting_workers {
  public:
   using bell = std::shared_ptr<worker_bell>;
 
-  /// Notes a worker that sleeps for want of tasks; `add_lender`: one that waits in a task, where it
-  /// may run others.
+  /// Notes a worker that sleeps for want of tasks; `add_lender`: one that sleeps in a task or in
+  /// its loop, and is chosen for a new task if it `runs_any`.
   void add_idle(worker_seat& one);
   void add_lender(worker_seat& one);
   /// The worker is awake, whether it was called or not.
@@ -106,6 +112,8 @@ class resting_workers {
   enum class search : std::uint8_t { found, enough_awake, none };
   /// Chooses the worker to wake for `queued` waiting items; its bell is in `found`.
   search call_next(std::uint64_t queued, bell& found);
+  /// The bells of all workers that wait in tasks.
+  std::vector<bell> call_lenders();
   /// The bells of all idle workers.
   std::vector<bell> call_idle();
   /// Adds the bells of those idle workers for which `which` is true.

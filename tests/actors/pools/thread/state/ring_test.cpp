@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 #include <utility>
+#include <vector>
 
 namespace troupe::detail {
 namespace {
@@ -47,6 +48,26 @@ TEST(Ring, LetsGoOfWhatWasTaken) {
   EXPECT_EQ(watched.use_count(), 1);
   tested.push_back(watched);  // after its memory was given back
   EXPECT_EQ(*tested.front(), 1);
+}
+
+TEST(Ring, RemovesSomeAndKeepsTheOthersInTheirOrder) {
+  ring<int> tested;
+  for (int i = 0; i < 13; ++i) {  // so that it does not begin with its memory
+    tested.push_back(0);
+    tested.pop_front();
+  }
+  for (int i = 0; i < 40; ++i) {
+    tested.push_back(i);
+  }
+  std::vector<int> removed;
+  tested.remove_if([](int value) { return value % 4 != 3; },
+                   [&removed](int value) { removed.push_back(value); });
+  ASSERT_EQ(tested.size(), 10U);
+  ASSERT_EQ(removed.size(), 30U);
+  for (std::size_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(tested[i], static_cast<int>(4 * i + 3));
+    EXPECT_EQ(removed[3 * i], static_cast<int>(4 * i));
+  }
 }
 
 TEST(Ring, IsEmptyAfterItWasMoved) {
