@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <fstream>
 #include <future>
 #include <latch>
 #include <memory>
@@ -373,6 +374,37 @@ TEST_F(ThreadPool, WaitingTooDeepEndsWithAnErrorThatSaysSo) {
     EXPECT_NE(std::string{thrown.what()}.find("64 deep"), std::string::npos) << thrown.what();
   }
   EXPECT_EQ(p.apply(square, 3), 9);
+}
+
+TEST_F(ThreadPool, ATaskThatWaitsForRoomBehindTasksOfAnotherWorkerSleeps) {
+  thread_pool p{{.workers = 2, .max_queued = 4}};
+  thread_gate gate;
+  auto bound = p.with({.affinity = "a"});
+  const auto first = bound.apply_async([&] { gate.wait(); });
+  gate.wait_for_waiters(1);
+  std::atomic<int> thread{0};
+  std::atomic<bool> full{false};
+  const auto waits = p.apply_async([&] {
+    thread = ::gettid();
+    full.wait(false);
+    return p.apply_async(square, 3).get();
+  });
+  for (int i = 0; i < 4; ++i) {
+    static_cast<void>(bound.apply_async([] {}));
+  }
+  full = true;
+  full.notify_all();
+  // Many looks in a row: one that looks for tasks all the time may sleep for a moment, too.
+  int in_a_row = 0;
+  EXPECT_TRUE(eventually([&] {
+    std::ifstream in{"/proc/self/task/" + std::to_string(thread) + "/stat"};
+    std::string text;
+    std::getline(in, text);
+    in_a_row = text.find(") S ") != std::string::npos ? in_a_row + 1 : 0;
+    return in_a_row == 20;
+  }));
+  gate.open();
+  EXPECT_EQ(waits.get(), 9);
 }
 
 TEST_F(ThreadPool, TasksThatWaitForAFullQueueMakeRoom) {

@@ -12,7 +12,7 @@
 
 #include "caf/mailbox.hpp"
 #include "futures/callback_runner.hpp"
-#include "os/library_copies.hpp"
+#include "host/library_copies.hpp"
 #include "os/process_identity.hpp"
 #include "os/sys.hpp"
 #include "pools/engine.hpp"
@@ -70,11 +70,11 @@ void check_is_here(const process_place& place) {
 /// @throws error{already_bootstrapped} in a plugin that has its own beside that of the program.
 void check_is_the_only_copy() {
   const std::vector<library_copy> copies = library_copies();
-  const bool is_of_a_plugin = std::any_of(copies.begin(), copies.end(), [](const library_copy& each) {
-    return each.is_own && !each.is_program;
-  });
-  const bool program_has_one = std::any_of(copies.begin(), copies.end(),
-                                           [](const library_copy& each) { return each.is_program; });
+  const bool is_of_a_plugin =
+      std::any_of(copies.begin(), copies.end(),
+                  [](const library_copy& each) { return each.is_own && !each.is_program; });
+  const bool program_has_one = std::any_of(
+      copies.begin(), copies.end(), [](const library_copy& each) { return each.is_program; });
   if (is_of_a_plugin && program_has_one) {
     throw error{errc::already_bootstrapped, task_ran::no, advice_on_copies()};
   }

@@ -45,9 +45,9 @@ system::system(int argc, char** argv, const system_options& options) {
   // First used here, before there are threads: a process forked during the first use would wait for
   // its guard for ever.
   static_cast<void>(detail::program_build_id());
+  const auto runtime = detail::runtime::start(std::move(self));
   // So that main's first wait changes nothing about the program.
   static_cast<void>(detail::handover::of_this_thread());
-  const auto runtime = detail::runtime::start(std::move(self));
   runtime->limit_join(options.join_timeout);
   runtime_ = runtime;
 }

@@ -8,7 +8,6 @@
 #include "os/leave.hpp"
 #include "os/sys.hpp"
 #include "process/identity.hpp"
-#include "process/worker_mark.hpp"
 
 #include <fcntl.h>
 #include <linux/close_range.h>

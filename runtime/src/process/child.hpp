@@ -74,6 +74,21 @@ struct message {
 inline constexpr std::int64_t has_directory = 1;
 inline constexpr std::int64_t has_environment = 2;
 
+// Which worker a process descends from. A daemon's parent has ended and its session and group are
+// its own, but what it has inherited tells: memory that a fork copies, and a variable of the
+// environment that an exec takes along. A program that is executed without its parent's environment
+// has neither.
+
+/// The mark of a worker, which no other worker on this machine has that lives: `server` is its parent.
+std::string mark_of_worker(pid_t server, std::uint64_t worker);
+
+/// Marks the calling process, and all that it will start.
+void mark_this_process(const std::string& mark) noexcept;
+
+/// The marks that the process has, those of the workers that its workers descend from included.
+/// Empty: none, it has ended, or it may not be looked at.
+std::vector<std::string> marks_of(pid_t pid);
+
 /// Of a wait status, and of what the kernel tells with it.
 exit_status to_exit_status(int status);
 resource_usage to_resource_usage(const rusage& usage);

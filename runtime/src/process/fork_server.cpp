@@ -21,7 +21,6 @@
 #include "os/sys.hpp"
 #include "process/child.hpp"
 #include "process/surroundings.hpp"
-#include "process/worker_mark.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -15,6 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
+#include <string>
 #include <string_view>
 
 extern char** environ;
@@ -123,9 +125,25 @@ int current_umask() {
 }
 
 std::string current_environment() {
-  constexpr int most_tries = 1000;
+  constexpr int most_tries = 100;
   std::string text;
-  for (int i = 0; i < most_tries && !read_environment(text); ++i) {
+  // Where another thread changes it all the time, each reading may miss a variable that moved
+  // meanwhile, but hardly all of them: what any of them found is taken.
+  std::map<std::string, std::string> found;
+  for (int i = 0; i < most_tries; ++i) {
+    if (read_environment(text)) {
+      return text;
+    }
+    std::size_t begin = 0;
+    for (std::size_t end = 0; (end = text.find('\0', begin)) != std::string::npos;
+         begin = end + 1) {
+      const std::string one = text.substr(begin, end - begin);
+      found.insert_or_assign(one.substr(0, one.find('=')), one);
+    }
+  }
+  text.clear();
+  for (const auto& [name, one] : found) {
+    text.append(one.c_str(), one.size() + 1);
   }
   return text;
 }

@@ -2,6 +2,7 @@
 #include "troupe/this_process.hpp"
 
 #include "troupe/detail/descriptor.hpp"
+#include "troupe/start_method.hpp"
 
 #include "os/spin.hpp"
 #include "os/sys.hpp"
@@ -28,6 +29,7 @@ namespace troupe {
 namespace {
 
 std::atomic<std::uint64_t> own_worker_id{0};
+std::atomic<start_method> default_method{start_method::forkserver};
 
 /// What `become_process` said; never destroyed.
 struct process_identity {
@@ -213,6 +215,12 @@ bool spinning_helps() noexcept {
   return known == several;
 }
 
+void adopt_start_method(std::uint64_t method) noexcept {
+  if (method <= static_cast<std::uint64_t>(start_method::fork)) {
+    default_method = static_cast<start_method>(method);
+  }
+}
+
 void set_worker_id(std::uint64_t id) noexcept {
   own_worker_id.store(id);
   own_identity.store(nullptr);  // of the process that this one was forked from
@@ -222,4 +230,24 @@ void become_process(std::string name, bool daemon, parent_process parent) {
   own_identity.store(new process_identity{std::move(name), daemon, std::move(parent)});
 }
 }  // namespace detail
+
+std::string_view to_string(start_method method) noexcept {
+  switch (method) {
+    case start_method::forkserver:
+      return "forkserver";
+    case start_method::spawn:
+      return "spawn";
+    case start_method::fork:
+      return "fork";
+  }
+  return "unknown";
+}
+
+void set_start_method(start_method method) noexcept {
+  default_method = method;
+}
+start_method get_start_method() noexcept {
+  return default_method;
+}
+
 }  // namespace troupe

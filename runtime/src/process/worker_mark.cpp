@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "process/worker_mark.hpp"
-
 #include "troupe/detail/descriptor.hpp"
+
+#include "process/child.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "os/library_copies.hpp"
+#include "host/library_copies.hpp"
 
 #include <elf.h>
 #include <link.h>
