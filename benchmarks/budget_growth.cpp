@@ -117,7 +117,7 @@ double cancel_retries(int n) {
   Pool pool{{.workers = 1}};
   asked = 0;
   std::vector<troupe::future<int>> all;
-  const auto parked = pool.with({.retries = 1, .retry_if = always, .backoff = 1h});
+  auto parked = pool.with({.retries = 1, .retry_if = always, .backoff = 1h});
   for (int i = 0; i < n; ++i) {
     all.push_back(parked.apply_async(fail, i));
   }
