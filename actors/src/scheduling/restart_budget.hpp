@@ -50,7 +50,12 @@ class restart_budget {
  public:
   /// @param seed  of the jitter: the same calls with the same seed have the same delays.
   restart_budget(const restart_limits& limits, std::uint64_t seed)
-      : limits_{limits}, random_{seed} {}
+      : limits_{limits}, random_{seed} {
+    // What users write for "for ever" overflows in nanoseconds.
+    constexpr std::chrono::milliseconds most = std::chrono::hours{24 * 365 * 10};
+    limits_.period = std::min(limits_.period, most);
+    limits_.stable_after = std::min(limits_.stable_after, most);
+  }
 
   /// A child ended that had been ready for `ran`.
   restart_verdict on_end(restart_row& row, charge what, std::chrono::nanoseconds ran,
