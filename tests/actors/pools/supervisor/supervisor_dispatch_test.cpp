@@ -522,7 +522,7 @@ TEST_F(SupervisorNested, AChildSentBehindALongTaskGoesToOneMoreWorker) {
   parent.open_outcomes();
   parent.submit(1, "child");
   host_->run();
-  host_->advance(1h);
+  host_->advance(10ms);
   host_->come_up();
   ASSERT_EQ(host_->workers().size(), 3U);
   EXPECT_EQ(claims(worker(2)), "child");
