@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/detail/clock.hpp"
+
 #include <cstdint>
 
 namespace troupe {
@@ -31,5 +33,10 @@ enum class auto_shutdown : std::uint8_t {
   any,    ///< when one has
   all     ///< when the last one has
 };
+
+/// For `.shutdown`: the child is killed without being asked first.
+inline constexpr std::chrono::milliseconds brutal_kill{0};
+/// For `.shutdown` and `.start_timeout`: there is no limit.
+inline constexpr std::chrono::milliseconds no_limit = std::chrono::milliseconds::max();
 
 }  // namespace troupe

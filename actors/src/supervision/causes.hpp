@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/child_status.hpp"
 #include "troupe/error.hpp"
 #include "troupe/strategy.hpp"
 
@@ -13,37 +14,6 @@
 #include <vector>
 
 namespace troupe::detail {
-
-/// Why a child has ended, as far as its supervisor has to know.
-enum class end_cause : std::uint8_t {
-  threw,
-  exit_code,
-  signal,
-  own_memory,
-  own_cpu,
-  start_limit,
-  missed_heartbeat,
-  failed_probe,
-  ended_too_early,
-  gave_up,
-  finished,
-  stopped_by_user,
-  restarted_by_user,
-  reload,
-  sibling,
-  recycled,
-  scaled_down,
-  moved,
-  shutdown,
-  charged_to_task,
-  pool_kill,
-  fork_server,
-  neighbor,
-  machine_memory,
-  node_lost,
-  program_paused,
-  engine_unreachable
-};
 
 /// What follows an end.
 enum class follow_up : std::uint8_t {

@@ -12,11 +12,6 @@
 
 namespace troupe::detail {
 
-/// For `child_spec::shutdown`: the child is killed without being asked first.
-inline constexpr std::chrono::milliseconds brutal_kill{0};
-/// For `child_spec::shutdown` and `start_timeout`: there is no limit.
-inline constexpr std::chrono::milliseconds no_limit = std::chrono::milliseconds::max();
-
 /// What a supervisor has to know of a child, of whatever kind: a pool, a process, a service, a
 /// supervisor.
 struct child_spec {

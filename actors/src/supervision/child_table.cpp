@@ -13,13 +13,6 @@ bool is_alive(child_phase phase) noexcept {
 
 }  // namespace
 
-std::string_view to_string(child_phase phase) noexcept {
-  constexpr std::array<std::string_view, child_phases> names{"waiting",  "starting", "running",
-                                                             "stopping", "pausing",  "stopped"};
-  const auto at = static_cast<std::size_t>(phase);
-  return at < names.size() ? names[at] : "unknown";
-}
-
 child_record& child_table::add(child_spec spec, bool dynamic) {
   auto made = std::make_unique<child_record>();
   child_record& child = *made;

@@ -17,22 +17,7 @@
 
 namespace troupe::detail {
 
-/// Where a child is.
-///
-///   waiting ──▶ starting ──▶ running ──▶ stopping ──▶ (each of the others, or forgotten)
-///      ▲           │ ▲          │
-///      │           ▼ │          ▼
-///      └────────── pausing   stopped ──▶ waiting, starting
-enum class child_phase : std::uint8_t {
-  waiting,   ///< to be started when those before it are ready
-  starting,  ///< started, not ready
-  running,   ///< ready
-  stopping,  ///< asked to stop, or killed
-  pausing,   ///< to be started when the backoff is over
-  stopped    ///< ended for good, not needed, or stopped by the user
-};
 inline constexpr std::size_t child_phases = 6;
-[[nodiscard]] std::string_view to_string(child_phase phase) noexcept;
 
 /// What is to become of a child that is being stopped.
 enum class after_stop : std::uint8_t {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/supervisor_outcome.hpp"
+
 #include "supervision/causes.hpp"
 #include "supervision/child_spec.hpp"
 
@@ -45,7 +47,7 @@ struct child_ended {
   end_cause cause = end_cause::signal;
 };
 /// The time that `next_time()` told has come; another time does no harm.
-struct time_passed {};
+struct clock_advanced {};
 struct add_requested {
   request_id request = 0;
   child_spec spec;
@@ -67,7 +69,7 @@ struct child_stop_requested {
 };
 
 using supervision_event = std::variant<start_requested, stop_requested, kill_requested, child_ready,
-                                       child_ignored, child_ended, time_passed, add_requested,
+                                       child_ignored, child_ended, clock_advanced, add_requested,
                                        remove_requested, restart_requested, child_stop_requested>;
 
 // Actions.
@@ -98,13 +100,6 @@ struct forget_child {
 /// All children have been started, and those that were there at the start are ready.
 struct supervisor_ready {
   bool operator==(const supervisor_ready&) const = default;
-};
-/// How a supervisor ended.
-enum class supervisor_end : std::uint8_t {
-  stopped,        ///< as it was told
-  auto_shutdown,  ///< its significant children had ended
-  gave_up,        ///< over the limits of restarts
-  invalid         ///< never started: `check` finds mistakes in its children
 };
 /// No child is left. Nothing more happens.
 struct supervisor_ended {

@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "troupe/spec_mistake.hpp"
+
 #include "supervision/child_spec.hpp"
 
 #include <string>
 #include <vector>
 
 namespace troupe::detail {
-
-/// Something in a specification that cannot work.
-struct spec_mistake {
-  std::string child;  ///< its name; empty: the supervisor itself
-  std::string text;   ///< what is wrong
-  std::string cure;   ///< what to do about it
-  bool operator==(const spec_mistake&) const = default;
-};
 
 /// All mistakes at once, those of the supervisor first, then child by child; none: it can start.
 ///

@@ -296,7 +296,7 @@ void supervision::handle(const child_ended& event) {
   }
 }
 
-void supervision::handle(const time_passed&) {
+void supervision::handle(const clock_advanced&) {
   for (child_record* child = children_.first_due(); child != nullptr && *child->due <= now_;
        child = children_.first_due()) {
     if (child->phase == child_phase::pausing) {

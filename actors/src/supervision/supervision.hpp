@@ -61,7 +61,7 @@ class supervision {
   [[nodiscard]] const std::vector<spec_mistake>& mistakes() const noexcept { return mistakes_; }
   /// @param now  does not decrease from call to call.
   [[nodiscard]] action_list on(const supervision_event& event, steady_time now);
-  /// When `time_passed` is to be told next; none: there is no need.
+  /// When `clock_advanced` is to be told next; none: there is no need.
   [[nodiscard]] std::optional<steady_time> next_time() const;
 
   [[nodiscard]] const child_record* find(child_id child) const { return children_.find(child); }
@@ -83,7 +83,7 @@ class supervision {
   void handle(const child_ready& event);
   void handle(const child_ignored& event);
   void handle(const child_ended& event);
-  void handle(const time_passed& event);
+  void handle(const clock_advanced& event);
   void handle(const add_requested& event);
   void handle(const remove_requested& event);
   void handle(const restart_requested& event);

@@ -64,7 +64,7 @@ class script {
   }
   std::string pass(std::chrono::nanoseconds time) {
     now_ += time;
-    return tell(time_passed{});
+    return tell(clock_advanced{});
   }
   /// Starts, and has each child ready.
   void start_all() {

@@ -323,7 +323,7 @@ class world {
         if (one->decides.next_time() && *one->decides.next_time() <= now_) {
           one->history.push_back("time");
           one->model.pass(now_);
-          carry_out(*one, one->decides.on(time_passed{}, now_));
+          carry_out(*one, one->decides.on(clock_advanced{}, now_));
           drain();
           more = true;
           break;

@@ -21,6 +21,11 @@ constexpr std::uint64_t max_pool_depth = 10;
 }  // namespace
 
 engine_ptr make_pool(const pool_options& options) {
+  return make_pool(options, nullptr);
+}
+
+engine_ptr make_pool(const pool_options& options,
+                     const std::function<void(const engine_ptr&)>& made) {
   constexpr std::string_view who = "troupe::pool";
   const auto refuse = [who](const std::string& text) {
     throw std::invalid_argument{std::string{who} + ": " + text};
@@ -47,6 +52,9 @@ engine_ptr make_pool(const pool_options& options) {
   auto owner = runtime::current();
   auto core = make_here<pool_core>(owner, options);
   owner->add(core);
+  if (made) {
+    made(core);
+  }
   core->start();
   return core;
 }
