@@ -9,6 +9,7 @@
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"
 #include "troupe/semaphore.hpp"
+#include "troupe/supervisor.hpp"
 #include "troupe/system.hpp"
 #include "troupe/thread_pool.hpp"
 
@@ -194,6 +195,31 @@ std::string the_system_tells_no_signal_before_one_came(const arguments& main) {
              : "stop_on_signals counts as one";
 }
 
+std::string supervisors_that_are_left_end_with_the_system(const arguments& main) {
+  const captured_log log;
+  troupe::supervisor tree;
+  {
+    troupe::system system{main.count, main.values};
+    tree.add(troupe::child_process("waiter", wait_for_ever));
+    tree.add(troupe::child_pool("pool", {.workers = 1}));
+    tree.start();
+  }
+  if (tree.running() || tree.wait().how != troupe::supervisor_end::stopped) {
+    return "it still runs";
+  }
+  for (const troupe::child_status& child : tree.children()) {
+    if (child.last_death->cause != troupe::end_cause::shutdown) {
+      return child.name + " was ended by something else";
+    }
+  }
+  try {
+    tree.start();
+    return "it was started without a system";
+  } catch (const troupe::not_bootstrapped&) {
+    return "";
+  }
+}
+
 struct sentence {
   std::string_view name;
   std::string (*check)(const arguments&);
@@ -208,7 +234,9 @@ constexpr std::array sentences{
     sentence{"TheSystemListsSharedObjects", &the_system_lists_shared_objects},
     sentence{"TheSystemTellsNoSignalBeforeOneCame", &the_system_tells_no_signal_before_one_came},
     sentence{"TheThreadsOfTheLibraryBlockAllSignals",
-             &the_threads_of_the_library_block_all_signals}};
+             &the_threads_of_the_library_block_all_signals},
+    sentence{"SupervisorsThatAreLeftEndWithTheSystem",
+             &supervisors_that_are_left_end_with_the_system}};
 
 }  // namespace
 

@@ -62,6 +62,8 @@ TEST_P(PoolOptions, OutOfRangeAreRefusedByName) {
   EXPECT_TRUE(refuses(with([](auto& o) { o.restart.period = 0ms; }), ".restart"));
   EXPECT_TRUE(refuses(with([](auto& o) { o.restart.start_attempts = 0; }), ".restart"));
   EXPECT_TRUE(refuses(with([](auto& o) { o.restart.backoff = -1ms; }), ".restart"));
+  EXPECT_TRUE(refuses(with([](auto& o) { o.limits.intensity = -1; }), ".limits"));
+  EXPECT_TRUE(refuses(with([](auto& o) { o.limits.jitter = 2; }), ".limits"));
   EXPECT_TRUE(refuses(with([](auto& o) { o.max_payload_bytes = 0; }), ".max_payload_bytes"));
 }
 

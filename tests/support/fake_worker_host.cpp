@@ -96,13 +96,14 @@ void fake_worker::close_channel() {
   channel_.reset();
 }
 
-void fake_worker::end(std::uint8_t kind, int value) {
+void fake_worker::end(std::uint8_t kind, int value, bool with_server) {
   state_ = state::ended;
   channel_.reset();
   exit_notice notice;
   notice.pid = pid();
   notice.kind = kind;
   notice.value = value;
+  notice.with_server = with_server;
   owner_->ended(id_, notice);
 }
 
@@ -112,6 +113,10 @@ void fake_worker::exit(int code) {
 
 void fake_worker::die_of(int signal) {
   end(2, signal);
+}
+
+void fake_worker::die_with_server() {
+  end(0, 0, true);
 }
 
 bool fake_worker::got(int signal) const {

@@ -60,6 +60,8 @@ class fake_worker {
   void come_up();
   void exit(int code);
   void die_of(int signal);
+  /// Its fork server has died, and took it along.
+  void die_with_server();
   /// The channel ends, and the process does not yet.
   void close_channel();
 
@@ -121,7 +123,7 @@ class fake_worker {
   void send_hello(std::uint8_t other_build);
   void push(detail::frame_kind kind, std::uint16_t flags, std::uint64_t number,
             const std::string& payload);
-  void end(std::uint8_t kind, int value);
+  void end(std::uint8_t kind, int value, bool with_server = false);
   void drop_claimed(std::uint64_t number);
 
   const std::uint64_t id_;

@@ -4,6 +4,7 @@
 #include "troupe/callable.hpp"
 #include "troupe/detail/clock.hpp"
 #include "troupe/policy.hpp"
+#include "troupe/restart_limits.hpp"
 #include "troupe/start_method.hpp"
 #include "troupe/task_options.hpp"
 #include "troupe/this_process.hpp"
@@ -44,7 +45,10 @@ struct pool_options {
   std::chrono::milliseconds idle_timeout{10'000};
   /// How workers are started. Unset: get_start_method() when the pool is made.
   std::optional<start_method> start{};
-  /// How many deaths of workers are too many; then the pool ends with pool_broken.
+  /// How many deaths of workers are too many; then the pool ends with pool_broken. The default allows
+  /// more than a supervisor's, because tasks may be expected to crash.
+  restart_limits limits{.intensity = 100};
+  /// The former name of `limits`, for one more version: what is changed here goes before that.
   restart_policy restart{};
   /// Time between SIGTERM and SIGKILL, and between asking a task to stop and killing its worker.
   std::chrono::milliseconds grace{3'000};

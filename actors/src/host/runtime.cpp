@@ -220,6 +220,10 @@ void runtime::shut_down() noexcept {
   if (!can_wait()) {
     return;
   }
+  // While their children may still be started and stopped.
+  for (const auto& tree : live_trees()) {
+    tree->end();
+  }
   std::vector<std::weak_ptr<engine>> pools;
   {
     const mutex_guard lock{mutex_};
@@ -274,6 +278,17 @@ std::vector<std::shared_ptr<engine>> runtime::live_pools() {
   return live;
 }
 
+std::vector<std::shared_ptr<program_tree>> runtime::live_trees() {
+  std::vector<std::shared_ptr<program_tree>> live;
+  const mutex_guard lock{mutex_};
+  for (const auto& weak : trees_) {
+    if (auto tree = weak.lock()) {
+      live.push_back(std::move(tree));
+    }
+  }
+  return live;
+}
+
 void runtime::stop_on_signals() {
   check_is_here(place());
   errands_->run(nullptr);  // the thread that runs the callbacks of the stop token
@@ -287,6 +302,9 @@ void runtime::stop_on_signals() {
 void runtime::on_stop_signal(int signal, int count) {
   const std::string name = signal == SIGINT ? "SIGINT" : "SIGTERM";
   stop_signal_ = signal;
+  for (const auto& tree : live_trees()) {
+    tree->on_stop_signal(name, count);
+  }
   for (const auto& pool : live_pools()) {
     const pool_stats left = pool->stats();
     const std::string tasks = std::to_string(left.running) + " tasks with workers and " +
@@ -360,6 +378,37 @@ void runtime::add(const std::shared_ptr<engine>& pool) {
   ++live_pools_;
   segments_->keep_idle(true);
   begin_keeping_buffers();
+}
+
+void runtime::leave_to_tree(const engine& pool) {
+  const mutex_guard lock{mutex_};
+  std::erase_if(pools_, [&pool](const auto& weak) {
+    const auto one = weak.lock();
+    return !one || one.get() == &pool;
+  });
+}
+
+void runtime::add(const std::shared_ptr<program_tree>& tree) {
+  const mutex_guard lock{mutex_};
+  if (down_) {
+    throw pool_closed{
+        "troupe: the troupe::system of this program is ending: it starts no more supervisors"};
+  }
+  if (stop_signal_ != 0) {
+    throw pool_closed{
+        "troupe: this program was asked to stop by a signal (see system::stop_on_signals): it "
+        "starts no more supervisors"};
+  }
+  std::erase_if(trees_, [](const auto& weak) { return weak.expired(); });
+  trees_.push_back(tree);
+}
+
+void runtime::remove(const program_tree* tree) {
+  const mutex_guard lock{mutex_};
+  std::erase_if(trees_, [tree](const auto& weak) {
+    const auto one = weak.lock();
+    return !one || one.get() == tree;
+  });
 }
 
 void runtime::pool_ended() {

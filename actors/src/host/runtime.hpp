@@ -6,6 +6,7 @@
 #include "channel/segment.hpp"
 #include "futures/callback_runner.hpp"
 #include "host/process_observer.hpp"
+#include "host/program_tree.hpp"
 #include "host/worker_host.hpp"
 #include "os/reactor.hpp"
 #include "process/launcher.hpp"
@@ -80,6 +81,13 @@ class runtime final : public pool_host {
   [[nodiscard]] const std::string& host_name() const override { return host_; }
   [[nodiscard]] std::uint64_t resident_bytes(std::int64_t pid) const override;
   void add(const std::shared_ptr<engine>& pool);
+  /// A tree of supervisors ends this pool, so that signals to stop and `shut_down` leave it alone.
+  void leave_to_tree(const engine& pool);
+  /// `shut_down` ends it before all pools and processes.
+  void add(const std::shared_ptr<program_tree>& tree);
+  void remove(const program_tree* tree);
+  /// Sets the token of `stop_token`.
+  void request_stop() { stopping_.request_stop(); }
   /// See system::stop_on_signals.
   void stop_on_signals();
   [[nodiscard]] std::stop_token stop_token() const { return stopping_.get_token(); }
@@ -104,6 +112,7 @@ class runtime final : public pool_host {
   std::shared_ptr<process_observer> owner_of(std::uint64_t worker);
   void on_stop_signal(int signal, int count);
   std::vector<std::shared_ptr<engine>> live_pools();
+  std::vector<std::shared_ptr<program_tree>> live_trees();
   void worker_exited(const exit_report& report);
 
   const std::int64_t process_;
@@ -128,6 +137,7 @@ class runtime final : public pool_host {
   running_processes running_ TROUPE_GUARDED_BY(mutex_);
   process_ender end_all_ TROUPE_GUARDED_BY(mutex_) = nullptr;
   std::vector<std::weak_ptr<engine>> pools_ TROUPE_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<program_tree>> trees_ TROUPE_GUARDED_BY(mutex_);
   int live_pools_ TROUPE_GUARDED_BY(mutex_) = 0;
   bool down_ TROUPE_GUARDED_BY(mutex_) = false;
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};

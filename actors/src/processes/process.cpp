@@ -195,11 +195,13 @@ void process_core::ended(std::uint64_t worker, const exit_notice& notice) {
   const auto keep = shared_from_this();
   runtime_->dismiss(worker);
   std::string exec_failed;
+  std::optional<crash_report> crash;
   {
     const mutex_guard lock{mutex_};
     if (channel_) {
       channel_->read_socket();
       exec_failed = channel_->take_hello();
+      crash = channel_->crash();
       channel_.reset();
     }
     if (notice.kind == 2) {
@@ -222,6 +224,9 @@ void process_core::ended(std::uint64_t worker, const exit_notice& notice) {
                               exec_failed.substr(exec_failed.find(':') + 1));
   }
   runtime_->remove(this);
+  if (told_) {
+    told_(notice, crash);
+  }
 }
 
 bool process_core::wait(const deadline& until) const {

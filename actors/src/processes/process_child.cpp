@@ -45,6 +45,9 @@ void say_why(const failure& why) {
   }
 }
 
+using failure_listener = void (*)(const failure&);
+constinit failure_listener uncaught_listener = nullptr;
+
 int run_target(const bound_call& target) {
   try {
     watched([&] { target(); });
@@ -56,12 +59,19 @@ int run_target(const bound_call& target) {
     why.frames = take_throw_trace();
     std::cout.flush();
     std::fflush(stdout);
+    if (uncaught_listener != nullptr) {
+      uncaught_listener(why);
+    }
     say_why(why);
     return 1;
   }
 }
 
 }  // namespace
+
+void set_uncaught_listener(void (*listener)(const failure&)) {
+  uncaught_listener = listener;
+}
 
 void run_process(worker_channel& channel, const frame_header& frame,
                  std::span<const std::byte> payload) {

@@ -11,9 +11,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace troupe::detail {
@@ -38,6 +40,11 @@ class process_core final : public running_process,
   [[nodiscard]] int sentinel() const;
   void signal(int number);
   void close();
+  /// Is called once when it has ended, on the reactor's thread, with what the process noted of a
+  /// crash. Set before the start.
+  using end_listener =
+      std::function<void(const exit_notice&, const std::optional<crash_report>& crash)>;
+  void on_end(end_listener listener) { told_ = std::move(listener); }
 
   void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
   void start_failed(std::uint64_t worker, int code) override;
@@ -54,6 +61,7 @@ class process_core final : public running_process,
   bound_call target_;         ///< until it was started: what it refers to is the process's then
   const std::int64_t maker_;  ///< the only process in which this is a handle
   std::shared_ptr<runtime> runtime_;
+  end_listener told_;
   mutable guarded_mutex mutex_;
   mutable guarded_condition changed_;
   state state_ TROUPE_GUARDED_BY(mutex_) = state::fresh;
@@ -71,6 +79,10 @@ void end_processes(const runtime::running_processes& running,
 
 /// Those of this program that were started and have not ended.
 [[nodiscard]] std::vector<std::shared_ptr<process_core>> active_processes();
+
+/// From now on `listener` is told of an exception that leaves the function of this process, before
+/// stderr is. Set by that function, before it has threads.
+void set_uncaught_listener(void (*listener)(const failure&));
 
 /// In a process that got a `become` frame: runs the target and leaves.
 [[noreturn]] void run_process(worker_channel& channel, const frame_header& frame,

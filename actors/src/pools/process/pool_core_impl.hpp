@@ -131,6 +131,11 @@ class pool_core final : public engine, public pool_face {
   std::atomic<std::uint32_t> finished_{0};
 };
 
+/// Makes a pool, as `make_pool` without `made`, which is called before its workers are started:
+/// from then on the pool can be ended while its start is waited for.
+engine_ptr make_pool(const pool_options& options,
+                     const std::function<void(const engine_ptr&)>& made);
+
 /// The engine behind a handle of `troupe::pool`.
 [[nodiscard]] inline pool_core& core_of(const engine_ptr& pool) noexcept {
   return static_cast<pool_core&>(*pool);

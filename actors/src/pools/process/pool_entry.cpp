@@ -5,6 +5,7 @@
 #include "futures/made_here.hpp"
 #include "host/runtime.hpp"
 #include "pools/option_checks.hpp"
+#include "pools/pool_limits.hpp"
 #include "pools/process/pool_core_impl.hpp"
 
 #include <stdexcept>
@@ -20,6 +21,11 @@ constexpr std::uint64_t max_pool_depth = 10;
 }  // namespace
 
 engine_ptr make_pool(const pool_options& options) {
+  return make_pool(options, nullptr);
+}
+
+engine_ptr make_pool(const pool_options& options,
+                     const std::function<void(const engine_ptr&)>& made) {
   constexpr std::string_view who = "troupe::pool";
   const auto refuse = [who](const std::string& text) {
     throw std::invalid_argument{std::string{who} + ": " + text};
@@ -34,13 +40,7 @@ engine_ptr make_pool(const pool_options& options) {
     refuse(".max_worker_rss = 0 lets no worker live (leave it out for no limit)");
   }
   check_positive(who, ".start_timeout", options.start_timeout);
-  if (options.restart.intensity < 0 || options.restart.period.count() <= 0 ||
-      options.restart.start_attempts < 1 || options.restart.backoff.count() < 0 ||
-      options.restart.max_backoff.count() < 0) {
-    refuse(
-        ".restart needs an intensity of 0 or more, a positive period, at least 1 start "
-        "attempt, and a .backoff and .max_backoff that are not negative");
-  }
+  check_limits(who, options);
   if (options.max_payload_bytes == 0) {
     refuse(".max_payload_bytes = 0 lets no task through");
   }
@@ -52,6 +52,9 @@ engine_ptr make_pool(const pool_options& options) {
   auto owner = runtime::current();
   auto core = make_here<pool_core>(owner, options);
   owner->add(core);
+  if (made) {
+    made(core);
+  }
   core->start();
   return core;
 }

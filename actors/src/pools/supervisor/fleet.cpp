@@ -63,14 +63,18 @@ void fleet::on_failed_start(std::shared_ptr<const failure> why, bool transient) 
   if (!state_.serving()) {
     return;
   }
-  const restart_decision decision =
-      transient ? starter_.on_refused_start() : starter_.on_failed_start();
+  restart_verdict decision;
+  if (transient) {
+    decision.delay = starter_.on_refused_start();
+  } else {
+    decision = starter_.on_failed_start();
+  }
   if (transient && size_.parents() > 0 && starter_.refused_for_long()) {
     shortage_ = why;
     state_.dispatch_due = true;
   }
   log(log_level::warning, why->text);
-  if (decision.give_up) {
+  if (decision.give_up()) {
     life_.break_pool("a replacement could not be started " +
                      std::to_string(starter_.failed_starts()) + " times in a row: " + why->text);
     return;
@@ -100,13 +104,19 @@ void fleet::on_ready(worker_record& worker) {
   }
 }
 
-void fleet::on_death(std::int64_t pid, bool counts) {
-  if (starter_.on_death(counts).give_up) {
-    const restart_policy& policy = state_.options.restart;
-    life_.break_pool(std::to_string(policy.intensity + 1) + " workers died within " +
-                     std::to_string(policy.period.count()) +
-                     " ms (see pool_options::restart); the last one was pid " +
+void fleet::on_death(std::int64_t pid, charge what) {
+  const restart_verdict verdict = starter_.on_death(what);
+  if (verdict.why == exhausted::forgiven) {
+    life_.break_pool("workers died " + std::to_string(max_forgiven_in_row) +
+                     " times in a row of what is not their fault; the last one was pid " +
                      std::to_string(pid));
+  } else if (verdict.give_up()) {
+    const restart_limits& limits = starter_.limits();
+    life_.break_pool(std::to_string(limits.intensity + 1) + " workers died within " +
+                     std::to_string(limits.period.count()) +
+                     " ms (see pool_options::limits); the last one was pid " + std::to_string(pid));
+  } else if (verdict.delay.count() > 0) {
+    starter_.pause(verdict.delay);
   }
 }
 

@@ -35,7 +35,7 @@ class fleet {
   /// The worker's initializer has returned: the worker takes tasks.
   void on_ready(worker_record& worker);
   /// A worker died. `counts`: towards the limit of restarts, above which the pool breaks.
-  void on_death(std::int64_t pid, bool counts);
+  void on_death(std::int64_t pid, charge what);
   /// Removes the record of a worker whose process has ended.
   void forget(std::uint64_t worker);
   /// The pause after failed starts is over.

@@ -19,6 +19,15 @@ bool is_transient(int code) {
          code == ETOOMANYREFS;
 }
 
+/// What a death costs the pool. docs/supervision.md has the reasons.
+charge charge_for(const exit_notice& notice, bool is_charged) {
+  if (!is_charged) {
+    return charge::free;
+  }
+  return notice.with_server || notice.out_of_memory == oom_kill::yes ? charge::forgiven
+                                                                     : charge::counts;
+}
+
 }  // namespace
 
 void worker_losses::lose(const worker_record& worker, sent_range sent, const exit_notice& notice) {
@@ -97,7 +106,7 @@ void worker_losses::on_exit(std::uint64_t id, const exit_notice& notice) {
     log(log_level::info, "worker " + std::to_string(id) + " (pid " + std::to_string(pid) + ") of " +
                              state_.face.title() + " died" +
                              (notes.killed_because.empty() ? "" : ": " + notes.killed_because));
-    fleet_.on_death(pid, is_charged);
+    fleet_.on_death(pid, charge_for(notice, is_charged));
   }
   fleet_.maintain();
   fleet_.retire_drained();

@@ -5,16 +5,35 @@
 
 #include "host/runtime.hpp"
 #include "os/shortage.hpp"
+#include "pools/pool_limits.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <random>
 #include <string>
 #include <utility>
 
 namespace troupe::detail {
 
+namespace {
+
+std::uint64_t seed() {
+  return std::random_device{}();
+}
+
+restart_limits for_starts(restart_limits limits) {
+  limits.intensity = std::numeric_limits<int>::max();
+  return limits;
+}
+
+}  // namespace
+
 worker_starter::worker_starter(pool_state& state)
-    : state_{state}, method_{state.options.start.value_or(get_start_method())} {
+    : state_{state},
+      method_{state.options.start.value_or(get_start_method())},
+      deaths_{limits_of(state.options), seed()},
+      starts_{for_starts(limits_of(state.options)), seed()} {
   const configure_header header{
       state.options.max_payload_bytes, static_cast<std::uint64_t>(state.options.concurrency),
       runtime::depth() + 1, static_cast<std::uint64_t>(get_start_method())};
@@ -86,27 +105,31 @@ void worker_starter::pause(std::chrono::milliseconds delay) {
 }
 
 void worker_starter::note_started() {
-  history_.record_start();
+  start_row_ = {};
+  last_start_ = state_.now();
+  forgiven_since_ = false;
   refused_ = 0;
 }
 
-restart_decision worker_starter::on_death(bool counts) {
-  const steady_time now = state_.now();
-  if (counts) {
-    history_.record_death(now);
+restart_verdict worker_starter::on_death(charge what) {
+  if (what == charge::forgiven && std::exchange(forgiven_since_, true)) {
+    return {};
   }
-  return decide(state_.options.restart, history_, now);
+  const steady_time now = state_.now();
+  restart_verdict made = deaths_.on_end(death_row_, what, now - last_start_, now);
+  if (what == charge::counts) {
+    made.delay = {};  // a worker that had started is replaced at once
+  }
+  return made;
 }
 
-restart_decision worker_starter::on_failed_start() {
-  history_.record_failed_start();
-  return decide(state_.options.restart, history_, state_.now());
+restart_verdict worker_starter::on_failed_start() {
+  return starts_.on_failed_start(start_row_, charge::counts, state_.now());
 }
 
-restart_decision worker_starter::on_refused_start() {
-  const restart_policy& policy = state_.options.restart;
+std::chrono::milliseconds worker_starter::on_refused_start() {
   const int doublings = std::min(refused_++, 20);
-  return {false, std::min(policy.max_backoff, policy.backoff * (1 << doublings))};
+  return std::min(limits().max_backoff, limits().backoff * (1 << doublings));
 }
 
 }  // namespace troupe::detail

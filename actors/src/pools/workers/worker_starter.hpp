@@ -5,6 +5,7 @@
 #include "troupe/policy.hpp"
 
 #include "pools/workers/pool_state.hpp"
+#include "scheduling/restart_budget.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -16,7 +17,7 @@ namespace troupe::detail {
 /// Starts worker processes, and decides when the next one may be started: after a death at once,
 /// after failed starts with growing pauses, and after too many of either never again.
 ///
-/// Owns the configuration frame that each worker gets, and the history of deaths and failed starts.
+/// Owns the configuration frame that each worker gets, and the budgets of deaths and failed starts.
 ///
 /// @threads the supervisor's turn, all members.
 class worker_starter {
@@ -32,14 +33,16 @@ class worker_starter {
   void end_pause() noexcept { relaunch_at_.reset(); }
 
   void note_started();
-  /// What to do about a death. `counts` is false if all lost tasks had retries, which bound their
-  /// attempts.
-  restart_decision on_death(bool counts);
-  restart_decision on_failed_start();
-  /// What to do about a start that failed for want of memory, processes or descriptors: tasks wait
-  /// until a later start succeeds.
-  restart_decision on_refused_start();
-  [[nodiscard]] int failed_starts() const { return history_.failed_starts(); }
+  /// What to do about a death. It is free if all lost tasks had retries, which bound their attempts.
+  /// What is forgiven before another worker has come up is one end: all workers of a fork server die
+  /// with it.
+  restart_verdict on_death(charge what);
+  restart_verdict on_failed_start();
+  /// How long to wait after a start that failed for want of memory, processes or descriptors: tasks
+  /// wait until a later start succeeds.
+  std::chrono::milliseconds on_refused_start();
+  [[nodiscard]] int failed_starts() const noexcept { return start_row_.failed_starts; }
+  [[nodiscard]] const restart_limits& limits() const noexcept { return deaths_.limits(); }
   /// So many starts in a row were refused that waiting tasks of tasks are failed, if the tasks that
   /// wait for them hold all workers.
   [[nodiscard]] bool refused_for_long() const noexcept { return refused_ > refusals_borne; }
@@ -53,8 +56,13 @@ class worker_starter {
   start_method method_;
   std::vector<std::byte> configuration_;       // every worker's first frame
   attachment_list configuration_attachments_;  // descriptors that it refers to
-  restart_history history_;
-  int refused_ = 0;  // starts in a row, because the system was short of something
+  restart_budget deaths_;
+  restart_row death_row_;
+  restart_budget starts_;  // of their own: a failed start is no death
+  restart_row start_row_;
+  steady_time last_start_{};
+  bool forgiven_since_ = false;  // that start
+  int refused_ = 0;              // starts in a row, because the system was short of something
   std::optional<steady_time> relaunch_at_;
 };
 

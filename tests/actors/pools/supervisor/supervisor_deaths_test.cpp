@@ -342,6 +342,59 @@ TEST_F(SupervisorDeaths, TooManyDeathsBreakThePool) {
   EXPECT_THROW(submit("b"), pool_broken);
 }
 
+TEST_F(SupervisorDeaths, LimitsHaveANewNameAndTheOldOneGoesBeforeIt) {
+  make({.workers = 1, .limits = {.intensity = 0}});
+  dies(worker(0));
+  EXPECT_THROW(submit("b"), pool_broken);
+  make({.workers = 1, .limits = {.intensity = 0}, .restart = {.intensity = 1}});
+  dies(worker(0));
+  host_->come_up();
+  EXPECT_NE(submit("b"), nullptr);
+  dies(worker(0));
+  EXPECT_THROW(submit("b"), pool_broken);
+}
+
+TEST_F(SupervisorDeaths, APoolWithoutALimitIsNeverBroken) {
+  restart_limits limits = restart_forever(1s);
+  limits.jitter = 0;
+  make({.workers = 1, .limits = limits});
+  for (int i = 0; i < 300; ++i) {
+    dies(worker(0));
+    host_->come_up();
+  }
+  EXPECT_NE(submit("b"), nullptr);
+}
+
+TEST_F(SupervisorDeaths, ADeathWithTheForkServerIsForgivenAndReplacedAfterTheBackoff) {
+  make({.workers = 2, .limits = {.intensity = 0, .backoff = 100ms, .jitter = 0}});
+  for (fake_worker* const one : host_->workers()) {
+    one->die_with_server();
+  }
+  host_->run();
+  EXPECT_EQ(host_->workers().size(), 0U);
+  host_->advance(99ms);
+  EXPECT_EQ(host_->workers().size(), 0U);
+  host_->advance(1ms);
+  EXPECT_EQ(host_->workers().size(), 2U) << "both are one end";
+  host_->come_up();
+  EXPECT_NE(submit("b"), nullptr);
+}
+
+TEST_F(SupervisorDeaths, ForgivenTooOftenInARowThePoolIsBroken) {
+  make({.workers = 1, .limits = {.intensity = 0, .backoff = 1ms, .max_backoff = 1ms, .jitter = 0}});
+  for (int i = 0; i < detail::max_forgiven_in_row - 1; ++i) {
+    worker(0).die_with_server();
+    host_->run();
+    host_->advance(1ms);
+    host_->come_up();
+    ASSERT_NE(submit("a"), nullptr) << i;
+    works(worker(0));
+  }
+  worker(0).die_with_server();
+  host_->run();
+  EXPECT_THROW(submit("b"), pool_broken);
+}
+
 // It was said to be lost to a SIGKILL, as if it had run out of memory.
 TEST_F(SupervisorDeaths, WhatRunsWhenThePoolBreaksFailsWithThat) {
   make({.workers = 3, .restart = {.intensity = 0}});
