@@ -151,6 +151,10 @@ TEST_P(LateUseWithSystem, MayEndWhileThreadsUseItsPools) {
   expect_lines({"threads_use_the_pool_at_its_end", method()}, "all have an outcome\n");
 }
 
+TEST_P(LateUseWithSystem, MayEndWhileThreadsMakePools) {
+  expect_lines({"threads_make_pools_at_its_end", method()}, "each was made or refused\n");
+}
+
 TEST(LateUse, ALimitOfProcessesIsAnErrorOfTheSystem) {
   expect_lines({"a_limit_of_processes"}, "each came up or was refused\n");
 }

@@ -512,6 +512,34 @@ void fork_server_is_stopped(int argc, char** argv) {
   }
 }
 
+/// Threads make pools while their system ends: each is made or refused.
+void threads_make_pools_at_its_end(int argc, char** argv) {
+  troupe::set_log_hook([](troupe::log_level, std::string_view) {});
+  for (int round = 0; round < 10; ++round) {
+    std::atomic<int> made{0};
+    std::vector<std::jthread> threads;
+    {
+      const troupe::system system{argc, argv};
+      for (int k = 0; k < 3; ++k) {
+        threads.emplace_back([&made](const std::stop_token& stop) {
+          while (!stop.stop_requested()) {
+            try {
+              const troupe::pool pool{two_workers()};
+              ++made;
+            } catch (const troupe::error&) {
+              return;  // the system ends
+            }
+          }
+        });
+      }
+      while (made == 0) {
+        std::this_thread::yield();
+      }
+    }
+  }
+  say("each was made or refused");
+}
+
 /// Under limits of processes, threads included, that let less and less of a system come up.
 void a_limit_of_processes(int argc, char** argv) {
   for (rlim_t most = 8; most > 0; --most) {
@@ -607,6 +635,7 @@ int main(int argc, char** argv) {
       {"child_returns_from_main", child_returns_from_main},
       {"fork_server_is_stopped", fork_server_is_stopped},
       {"threads_use_the_pool_at_its_end", threads_use_the_pool_at_its_end},
+      {"threads_make_pools_at_its_end", threads_make_pools_at_its_end},
       {"a_limit_of_processes", a_limit_of_processes},
   };
   for (const auto one : {troupe::start_method::forkserver, troupe::start_method::spawn,

@@ -429,6 +429,27 @@ TEST_F(ThreadWaiting, TasksThatWaitForEarlierOnesAtRandomAllEnd) {
   }
 }
 
+// It waited on a condition of its own, of which the pool whose worker waits for it knew nothing.
+TEST_F(ThreadWaiting, ATaskOfAnotherPoolMayWaitForRoomThatOnlyATaskWhichWaitsForItCanMake) {
+  thread_pool a{{.workers = 1, .max_queued = 1}};
+  thread_pool b{{.workers = 1}};
+  std::atomic<bool> full{false};
+  const auto outer = a.apply_async([&] {
+    return b
+        .apply_async([&] {
+          full.wait(false);
+          return a.apply(square, 3);
+        })
+        .get();
+  });
+  EXPECT_TRUE(eventually([&] { return b.stats().running == 1; }));
+  const auto waits = a.apply_async(square, 2);
+  full = true;
+  full.notify_all();
+  EXPECT_EQ(outer.get(), 9);
+  EXPECT_EQ(waits.get(), 4);
+}
+
 TEST_F(ThreadWaiting, AnUnorderedMapInATaskLooksAtItsTimeLimit) {
   thread_gate gate;
   thread_pool p{{.workers = 2}};

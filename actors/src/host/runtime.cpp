@@ -80,6 +80,11 @@ void check_is_the_only_copy() {
   }
 }
 
+[[noreturn]] void throw_ending(const std::string& what) {
+  throw pool_closed{"troupe: the troupe::system of this program is ending: it starts no more " +
+                    what};
+}
+
 std::atomic<std::uint64_t> next_worker{1};
 
 }  // namespace
@@ -226,9 +231,12 @@ void runtime::shut_down() noexcept {
   }
   std::vector<std::weak_ptr<engine>> pools;
   {
-    const mutex_guard lock{mutex_};
+    mutex_lock lock{mutex_};
     if (std::exchange(down_, true)) {
       return;
+    }
+    while (making_ > 0) {
+      made_.wait(lock);
     }
     pools.swap(pools_);
   }
@@ -362,11 +370,23 @@ std::uint64_t runtime::resident_bytes(std::int64_t pid) const {
   return detail::resident_bytes(pid);
 }
 
+runtime::making::making(runtime& in) : in_{in} {
+  const mutex_guard lock{in_.mutex_};
+  if (in_.down_) {
+    throw_ending("pools");
+  }
+  ++in_.making_;
+}
+runtime::making::~making() {
+  const mutex_guard lock{in_.mutex_};
+  --in_.making_;
+  in_.made_.notify_all();
+}
+
 void runtime::add(const std::shared_ptr<engine>& pool) {
   const mutex_guard lock{mutex_};
   if (down_) {
-    throw pool_closed{
-        "troupe: the troupe::system of this program is ending: it starts no more pools"};
+    throw_ending("pools");
   }
   if (stop_signal_ != 0) {
     throw pool_closed{
@@ -391,8 +411,7 @@ void runtime::leave_to_tree(const engine& pool) {
 void runtime::add(const std::shared_ptr<program_tree>& tree) {
   const mutex_guard lock{mutex_};
   if (down_) {
-    throw pool_closed{
-        "troupe: the troupe::system of this program is ending: it starts no more supervisors"};
+    throw_ending("supervisors");
   }
   if (stop_signal_ != 0) {
     throw pool_closed{
@@ -424,8 +443,7 @@ void runtime::add(const std::shared_ptr<running_process>& started,
                                   std::chrono::milliseconds limit) noexcept) {
   const mutex_guard lock{mutex_};
   if (down_) {
-    throw pool_closed{
-        "troupe: the troupe::system of this program is ending: it starts no more processes"};
+    throw_ending("processes");
   }
   end_all_ = end_all;
   running_.push_back(started);

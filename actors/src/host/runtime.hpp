@@ -58,6 +58,21 @@ class runtime final : public pool_host {
   /// forked from its process, where its threads do not exist, and on its reactor's own thread.
   [[nodiscard]] bool can_wait() const noexcept override;
 
+  /// While it lives, `shut_down` waits before it ends anything: an engine is made that is not added
+  /// yet.
+  ///
+  /// @throws pool_closed if `shut_down` has begun.
+  class making {
+   public:
+    explicit making(runtime& in);
+    ~making();
+    making(const making&) = delete;
+    making& operator=(const making&) = delete;
+
+   private:
+    runtime& in_;
+  };
+
   [[nodiscard]] caf::actor_system& actors() noexcept override { return *actors_; }
   /// `shut_down` waits until they have ended.
   [[nodiscard]] const std::shared_ptr<callback_threads>& callbacks() const noexcept override {
@@ -140,6 +155,8 @@ class runtime final : public pool_host {
   std::vector<std::weak_ptr<program_tree>> trees_ TROUPE_GUARDED_BY(mutex_);
   int live_pools_ TROUPE_GUARDED_BY(mutex_) = 0;
   bool down_ TROUPE_GUARDED_BY(mutex_) = false;
+  int making_ TROUPE_GUARDED_BY(mutex_) = 0;  // engines that are not in pools_ yet
+  guarded_condition made_;
   std::chrono::milliseconds join_limit_{std::chrono::minutes{1}};
   std::unique_ptr<name_cleaner> names_;  // the reactor's thread's; ended after that
 };

@@ -31,6 +31,13 @@ namespace troupe::detail {
   return why == retirement::age;
 }
 
+/// How many of the workers that have run all they may leave although too few are ready, the oldest
+/// first: each waits for a successor, and there are no more of them than workers that start. Where
+/// each worker runs few tasks, all that are ready may be used up before the next one is.
+[[nodiscard]] constexpr int may_leave_early(int drained, int starting) noexcept {
+  return std::max(drained - starting, 0);
+}
+
 /// How many of those that work until they are replaced may retire now. `ready`: all workers that
 /// take tasks; `wanted`: how many there are to be.
 [[nodiscard]] constexpr int may_be_let_go(int ready, int wanted) noexcept {

@@ -41,6 +41,12 @@ TEST(Replacement, AnOldWorkerWorksUntilItsSuccessorIsReady) {
   EXPECT_EQ(may_be_let_go(1, 2), 0);
 }
 
+TEST(Replacement, NoMoreWaitForSuccessorsThanStart) {
+  EXPECT_EQ(may_leave_early(3, 3), 0);
+  EXPECT_EQ(may_leave_early(5, 3), 2);
+  EXPECT_EQ(may_leave_early(0, 3), 0);
+}
+
 TEST(Replacement, OthersGetNoMoreTasks) {
   EXPECT_FALSE(works_until_replaced(retirement::memory)) << "it would grow on";
   EXPECT_FALSE(works_until_replaced(retirement::tasks)) << "its limit is exact";

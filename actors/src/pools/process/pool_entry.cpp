@@ -50,8 +50,12 @@ engine_ptr make_pool(const pool_options& options,
                     " pools: deeper they do not nest. Submit to this_task::pool() instead"};
   }
   auto owner = runtime::current();
-  auto core = make_here<pool_core>(owner, options);
-  owner->add(core);
+  const auto core = [&] {
+    const runtime::making is_known_soon{*owner};
+    auto fresh = make_here<pool_core>(owner, options);
+    owner->add(fresh);
+    return fresh;
+  }();
   if (made) {
     made(core);
   }

@@ -165,11 +165,18 @@ void fleet::retire_drained() {
   }
   maintain();
   let_replaced_go();
+  const auto has_drained = [](const worker_record* worker) {
+    return worker->phase == worker_phase::retiring && worker->sent.outstanding() == 0 &&
+           !worker->leaving;
+  };
   const int ready = state_.workers.ready();
-  const bool some_start = state_.workers.some_start();
+  const int starting = state_.workers.count(
+      [](const worker_record* worker) { return worker->phase == worker_phase::starting; });
+  int early = may_leave_early(state_.workers.count(has_drained), starting);
   for (worker_record* worker : state_.workers.copy()) {
-    if (worker->phase == worker_phase::retiring && worker->sent.outstanding() == 0 &&
-        !worker->leaving && may_leave(worker->retiring_for, ready, size_.target(), some_start)) {
+    if (has_drained(worker) &&
+        (may_leave(worker->retiring_for, ready, size_.target(), starting > 0) || early > 0)) {
+      --early;
       control_.stop(*worker);
     }
   }

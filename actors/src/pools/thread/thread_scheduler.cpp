@@ -113,9 +113,12 @@ bool thread_scheduler::submit(std::shared_ptr<thread_submission>& submission, bo
 bool thread_scheduler::submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
                                                  const deadline& until) {
   const std::uint32_t items = submission->count();
+  // A worker may wait for this very task, and the pool's last one.
+  const bool in_a_task = wait_helper::of_this_thread() != nullptr;
   bool collects = false;
   bool got_in = false;
   bell to_wake;
+  released_submissions looked_at;
   {
     mutex_lock lock{mutex_};
     check_accepting();
@@ -125,6 +128,9 @@ bool thread_scheduler::submit_when_there_is_room(std::shared_ptr<thread_submissi
       got_in = take_room(items, collects);
       if (got_in || !in_time) {
         break;
+      }
+      if (in_a_task) {
+        need_first(looked_at);
       }
       if (!collects && items > 1 && share_.begin(items)) {
         collects = true;
@@ -154,6 +160,14 @@ bool thread_scheduler::submit_when_there_is_room(std::shared_ptr<thread_submissi
   }
   wake(to_wake);
   return got_in;
+}
+
+void thread_scheduler::need_first(released_submissions& looked_at) {
+  if (const auto first = lanes_.front(); first && needed_.add(first)) {
+    bells to_wake;
+    relieve(to_wake, looked_at);
+    wake(to_wake);
+  }
 }
 
 thread_scheduler::bell thread_scheduler::accept(std::shared_ptr<thread_submission> submission) {

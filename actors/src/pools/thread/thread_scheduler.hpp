@@ -195,6 +195,8 @@ class thread_scheduler {
   bool take_room(std::uint64_t items, bool collects) TROUPE_REQUIRES(mutex_);
   bool submit_when_there_is_room(std::shared_ptr<thread_submission>& submission,
                                  const deadline& until);
+  /// What waits first is run by a further thread, if all workers wait: a task waits for its room.
+  void need_first(released_submissions& looked_at) TROUPE_REQUIRES(mutex_);
   bell push_bound(std::shared_ptr<thread_submission> submission) TROUPE_REQUIRES(mutex_);
   bell push_again(claimed_items item) TROUPE_REQUIRES(mutex_);
   bool claim_next(worker_seat& self, claimed_items& into, released_submissions& released)

@@ -394,6 +394,36 @@ TEST_F(SupervisorSizing, WhatIsSubmittedBeforeTheWorkersAreThereWaitsForThem) {
 }
 
 // It was killed although it had nothing left to do.
+// Some always started, and those that were ready were used up before the next one was, so that none
+// of the others left: a pool of three had 1,800 processes.
+TEST_F(SupervisorSizing, WorkersThatHaveRunTheirTasksLeaveWhileOthersStart) {
+  make({.workers = 3, .max_tasks_per_worker = 1});
+  for (int i = 0; i < 60; ++i) {
+    submit("x");
+  }
+  for (int i = 0; i < 50; ++i) {
+    for (fake_worker* const one : host_->workers()) {
+      if (one->launched()) {
+        one->come_up();  // and no other
+        host_->run();
+        break;
+      }
+    }
+    for (fake_worker* const one : host_->workers()) {
+      if (!one->running() || !one->has_channel()) {
+        continue;
+      }
+      if (!claims(*one).empty()) {
+        gives(*one);
+      } else if (one->told_to_stop()) {
+        one->exit(0);
+        host_->run();
+      }
+    }
+    ASSERT_LE(size(), 9U) << "after " << i << " tasks";
+  }
+}
+
 TEST_F(SupervisorSizing, AWorkerWithAFullRingIsToldToLeaveWhenItHasRead) {
   make({.workers = 1, .max_worker_age = 50ms});
   submit("first");

@@ -35,6 +35,7 @@ class ring {
   /// Counted from the front.
   [[nodiscard]] T& operator[](std::size_t index) { return slots_[(first_ + index) & (room_ - 1)]; }
   [[nodiscard]] T& front() { return (*this)[0]; }
+  [[nodiscard]] const T& front() const { return slots_[first_ & (room_ - 1)]; }
 
   void push_back(T value) {
     if (size_ == room_) {

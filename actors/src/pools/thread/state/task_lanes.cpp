@@ -86,6 +86,14 @@ std::size_t task_lanes::size() const noexcept {
   return found;
 }
 
+std::shared_ptr<thread_submission> task_lanes::front() const {
+  const lane* const found = first();
+  if (found == nullptr) {
+    return nullptr;
+  }
+  return found->again.empty() ? found->submissions.front() : found->again.front().submission;
+}
+
 void task_lanes::take_all(contents& into) {
   for (lane& each : std::exchange(lanes_, {})) {
     for (std::size_t i = 0; i < each.submissions.size(); ++i) {

@@ -56,6 +56,8 @@ class task_lanes {
     return found == nullptr ? none : found->priority;
   }
   [[nodiscard]] std::size_t size() const noexcept;
+  /// The submission that `claim` would look at; null: the queue is empty.
+  [[nodiscard]] std::shared_ptr<thread_submission> front() const;
   /// All that waits, for a caller that cancels it or gives it to other workers.
   struct contents {
     std::vector<std::shared_ptr<thread_submission>> submissions;
