@@ -220,7 +220,9 @@ TEST_F(Callbacks, OfProgressMayOwnTheLastHandleOfTheirPool) {
 }
 
 TEST_F(Callbacks, APredicateMayOwnTheLastHandleOfItsPool) {
-  for (int i = 0; i < 20; ++i) {
+  // ThreadSanitizer keeps a worker's SIGTERM back while it waits: each end takes the grace time.
+  const int rounds = sanitized ? 3 : 20;
+  for (int i = 0; i < rounds; ++i) {
     auto p = std::make_shared<pool>(workers(1));
     const std::weak_ptr<pool> watched = p;
     const std::string gate = file(("gate" + std::to_string(i)).c_str());

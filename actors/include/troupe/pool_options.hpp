@@ -25,7 +25,8 @@ struct pool_options {
   /// in any case.
   int concurrency = 1;
   /// Runs once in every worker, also in replacements, before its first task: `troupe::call(f,
-  /// args...)`. If it throws, the pool's constructor throws that exception.
+  /// args...)`, with arguments of 48 KiB as bytes at most. If it throws, the pool's constructor
+  /// throws that exception.
   bound_call initializer{};
   /// A worker is recycled after this many tasks (not chunks), at most: with a limit of many, those
   /// that begin together get less, one after the other. Its replacement is started first.
