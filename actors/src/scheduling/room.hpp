@@ -16,8 +16,8 @@ namespace troupe::detail {
 
 /// Decides who gets the room of a full queue while a submission of many items waits for it. Beside
 /// submitters of single tasks it would never find all its places free at once. So one such
-/// submission at a time collects them: it and the others take places in turns, and those that it has
-/// nobody else gets.
+/// submission at a time collects them: it and the others take places in turns, and no other
+/// submission gets the places that it has.
 ///
 /// @threads one at a time; the caller guards it.
 class room_share {

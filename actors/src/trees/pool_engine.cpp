@@ -80,7 +80,7 @@ child_death pool_engine::serve() {
     pool_ = nullptr;
   }
   if (!asked) {
-    // Its handles cannot close it, so it is broken, and tells why to whoever asks for workers.
+    // Its handles cannot close it, so it is broken. A caller that asks for workers gets the reason.
     how = {end_cause::gave_up, pool->title() + " has ended"};
     try {
       pool->resize(1);

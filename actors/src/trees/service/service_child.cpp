@@ -73,7 +73,7 @@ service_state& service() {
 
 /// Waits until the service is to stop: its supervisor says so on the line, or SIGTERM came. The line
 /// is what counts: a signal that is pending already when another one is sent takes that one's place,
-/// whoever had sent it.
+/// also if another process than the supervisor had sent it.
 void wait_for_stop(int signals) noexcept {
   std::array<pollfd, 2> watched{pollfd{signals, POLLIN, 0}, pollfd{here->line.number(), POLLIN, 0}};
   for (;;) {

@@ -227,7 +227,9 @@ bool buffer_segment::prepare_to_cross() const {
       token.keep_in_children();
       token_ = std::make_shared<const descriptor_attachment>(id(), std::move(token));
     } else {
-      reusable_ = false;  // without /proc or descriptors the first one crosses: nobody counts it
+      // Without /proc or descriptors the first open file crosses, and this process cannot see its
+      // holders.
+      reusable_ = false;
     }
   }
   return reusable_ && (!made_here_ || forks_ == store.forks);
