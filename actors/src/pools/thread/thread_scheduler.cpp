@@ -292,9 +292,11 @@ std::shared_ptr<thread_submission> thread_scheduler::find_needed(const worker_se
       [self](const worker_seat& each) { return &each != self && !each.leaving && !each.blocked; });
   return needed_.find(
       [&](const thread_submission& one) {
+        mutex_.assert_held();
         return others_blocked && (one.unclaimed() > 0 || lanes_.has_again(one));
       },
       [&](const thread_submission& one) {
+        mutex_.assert_held();
         return workers_.any_of([&](const worker_seat& to) {
           // Between two attempts it may still name one that has left.
           return &to == one.bound_to && (one.unclaimed() > 0 || to.own.has_again(one)) &&
