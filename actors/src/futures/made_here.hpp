@@ -66,5 +66,9 @@ inline void keep_for_ever(std::shared_ptr<const void> what) {
   while (!all.compare_exchange_weak(added->next, added)) {
   }
 }
+template <class T, class Deleter>
+void keep_for_ever(std::unique_ptr<T, Deleter> what) {
+  keep_for_ever(std::shared_ptr<const void>{what.release(), [](const void*) {}});
+}
 
 }  // namespace troupe::detail

@@ -2,6 +2,7 @@
 #include "troupe/progress_bar.hpp"
 
 #include "base/thread_safety.hpp"
+#include "futures/made_here.hpp"
 
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -162,7 +163,7 @@ progress_bar::progress_bar(std::function<pool_stats()> look, progress_bar_option
 
 progress_bar::~progress_bar() {
   if (state_->process != ::getpid()) {
-    static_cast<void>(state_.release());  // its thread is that of the parent of this process
+    detail::keep_for_ever(std::move(state_));  // its thread is that of the parent of this process
     return;
   }
   {

@@ -53,7 +53,7 @@ executor_end::executor_end(engine_ptr pool) : state_{std::make_unique<state>()} 
 }
 executor_end::~executor_end() {
   if (state_ && !state_->maker.is_here()) {
-    static_cast<void>(state_.release());  // its thread is not there to be waited for
+    keep_for_ever(std::move(state_));  // its thread is not there to be waited for
   }
 }
 executor_end::executor_end(executor_end&&) noexcept = default;
@@ -141,7 +141,7 @@ void executor_end::end() noexcept {
     return;
   }
   if (!state_->pool->can_wait()) {
-    static_cast<void>(state_.release());  // as the pool itself: nothing of it is touched
+    keep_for_ever(std::move(state_));  // as the pool itself: nothing of it is touched
     return;
   }
   const bool drop = std::uncaught_exceptions() > state_->exceptions_before;

@@ -264,7 +264,7 @@ void map_session::throw_if_refused() const {
 
 void map_session::abandon() noexcept {
   if (state_ && is_inherited(state_->kind.pool)) {
-    static_cast<void>(state_.release());  // threads that do not exist here may hold its locks
+    keep_for_ever(std::move(state_));  // threads that do not exist here may hold its locks
   }
   if (state_) {
     state_->abandon();

@@ -228,7 +228,7 @@ void thread_map::throw_if_refused() const {
 void thread_map::abandon() noexcept {
   if (state_ && !state_->kind.pool->is_of_this_process()) {
     // In a forked child: what runs is in the other process, and cannot be waited for.
-    static_cast<void>(state_.release());
+    keep_for_ever(std::move(state_));
   }
   if (state_ && state_->abandon()) {
     state_->kind.pool->wait_until_nothing_runs(*state_->kind.group);
