@@ -9,12 +9,14 @@
 
 #include "fault_fixture.hpp"
 #include "support/program.hpp"
+#include "thread_fixture.hpp"
 
 #include <signal.h>
 
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <latch>
 #include <memory>
@@ -24,6 +26,8 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 namespace troupe::test {
 namespace {
@@ -307,6 +311,46 @@ int of_a_nested_future_waits_for_another() {
 TEST_F(Callbacks, OfANestedFutureMayWaitForAnother) {
   pool p{workers(2)};
   EXPECT_EQ(p.apply(of_a_nested_future_waits_for_another), 13);
+}
+
+// Issue 11, 13.
+TEST_F(Callbacks, ThatWaitHaveRunWhatAFutureFollowsOnlyLater) {
+  using form = std::function<int(const future<int>&)>;
+  const std::vector<std::pair<std::string, form>> forms{
+      {"get_for", [](const auto& f) { return f.get_for(eventually_deadline).value_or(-1); }},
+      {"wait",
+       [](const auto& f) {
+         const auto [done, pending] = troupe::wait(std::vector{f}, eventually_deadline);
+         return done.empty() ? -1 : done.front().get();
+       }},
+      {"when_all",
+       [](const auto& f) {
+         const auto both = when_all(std::vector{f, f}).get_for(eventually_deadline);
+         return both ? both->front() : -1;
+       }},
+  };
+  for (const auto& [name, wait_for_it] : forms) {
+    thread_pool first{{.workers = 1}};
+    thread_pool second{{.workers = 1}};
+    thread_pool third{{.workers = 1}};
+    thread_gate gate;
+    std::atomic<pid_t> callbacks{0};
+    const auto follows =
+        second.apply_async([&] { gate.wait(); }).then([&] { return third.apply_async(square, 3); });
+    // The only worker of the third pool waits for the callback, which waits for a task behind it.
+    const auto waits = third.apply_async([&] {
+      return first.apply_async(square, 1)
+          .then([&](int) {
+            callbacks = ::gettid();
+            return wait_for_it(follows);
+          })
+          .get();
+    });
+    ASSERT_TRUE(eventually([&] { return callbacks != 0; }));
+    let_it_wait(callbacks);
+    gate.open();
+    ASSERT_EQ(waits.get(), 9) << name;
+  }
 }
 
 // ---- what a task printed ------------------------------------------------------------------------

@@ -45,6 +45,10 @@ bool continuation::any_source(const source_visitor& visit) const {
   return std::any_of(all.begin(), all.end(), visit);
 }
 
+void continuation::need() const {
+  needed_ = true;  // before its sources are looked at: `follow` changes them first, and then looks
+}
+
 void continuation::follow(std::shared_ptr<future_state> next) {
   if (!next) {
     return;  // the function returned a future of no task, which throws where it is asked
@@ -56,6 +60,9 @@ void continuation::follow(std::shared_ptr<future_state> next) {
       return;
     }
     before.swap(sources_);
+  }
+  if (needed_.load()) {
+    need_all_of(*next);
   }
   // A worker that waits for this one may be the only one that can run it, or has to tell its pool.
   sleeping_waiter::tell_all();

@@ -29,6 +29,8 @@ class continuation : public future_state {
   bool cancel(bool force) final;
   [[nodiscard]] bool running() const final;
   bool any_source(const source_visitor& visit) const final;
+  /// Is handed on to what it follows later.
+  void need() const final;
   /// The function has returned another future: it waits for that from now on.
   void follow(std::shared_ptr<future_state> next);
 
@@ -61,6 +63,7 @@ class continuation : public future_state {
   mutable guarded_mutex mutex_;
   states sources_ TROUPE_GUARDED_BY(mutex_);  ///< empty when it has ended
   std::atomic<bool> ended_{false};            ///< claimed by the thread that ends it
+  mutable std::atomic<bool> needed_{false};
   std::exception_ptr thrown_;
 };
 
