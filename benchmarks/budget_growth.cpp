@@ -7,10 +7,12 @@
 #include "troupe/pool.hpp"
 #include "troupe/thread_pool.hpp"
 #include "troupe/value.hpp"
+#include "troupe/wait.hpp"
 
 #include "budgets.hpp"
 
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +24,7 @@
 #include <iterator>
 #include <optional>
 #include <ranges>
+#include <semaphore>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -199,6 +202,77 @@ double kept_threads(int n) {
   return static_cast<double>(threads() - before);
 }
 
+/// What the calling thread computes in `work()`: without how long others take to wake it.
+template <class Work>
+double thread_seconds_of(const Work& work) {
+  const auto now = [] {
+    timespec at{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
+    return static_cast<double>(at.tv_sec) + static_cast<double>(at.tv_nsec) * 1e-9;
+  };
+  const double begin = now();
+  work();
+  return now() - begin;
+}
+
+/// Seconds that a task computes for each of n futures of another pool, which it takes in the order in
+/// which they end; each ends when the one before it was taken.
+template <class Follow>
+double completed_in_a_task(int n, const Follow& follow) {
+  troupe::thread_pool waits{{.workers = 1}};
+  troupe::thread_pool others{{.workers = 1}};
+  std::counting_semaphore<> next{1};
+  return waits.apply([&] {
+    using future = decltype(follow(others.apply_async([] { return 1; })));
+    std::vector<future> all;
+    for (int i = 0; i < n; ++i) {
+      all.push_back(follow(others.apply_async([&next] {
+        next.acquire();
+        return 1;
+      })));
+    }
+    return thread_seconds_of([&] {
+             for (const auto& one : troupe::as_completed(std::move(all))) {
+               static_cast<void>(one);
+               next.release();
+             }
+           }) /
+           n;
+  });
+}
+
+double completed(int n) {
+  return completed_in_a_task(n, [](auto f) { return f; });
+}
+double completed_then(int n) {
+  return completed_in_a_task(n, [](const auto& f) { return f.then(same); });
+}
+double completed_then_future(int n) {
+  troupe::thread_pool third{{.workers = 1}};
+  return completed_in_a_task(
+      n, [&](const auto& f) { return f.then([&](int x) { return third.apply_async(same, x); }); });
+}
+double completed_in_a_callback(int n) {
+  troupe::thread_pool p{{.workers = 1}};
+  troupe::thread_pool others{{.workers = 1}};
+  std::counting_semaphore<> next{1};
+  std::vector<troupe::future<void>> all;
+  for (int i = 0; i < n; ++i) {
+    all.push_back(others.apply_async([&next] { next.acquire(); }));
+  }
+  return p.apply_async(same, 1)
+      .then([&](int) {
+        return thread_seconds_of([&] {
+                 for (const auto& one : troupe::as_completed(std::move(all))) {
+                   static_cast<void>(one);
+                   next.release();
+                 }
+               }) /
+               n;
+      })
+      .get();
+}
+
 /// Rows of what is left of n things at three sizes, of which `most` may be left in all.
 template <class Left>
 void stay(report& to, const std::string& name, unit is, const std::array<int, 3>& sizes,
@@ -302,6 +376,10 @@ void growth(report& to) {
        &cancel_retries<troupe::thread_pool>);
   grow(to, "growth.then", unit::seconds, sizes, linear, &chain<troupe::pool>);
   grow(to, "growth.then_threads", unit::seconds, sizes, linear, &chain<troupe::thread_pool>);
+  grow(to, "growth.completed_in_task", unit::seconds, sizes, linear, &completed);
+  grow(to, "growth.completed_then_in_task", unit::seconds, sizes, linear, &completed_then);
+  grow(to, "growth.completed_follow_in_task", unit::seconds, sizes, linear, &completed_then_future);
+  grow(to, "growth.completed_in_callback", unit::seconds, sizes, linear, &completed_in_a_callback);
   constexpr std::array many{10'000, 40'000, 160'000};
   constexpr double some_mib = 4 << 20;
   stay(to, "growth.cancelled", unit::bytes, many, some_mib, "left of all, max_queued = 10",

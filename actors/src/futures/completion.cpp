@@ -34,6 +34,12 @@ class completions::hub final : public completion_listener {
       told->happened();
     }
   }
+  void got_sources(future_state& state) noexcept override {
+    const mutex_guard lock{mutex_};
+    if (tells_changes_) {
+      changed_.push_back(state.weak_from_this());
+    }
+  }
 
   /// Null: the deadline passed.
   future_state* take(const deadline& until) {
@@ -84,6 +90,7 @@ class completions::hub final : public completion_listener {
       return false;
     }
     [[nodiscard]] bool ends_with_first_source() const noexcept override { return true; }
+    [[nodiscard]] awaited_looks* looks() const override { return of_.looks(); }
     void happened() { finish(nullptr); }
 
    protected:
@@ -96,7 +103,7 @@ class completions::hub final : public completion_listener {
   bool sleep(std::uint32_t seen, const deadline& until) {
     wait_helper* const helper = wait_helper::of_this_thread();
     if (helper == nullptr) {
-      if (callback_runner::is_here()) {
+      if (callback_runner::is_here() && !std::exchange(needed_, true)) {
         for (const auto& [state, one] : waiting) {
           need_all_of(*state);
         }
@@ -104,6 +111,7 @@ class completions::hub final : public completion_listener {
       return futex_wait(moved_, seen, until);
     }
     list_open();
+    prepare_looks(*helper);
     const auto next = std::make_shared<next_end>(*this);
     {
       const mutex_guard lock{mutex_};
@@ -133,6 +141,40 @@ class completions::hub final : public completion_listener {
     }
   }
 
+  /// All of them, if another worker waits than before.
+  void prepare_looks(const wait_helper& of) {
+    if (looks_ && looks_of_ == of.number()) {
+      return;
+    }
+    {
+      const mutex_guard lock{mutex_};
+      tells_changes_ = true;
+    }
+    std::deque<awaited_looks::future> all;
+    for (const future_state* const each : open_) {
+      if (const auto found = waiting.find(each); found != waiting.end()) {
+        all.emplace_back(found->second.state);
+      }
+    }
+    looks_.emplace(std::move(all));
+    looks_of_ = of.number();
+  }
+
+  awaited_looks* looks() {
+    std::vector<awaited_looks::future> changed;
+    {
+      const mutex_guard lock{mutex_};
+      changed.swap(changed_);
+    }
+    for (auto& each : changed) {
+      looks_->add(std::move(each));
+    }
+    return &*looks_;
+  }
+
+  bool needed_ = false;  // a callback has waited
+  std::optional<awaited_looks> looks_;
+  std::uint64_t looks_of_ = 0;
   // What a worker that waits may run, in input order; some may have been told already, and is not
   // kept alive. Listed when a worker waits first.
   std::list<const future_state*> open_;
@@ -140,6 +182,8 @@ class completions::hub final : public completion_listener {
   guarded_mutex mutex_;
   std::deque<future_state*> ended_ TROUPE_GUARDED_BY(mutex_);
   std::shared_ptr<next_end> next_ TROUPE_GUARDED_BY(mutex_);
+  bool tells_changes_ TROUPE_GUARDED_BY(mutex_) = false;
+  std::vector<awaited_looks::future> changed_ TROUPE_GUARDED_BY(mutex_);
   std::atomic<std::uint32_t> moved_{0};
 };
 

@@ -61,6 +61,7 @@ void continuation::follow(std::shared_ptr<future_state> next) {
     }
     before.swap(sources_);
   }
+  tell_sources();
   if (needed_.load()) {
     need_all_of(*next);
   }

@@ -23,6 +23,12 @@ constinit thread_local bool in_callback = false;
 
 completion_listener::~completion_listener() = default;
 
+namespace {
+std::atomic<std::uint64_t> helpers_made{0};
+}  // namespace
+
+wait_helper::wait_helper() noexcept : number_{helpers_made.fetch_add(1) + 1} {}
+
 wait_helper*& wait_helper::of_this_thread() noexcept {
   constinit thread_local wait_helper* here = nullptr;
   return here;
@@ -248,6 +254,19 @@ void future_state::unlisten(const completion_listener* listener) noexcept {
   if (followers_) {
     std::erase_if(followers_->listeners,
                   [listener](const auto& one) { return one.get() == listener; });
+  }
+}
+
+void future_state::tell_sources() noexcept {
+  std::vector<std::shared_ptr<completion_listener>> told;
+  {
+    const mutex_guard lock{mutex_};
+    if (followers_) {
+      told = followers_->listeners;
+    }
+  }
+  for (const auto& listener : told) {
+    listener->got_sources(*this);
   }
 }
 

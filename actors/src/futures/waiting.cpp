@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <deque>
+#include <iterator>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -159,6 +160,38 @@ bool sleeping_waiter::waits_for_itself() const {
   circle_search search{*this};
   const std::lock_guard lock{sleepers().mutex};
   return search.finds_a_circle();
+}
+
+void awaited_looks::look_at_left(const news& now, const look& at) {
+  if (now != seen_) {
+    seen_ = now;
+    left_.insert(left_.begin(), std::make_move_iterator(with_news_.begin()),
+                 std::make_move_iterator(with_news_.end()));
+    with_news_.clear();
+  }
+  while (!left_.empty()) {
+    if (const auto one = left_.front().lock(); one && !one->done()) {
+      const auto found = at(*one);
+      if (!found) {
+        return;
+      }
+      if (*found == again::with_news) {
+        with_news_.push_back(one);
+      }
+    }
+    left_.pop_front();
+  }
+}
+
+bool awaited_looks::has_coroutines() {
+  while (!coroutines_.empty()) {
+    const auto one = coroutines_.begin()->lock();
+    if (one && !one->done()) {
+      return true;
+    }
+    coroutines_.erase(coroutines_.begin());
+  }
+  return false;
 }
 
 bool visit_awaited(const future_state& awaited,

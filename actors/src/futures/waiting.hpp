@@ -4,8 +4,11 @@
 #include "troupe/detail/future_state.hpp"
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <vector>
 
 namespace troupe::detail {
@@ -23,6 +26,44 @@ void need_all_of(const future_state& awaited);
 /// future that ends with its first source, all sources have to be stuck.
 bool waits_for_stuck(const future_state& awaited,
                      const std::function<bool(const future_state&)>& is_stuck);
+
+/// At which futures a thread has to look that waits, again and again, for the first of several: at
+/// each once before it sleeps, and once more where there is news. So the looks of all its waits
+/// together grow with the number of futures, not with its square.
+///
+/// @threads one at a time.
+class awaited_looks {
+ public:
+  using future = std::weak_ptr<const future_state>;
+  /// Changes when a look at a future that the thread may have to run may find something else.
+  struct news {
+    std::uint32_t of_pool = 0;
+    std::uint32_t of_futures = 0;
+    bool operator==(const news&) const = default;
+  };
+  /// When the thread has to look at a future again that has not ended.
+  enum class again : std::uint8_t { never, with_news };
+  /// Nothing: the look was broken off.
+  using look = std::function<std::optional<again>(const future_state&)>;
+
+  explicit awaited_looks(std::deque<future> all) : left_{std::move(all)} {}
+
+  /// The future has got other sources.
+  void add(future changed) { left_.push_back(std::move(changed)); }
+  /// Looks at what is left until a look is broken off: at that future, and at those behind it, it
+  /// looks next time. `now` was read before.
+  void look_at_left(const news& now, const look& at);
+
+  /// What the thread waits for may need any task of its pool, until this has ended.
+  void note_coroutine(future one) { coroutines_.insert(std::move(one)); }
+  [[nodiscard]] bool has_coroutines();
+
+ private:
+  std::deque<future> left_;
+  std::deque<future> with_news_;
+  news seen_;
+  std::set<future, std::owner_less<>> coroutines_;
+};
 
 /// A thread that is about to sleep in a task until a future ends. All of them see each other, whatever
 /// their pools are: the last one of a circle finds that it would wait for itself.

@@ -18,6 +18,7 @@
 
 namespace troupe::detail {
 
+class awaited_looks;
 class future_state;
 
 /// Is called at the end of a state, on the thread that fulfils it: must neither block nor throw.
@@ -25,19 +26,29 @@ class completion_listener {
  public:
   virtual ~completion_listener();
   virtual void completed(future_state& state) noexcept = 0;
+  /// The state has got other sources.
+  virtual void got_sources(future_state& /*state*/) noexcept {}
 };
 
 /// What a thread does while it waits for a future, instead of sleeping: a worker of a thread pool
 /// runs what it waits for.
 class wait_helper {
  public:
+  wait_helper() noexcept;
+  wait_helper(const wait_helper&) = delete;
+  wait_helper& operator=(const wait_helper&) = delete;
   virtual ~wait_helper() = default;
+  /// That of no other, also of none that is gone.
+  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
   /// Returns when `awaited` is done, or the deadline has passed: false. May throw instead of
   /// waiting for ever.
   virtual bool wait_for(const future_state& awaited, const deadline& until) = 0;
 
   /// The one of the calling thread, if it has one.
   static wait_helper*& of_this_thread() noexcept;
+
+ private:
+  const std::uint64_t number_;
 };
 
 /// What a future and the code that fulfils it share: no types, bytes only. Fulfilled exactly once.
@@ -103,6 +114,9 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] virtual bool ends_with_first_source() const noexcept { return false; }
   /// Its end may need any task of the waiting worker's pool: what it waits for is not known.
   [[nodiscard]] virtual bool needs_other_tasks() const noexcept { return false; }
+  /// Of a state that stands for several futures, one after the other: at which of its sources the
+  /// thread that waits for it still has to look. Null: at all of them.
+  [[nodiscard]] virtual awaited_looks* looks() const { return nullptr; }
   /// The calling thread is about to wait for it and cannot run it, but others may wait for that
   /// thread: its pool runs it also if all of its workers wait.
   virtual void need() const {}
@@ -150,6 +164,8 @@ class future_state : public std::enable_shared_from_this<future_state> {
   [[nodiscard]] virtual bool spin_for_outcome() const { return false; }
   /// Where callbacks run; the fulfilling side sets it before the state is shared.
   [[nodiscard]] virtual executor callbacks() const = 0;
+  /// It has got other sources: its listeners are told.
+  void tell_sources() noexcept;
   /// Fulfils. The caller has stored the values already, and makes sure it happens once.
   void finish(std::shared_ptr<const failure> failed) noexcept;
   /// The same with a failure that `describe` makes when a caller asks for it first. Of a hundred

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "pools/thread/thread_worker.hpp"
 
+#include "troupe/detail/continuation.hpp"
+
 #include "base/thread_owned.hpp"
-#include "futures/waiting.hpp"
 #include "pools/thread/state/local_task.hpp"
 #include "pools/thread/thread_core.hpp"
 
@@ -335,29 +336,65 @@ void thread_worker::throw_deadlock() const {
                   " would wait for itself for ever: what it waits for waits for it, or is it"};
 }
 
-thread_worker::look thread_worker::run_awaited(const future_state& awaited, const deadline& until) {
-  look found;
-  visit_awaited(awaited, [&](const future_state& state) {
-    const auto* const one = dynamic_cast<const thread_submission*>(&state);
-    if (one == nullptr) {
-      return false;
+thread_worker::finding thread_worker::run_or_need(const future_state& state,
+                                                  const future_state& awaited,
+                                                  const deadline& until, look& found) {
+  const auto* const one = dynamic_cast<const thread_submission*>(&state);
+  if (one == nullptr) {
+    return finding::nothing;
+  }
+  if (one->owner() != &core_) {
+    one->need();
+    return finding::nothing;
+  }
+  found.coroutines = found.coroutines || one->is_coroutine();
+  finding what = finding::nothing;
+  if (one->unclaimed() > 0 || one->repeats()) {
+    what = finding::may_run;
+    const auto wanted = std::const_pointer_cast<thread_submission>(
+        std::static_pointer_cast<const thread_submission>(state.shared_from_this()));
+    if (depth_ < max_depth && lend_a_hand(wanted, false, &awaited, until)) {
+      found.ran = true;
+    } else {
+      one->need();  // it may be bound to a worker that waits, too
     }
-    if (one->owner() != &core_) {
-      one->need();
-      return false;
-    }
-    found.coroutines = found.coroutines || one->is_coroutine();
-    if (one->unclaimed() > 0 || one->repeats()) {
-      const auto wanted = std::const_pointer_cast<thread_submission>(
-          std::static_pointer_cast<const thread_submission>(state.shared_from_this()));
-      if (depth_ < max_depth && lend_a_hand(wanted, false, &awaited, until)) {
-        found.ran = true;
-      } else {
-        one->need();  // it may be bound to a worker that waits, too
+  }
+  return awaited.done() || is_over(until) ? finding::has_ended : what;
+}
+
+void thread_worker::run_sources(awaited_looks& of, const awaited_looks::news& now,
+                                const future_state& awaited, const deadline& until, look& found) {
+  using again = awaited_looks::again;
+  of.look_at_left(now, [&](const future_state& source) -> std::optional<again> {
+    again later = again::never;
+    const bool has_ended = visit_awaited(source, [&](const future_state& state) {
+      look here;
+      const finding what = run_or_need(state, awaited, until, here);
+      found.ran = found.ran || here.ran;
+      if (here.coroutines) {
+        of.note_coroutine(state.weak_from_this());
       }
-    }
-    return awaited.done() || is_over(until);
+      // That of which the source is made tells nobody here when it gets another source.
+      const bool may_change =
+          &state != &source && dynamic_cast<const continuation*>(&state) != nullptr;
+      later = what == finding::may_run || may_change ? again::with_news : later;
+      return what == finding::has_ended;
+    });
+    return has_ended || found.ran ? std::nullopt : std::optional{later};
   });
+  found.coroutines = of.has_coroutines();
+}
+
+thread_worker::look thread_worker::run_awaited(const future_state& awaited, const deadline& until,
+                                               const awaited_looks::news& now) {
+  look found;
+  if (awaited_looks* const of = awaited.looks()) {
+    run_sources(*of, now, awaited, until, found);
+  } else {
+    visit_awaited(awaited, [&](const future_state& state) {
+      return run_or_need(state, awaited, until, found) == finding::has_ended;
+    });
+  }
   return found;
 }
 
@@ -393,7 +430,7 @@ bool thread_worker::wait_for(const future_state& awaited, const deadline& until)
         break;
       }
     }
-    const look found = run_awaited(awaited, until);
+    const look found = run_awaited(awaited, until, {.of_pool = news, .of_futures = changes});
     if (found.ran) {
       continue;
     }

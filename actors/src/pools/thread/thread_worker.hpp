@@ -3,6 +3,7 @@
 
 #include "troupe/detail/thread_submission.hpp"
 
+#include "futures/waiting.hpp"
 #include "pools/thread/state/thread_coroutines.hpp"
 #include "pools/thread/state/worker_table.hpp"
 
@@ -65,8 +66,21 @@ class thread_worker final : public wait_helper {
     bool ran = false;         ///< a task of it
     bool coroutines = false;  ///< what a coroutine waits for is not known: it may be any task
   };
+  /// What a look at one of these finds.
+  enum class finding : std::uint8_t {
+    nothing,    ///< this worker has nothing to run of it, and never gets it
+    may_run,    ///< this worker may have to run it later
+    has_ended,  ///< the wait is over
+  };
+  /// A step of `run_awaited`: runs it, if it has not begun, or notes that it is needed.
+  finding run_or_need(const future_state& state, const future_state& awaited, const deadline& until,
+                      look& found);
   /// Runs what has not begun of what has to end before the awaited one.
-  look run_awaited(const future_state& awaited, const deadline& until);
+  look run_awaited(const future_state& awaited, const deadline& until,
+                   const awaited_looks::news& now);
+  /// The same for what one that ends with the first of its sources has still to be looked at.
+  void run_sources(awaited_looks& of, const awaited_looks::news& now, const future_state& awaited,
+                   const deadline& until, look& found);
   /// It lies on this worker's stack, or cannot begin here because that is too deep.
   [[nodiscard]] bool is_stuck(const future_state& awaited) const;
   /// What is on its stack, but not what a limit of time may end before.

@@ -28,11 +28,12 @@ void needed_tasks::forget_what_is_gone() {
 std::shared_ptr<thread_submission> needed_tasks::find(const condition& unbound,
                                                       const condition& bound,
                                                       released_submissions& looked_at) {
-  auto found = find_in(unbound_, unbound, looked_at);
-  return found ? found : find_in(bound_, bound, looked_at);
+  auto found = find_in(unbound_, true, unbound, looked_at);
+  return found ? found : find_in(bound_, false, bound, looked_at);
 }
 
-std::shared_ptr<thread_submission> needed_tasks::find_in(notes& all, const condition& which,
+std::shared_ptr<thread_submission> needed_tasks::find_in(notes& all, bool alike,
+                                                         const condition& which,
                                                          released_submissions& looked_at) {
   for (auto one = all.begin(); one != all.end();) {
     auto submission = one->lock();
@@ -44,7 +45,10 @@ std::shared_ptr<thread_submission> needed_tasks::find_in(notes& all, const condi
       one = all.erase(one);
     } else if (which(*submission)) {
       return submission;
+    } else if (alike && submission->unclaimed() > 0) {
+      return nullptr;  // it had some when it was asked: they only become less
     } else {
+      // One that is claimed may still have attempts to come.
       ++one;
     }
   }

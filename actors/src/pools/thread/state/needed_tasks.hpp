@@ -23,6 +23,9 @@ class needed_tasks {
   /// The first of them for which the condition holds: `unbound` for what any worker may run,
   /// `bound` for what has an affinity key. What no worker can begin any more is forgotten. The
   /// caller destroys `looked_at` without the lock.
+  ///
+  /// @param unbound  of what has items that no worker has claimed, it holds for all or for none: of
+  ///   many that wait for the same workers one is asked.
   std::shared_ptr<thread_submission> find(const condition& unbound, const condition& bound,
                                           released_submissions& looked_at);
 
@@ -30,7 +33,8 @@ class needed_tasks {
   // Without shares in them: one that has its outcome goes as soon as its futures have gone.
   using notes = std::list<std::weak_ptr<thread_submission>>;
 
-  static std::shared_ptr<thread_submission> find_in(notes& all, const condition& which,
+  /// `alike`: what is not true of one with unclaimed items is not true of any such one.
+  static std::shared_ptr<thread_submission> find_in(notes& all, bool alike, const condition& which,
                                                     released_submissions& looked_at);
   void forget_what_is_gone();
 
