@@ -150,7 +150,7 @@ void task_outcomes::fail(thread_submission& submission, std::uint32_t item,
 }
 
 void task_outcomes::stop_what_is_cut(const thread_group& map) {
-  attempt_book::submissions running = core_.scheduler().running();
+  attempt_book::submissions running = core_.crew().running();
   std::erase_if(running, [&map](const auto& each) { return each->group.get() != &map; });
   core_.attempts().ask_what_is_cut(running);
 }
@@ -240,7 +240,7 @@ void task_outcomes::reach(const timekeeper::task_limits::due& what) {
       core_.scheduler().submit_again(what.task, what.item);
       break;
     case step::let_idle_go:
-      core_.scheduler().let_idle_go();
+      core_.crew().let_idle_go();
       break;
   }
 }

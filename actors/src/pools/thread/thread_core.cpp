@@ -30,9 +30,9 @@ thread_core::thread_core(const thread_pool_options& options)
     : process_{::getpid()},
       options_{options},
       task_defaults_{share_options(options.task_defaults)},
-      scheduler_{
-          *this, is_elastic(options) ? options.min_workers.value_or(1) : options.workers,
-          is_elastic(options) ? options.max_workers.value_or(options.workers) : options.workers} {}
+      crew_{*this, is_elastic(options) ? options.min_workers.value_or(1) : options.workers,
+            is_elastic(options) ? options.max_workers.value_or(options.workers) : options.workers},
+      scheduler_{*this, crew_} {}
 
 thread_core::~thread_core() {
   callbacks_->stop();
@@ -40,7 +40,7 @@ thread_core::~thread_core() {
 }
 
 void thread_core::start() {
-  const bool elastic = scheduler_.may_grow();
+  const bool elastic = crew_.may_grow();
   scheduler_.start();
   try {
     if (elastic) {
@@ -48,7 +48,7 @@ void thread_core::start() {
     }
   } catch (const error&) {
     scheduler_.close();
-    scheduler_.wait_until_gone(std::nullopt);
+    crew_.wait_until_gone(std::nullopt);
     throw;
   }
 }
@@ -163,14 +163,14 @@ void thread_core::cancel_waiting(const char* because) {
 
 void thread_core::ask_all_to_stop() {
   attempts_.ask_what_comes();
-  for (const auto& submission : scheduler_.running()) {
+  for (const auto& submission : crew_.running()) {
     attempts_.ask_all_to_stop(*submission);
   }
 }
 
 void thread_core::wait_until_nothing_runs(const thread_group& map) {
   const thread_worker* const own = thread_worker::here(*this);
-  if (const auto end = scheduler_.watch_end(map, own != nullptr ? &own->seat() : nullptr)) {
+  if (const auto end = crew_.watch_end(map, own != nullptr ? &own->seat() : nullptr)) {
     end->wait(std::nullopt);
   }
 }
@@ -179,7 +179,7 @@ void thread_core::wait_until_nothing_runs(const thread_group& map) {
 
 void thread_core::resize(int workers) {
   check_between("troupe::thread_pool::resize", "workers", workers, max_workers_of_a_pool);
-  scheduler_.resize(workers);
+  crew_.resize(workers);
 }
 
 void thread_core::terminate(std::chrono::milliseconds grace) {
@@ -191,7 +191,7 @@ void thread_core::terminate(std::chrono::milliseconds grace) {
     outcomes_.cancel_rest(*submission,
                           "cancelled: " + title() + " was terminated between two attempts");
   }
-  for (const auto& submission : scheduler_.running()) {
+  for (const auto& submission : crew_.running()) {
     give_up_after_grace(submission, grace);
   }
 }
@@ -202,7 +202,7 @@ void thread_core::join() {
                 "join() in a task of " + title() +
                     " would wait for that task for ever: call it where the pool was made"};
   }
-  if (!scheduler_.is_closing()) {
+  if (!crew_.is_closing()) {
     throw std::logic_error{"troupe: " + title() +
                            ": join() before close() or terminate() would wait for ever"};
   }
@@ -212,7 +212,7 @@ void thread_core::join() {
 bool thread_core::join_until(const deadline& until) {
   // When the workers have left, every task was claimed by the thread that decides its outcome,
   // which need not be a worker.
-  if (!scheduler_.wait_until_gone(until) || !concluding_.wait_for_others(until)) {
+  if (!crew_.wait_until_gone(until) || !concluding_.wait_for_others(until)) {
     return false;
   }
   for (const auto& runner : {predicates_, callbacks_}) {
@@ -230,7 +230,7 @@ void thread_core::end() noexcept {
     return;
   }
   try {
-    if (!scheduler_.wait_until_gone(std::chrono::steady_clock::time_point{})) {
+    if (!crew_.wait_until_gone(std::chrono::steady_clock::time_point{})) {
       const std::uint64_t dropped = scheduler_.stats().queued;
       terminate(options_.grace);
       warn_of_dropped(*this, dropped);
@@ -247,7 +247,7 @@ void thread_core::end() noexcept {
 
 std::vector<worker_info> thread_core::workers() {
   // In a forked child a thread that does not exist there may hold the lock.
-  return is_of_this_process() ? scheduler_.workers() : std::vector<worker_info>{};
+  return is_of_this_process() ? crew_.infos() : std::vector<worker_info>{};
 }
 
 pool_stats thread_core::stats() {

@@ -9,6 +9,7 @@
 #include "pools/thread/state/attempt_book.hpp"
 #include "pools/thread/state/concluding_threads.hpp"
 #include "pools/thread/task_outcomes.hpp"
+#include "pools/thread/thread_crew.hpp"
 #include "pools/thread/thread_retries.hpp"
 #include "pools/thread/thread_scheduler.hpp"
 #include "pools/thread/timekeeper.hpp"
@@ -24,14 +25,15 @@ namespace troupe::detail {
 /// The engine of a thread pool. Owns the parts that each decide one thing; they reach each other
 /// through it. Its workers' threads, its submissions and the handles keep it alive.
 ///
-///   submit ──▶ thread_scheduler ◀── next ── thread_worker (one a thread)
+///   submit ──▶ thread_scheduler ◀── next ── thread_worker (one a thread: thread_crew)
 ///                                               │ conclude
 ///   timekeeper (a thread) ── what is due ──▶ task_outcomes ──▶ futures, callbacks
 ///                                               │
 ///                 attempt_book: stop requests, attempts, failures      thread_retries
 ///
-/// A thread holds one lock of the parts at a time, and none while code of the user runs. While it
-/// holds one it may take those that take no other: of `concluding_threads` and of `waiting_line`.
+/// Crew and scheduler have one lock. A thread holds one lock of the parts at a time, and none while
+/// code of the user runs. While it holds one it may take those that take no other: of
+/// `concluding_threads` and of `waiting_line`.
 class thread_core final : public engine, public std::enable_shared_from_this<thread_core> {
  public:
   explicit thread_core(const thread_pool_options& options);
@@ -76,9 +78,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   // Called by its parts.
   [[nodiscard]] const thread_pool_options& options() const noexcept { return options_; }
   /// How many tasks may be on workers at the same time.
-  [[nodiscard]] int most_at_once() const noexcept {
-    return scheduler_.most() * options_.concurrency;
-  }
+  [[nodiscard]] int most_at_once() const noexcept { return crew_.most() * options_.concurrency; }
   [[nodiscard]] std::chrono::milliseconds grace_of(const thread_submission& submission) const {
     return submission.options().grace.value_or(options_.grace);
   }
@@ -90,6 +90,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   ///
   /// @throws std::system_error if no thread can be started.
   void start_worker(worker_seat& seat);
+  [[nodiscard]] thread_crew& crew() noexcept { return crew_; }
   [[nodiscard]] thread_scheduler& scheduler() noexcept { return scheduler_; }
   [[nodiscard]] attempt_book& attempts() noexcept { return attempts_; }
   [[nodiscard]] timekeeper& time() noexcept { return time_; }
@@ -110,6 +111,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   const options_ptr task_defaults_;
   const std::shared_ptr<callback_runner> callbacks_ = std::make_shared<callback_runner>();
   const std::shared_ptr<callback_runner> predicates_ = std::make_shared<callback_runner>();
+  thread_crew crew_;
   thread_scheduler scheduler_;
   attempt_book attempts_;
   timekeeper time_{*this};

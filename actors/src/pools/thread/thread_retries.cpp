@@ -33,7 +33,7 @@ bool thread_retries::plan(thread_submission& submission, const attempt_end& how,
 
 void thread_retries::ask(const std::shared_ptr<thread_submission>& submission, std::uint32_t item,
                          const std::shared_ptr<const failure>& what) {
-  core_.scheduler().begin_asking(*submission);
+  core_.crew().begin_asking(*submission);
   // A thread that waits for the end of a map sees this, before it is checked here whether the item
   // was cancelled.
   const auto next = core_.attempts().pending_attempt(*submission, item);
@@ -47,7 +47,7 @@ void thread_retries::ask(const std::shared_ptr<thread_submission>& submission, s
       report_callback(std::current_exception());
     }
   }
-  core_.scheduler().end_asking(*submission);
+  core_.crew().end_asking(*submission);
   if (!next) {
     return;
   }

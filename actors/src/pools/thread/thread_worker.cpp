@@ -35,7 +35,7 @@ struct departure {
   std::shared_ptr<thread_core> from;
   ~departure() {
     if (from) {
-      from->scheduler().departed();
+      from->crew().departed();
     }
   }
 };
@@ -92,7 +92,7 @@ void thread_worker::take_turns() {
     if (loop_) {
       if (ended != nullptr) {
         // Before a coroutine runs on: it may take long, or wait for the end of this map.
-        core_.scheduler().stopped_running(seat_, *std::exchange(ended, nullptr));
+        core_.crew().stopped_running(seat_, *std::exchange(ended, nullptr));
       }
       loop_->run_ready();
     }
@@ -244,7 +244,7 @@ void thread_worker::begin_coroutine(const std::shared_ptr<thread_submission>& su
                                     std::uint32_t item, bool again) {
   const auto attempt = enter(*submission, item, again);
   if (!attempt) {
-    core_.scheduler().stopped_running(seat_, *submission);
+    core_.crew().stopped_running(seat_, *submission);
     return;
   }
   if (!loop_) {
@@ -257,7 +257,7 @@ void thread_worker::begin_coroutine(const std::shared_ptr<thread_submission>& su
   const local_task as{submission->number, &core_.attempts(), submission.get(), item, *attempt};
   const auto ended = [this, submission, item, attempt = *attempt](const std::exception_ptr& thrown,
                                                                   bool stopped) {
-    core_.scheduler().stopped_running(seat_, *submission, depth_ == 0);
+    core_.crew().stopped_running(seat_, *submission, depth_ == 0);
     note_busy();
     core_.outcomes().conclude(seat_, *submission, {item, attempt, thrown, stopped});
   };
@@ -279,7 +279,7 @@ bool thread_worker::lend_a_hand(const std::shared_ptr<thread_submission>& wanted
     return true;
   }
   run_claimed(work, awaited, until);
-  core_.scheduler().stopped_running(seat_, *work.submission);
+  core_.crew().stopped_running(seat_, *work.submission);
   return true;
 }
 

@@ -15,7 +15,7 @@
 namespace troupe::detail {
 
 /// Wakes threads that wait until nothing of a map runs: neither an item nor, between two attempts,
-/// the user's predicate. A member of the scheduler, guarded by its lock.
+/// the user's predicate. A member of the crew, guarded by its lock.
 class map_ends {
  public:
   /// The calling thread begins to run the predicate of this submission, or has ended that.

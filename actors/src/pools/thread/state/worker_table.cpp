@@ -92,10 +92,10 @@ void resting_workers::looks(worker_seat& one) {
   ++looking_;
 }
 
-resting_workers::bell resting_workers::call(worker_seat& one) {
+void resting_workers::call(worker_seat& one, wake_list& to_wake) {
   switch (std::exchange(one.rests, worker_seat::rest::none)) {
     case worker_seat::rest::none:
-      return nullptr;
+      return;
     case worker_seat::rest::idle: {
       const auto found = std::find(idle_.rbegin(), idle_.rend(), &one);
       idle_.erase(std::next(found).base());
@@ -109,10 +109,10 @@ resting_workers::bell resting_workers::call(worker_seat& one) {
       break;
     }
   }
-  return one.bell;
+  to_wake.add(one.bell);
 }
 
-resting_workers::search resting_workers::call_next(std::uint64_t queued, bell& found) {
+resting_workers::search resting_workers::call_next(std::uint64_t queued, wake_list& to_wake) {
   if (queued <= looking_) {
     return search::enough_awake;
   }
@@ -120,31 +120,27 @@ resting_workers::search resting_workers::call_next(std::uint64_t queued, bell& f
     if (waking_) {
       return search::enough_awake;  // that worker will see this task, too, and call the next
     }
-    found = call(*idle_.back());
+    call(*idle_.back(), to_wake);
     return search::found;
   }
   const auto lender = std::find_if(lenders_.rbegin(), lenders_.rend(),
                                    [](const worker_seat* each) { return each->runs_any; });
   if (lender != lenders_.rend()) {
-    found = call(**lender);
+    call(**lender, to_wake);
     return search::found;
   }
   return search::none;
 }
 
-std::vector<resting_workers::bell> resting_workers::call_lenders() {
-  std::vector<bell> called;
+void resting_workers::call_lenders(wake_list& to_wake) {
   for (worker_seat* const each : std::exchange(lenders_, {})) {
     each->rests = worker_seat::rest::none;
-    called.push_back(each->bell);
+    to_wake.add(each->bell);
   }
-  return called;
 }
 
-std::vector<resting_workers::bell> resting_workers::call_idle() {
-  std::vector<bell> called;
-  call_idle_if([](const worker_seat&) { return true; }, called);
-  return called;
+void resting_workers::call_idle(wake_list& to_wake) {
+  call_idle_if([](const worker_seat&) { return true; }, to_wake);
 }
 
 }  // namespace troupe::detail

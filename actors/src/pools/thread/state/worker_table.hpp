@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pools/thread/state/task_lanes.hpp"
+#include "pools/thread/state/wake_list.hpp"
 #include "pools/thread/state/worker_bell.hpp"
 #include "scheduling/affinity_keys.hpp"
 
@@ -9,15 +10,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace troupe::detail {
 
-/// A worker as the scheduler knows it. Owned by `worker_table`; the scheduler's lock guards all
-/// members but atomics and constants, so other code uses a seat only to name its worker.
+/// A worker as crew and scheduler know it. Owned by `worker_table`; their lock guards all members
+/// but atomics and constants, so other code uses a seat only to name its worker.
 struct worker_seat {
   worker_seat(int place_in_names, std::uint64_t worker_id, bool is_relief)
       : place{place_in_names}, id{worker_id}, relief{is_relief} {}
@@ -52,7 +52,7 @@ struct worker_seat {
 };
 
 /// Owns the seats of a thread pool's workers, and knows which affinity keys are bound to which. A
-/// member of the scheduler, guarded by its lock.
+/// member of the crew, guarded by its lock.
 class worker_table {
  public:
   using seats = std::vector<std::unique_ptr<worker_seat>>;
@@ -83,6 +83,11 @@ class worker_table {
     }
     return false;
   }
+  /// There is a worker beside this one (null: any) that neither leaves nor waits in a task.
+  [[nodiscard]] bool takes_tasks_beside(const worker_seat* one) const {
+    return any_of(
+        [one](const worker_seat& each) { return &each != one && !each.leaving && !each.blocked; });
+  }
 
  private:
   seats seats_;
@@ -93,11 +98,9 @@ class worker_table {
 };
 
 /// Which workers sleep and may be woken for a task, and how many are awake and look for one. A
-/// member of the scheduler, guarded by its lock.
+/// member of the crew, guarded by its lock.
 class resting_workers {
  public:
-  using bell = std::shared_ptr<worker_bell>;
-
   /// Notes a worker that sleeps for want of tasks; `add_lender`: one that sleeps in a task or in
   /// its loop, and is chosen for a new task if it `runs_any`.
   void add_idle(worker_seat& one);
@@ -107,30 +110,30 @@ class resting_workers {
   /// The worker looks at the queue once more before it sleeps.
   void looks(worker_seat& one);
 
-  /// The bell to ring so that this worker takes a task; null: it is awake and will look.
-  bell call(worker_seat& one);
+  /// Calls this worker so that it takes a task, unless it is awake and will look.
+  void call(worker_seat& one, wake_list& to_wake);
   enum class search : std::uint8_t { found, enough_awake, none };
-  /// Chooses the worker to wake for `queued` waiting items; its bell is in `found`.
-  search call_next(std::uint64_t queued, bell& found);
-  /// The bells of all workers that wait in tasks.
-  std::vector<bell> call_lenders();
-  /// The bells of all idle workers.
-  std::vector<bell> call_idle();
-  /// Adds the bells of those idle workers for which `which` is true.
+  /// Calls the next worker for `queued` waiting items.
+  search call_next(std::uint64_t queued, wake_list& to_wake);
+  /// Calls all workers that wait in tasks.
+  void call_lenders(wake_list& to_wake);
+  /// Calls all idle workers; those for which `which` is true.
+  void call_idle(wake_list& to_wake);
   template <class Which>
-  void call_idle_if(const Which& which, std::vector<bell>& called) {
+  void call_idle_if(const Which& which, wake_list& to_wake) {
     std::erase_if(idle_, [&](worker_seat* one) {
       if (!which(*one)) {
         return false;
       }
       one->rests = worker_seat::rest::none;
-      called.push_back(one->bell);
+      to_wake.add(one->bell);
       return true;
     });
   }
   [[nodiscard]] bool any_idle() const noexcept { return !idle_.empty(); }
 
  private:
+  // Used for every task: beside the lock.
   std::uint32_t looking_ = 0;
   bool waking_ = false;  ///< an idle worker was called and is not awake yet
   std::vector<worker_seat*> idle_;
