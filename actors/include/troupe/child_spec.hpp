@@ -18,6 +18,20 @@ namespace troupe {
 
 struct thread_pool_options;  // troupe/thread_pool.hpp
 
+/// Where the children of a supervisor run.
+enum class placement : std::uint8_t {
+  /// As the supervisor above says; at the top in processes, but with the environment variable
+  /// TROUPE_INLINE=1 in this one.
+  inherited,
+  /// In processes of their own.
+  processes,
+  /// On threads of this process, for tests, debuggers, and thousands of small services. A service
+  /// that is a coroutine (`troupe::task<void>`) shares a few threads with the others. Nothing kills a
+  /// thread, and a crash, `exit` or a signal is the whole program's: docs/supervision.md tells what
+  /// differs.
+  in_process
+};
+
 /// What every child of a supervisor has: `child_pool("resize", {.workers = 4}, {.after = {"db"}})`.
 struct child_options {
   /// Whether it is started again when it has ended.
@@ -35,6 +49,9 @@ struct child_options {
   std::vector<int> success_codes{0};
   /// How a process is started. Unset: what `get_start_method` says at its start.
   std::optional<start_method> start{};
+  /// Where it runs. Says nothing to thread pools; pools have their workers in processes; for a
+  /// supervisor, say it in its own options.
+  troupe::placement placement = troupe::placement::inherited;
 };
 
 /// When a service counts as ready.
@@ -77,6 +94,8 @@ struct service_options {
   std::chrono::milliseconds probe_interval{10'000};
   /// See `probe`.
   std::chrono::milliseconds probe_timeout{5'000};
+  /// Where it runs.
+  troupe::placement placement = troupe::placement::inherited;
 };
 
 class child_spec;

@@ -31,6 +31,8 @@ struct supervisor_options {
   std::optional<int> max_children{};
   /// What reports call it.
   std::string name = "supervisor";
+  /// Where children run that do not say so themselves, also those of supervisors below.
+  troupe::placement placement = troupe::placement::inherited;
 };
 
 /// How many children a supervisor has at one moment.

@@ -4,6 +4,7 @@
 #include "troupe/await.hpp"
 #include "troupe/detail/clock.hpp"
 #include "troupe/detail/coroutine_run.hpp"
+#include "troupe/detail/nanoseconds.hpp"
 #include "troupe/future.hpp"
 #include "troupe/submission.hpp"
 
@@ -44,7 +45,8 @@ using task = asio::awaitable<T>;
 
 namespace detail {
 
-task<void> sleep_until(std::chrono::steady_clock::time_point when);
+/// Until the time is over by Asio's timers, or by the `coroutine_clock` of the thread.
+task<void> sleep_during(std::chrono::nanoseconds time);
 /// Returns when it is done; the cancellation of the coroutine cancels it.
 task<void> await_end(std::shared_ptr<future_state> state);
 /// Returns when it is worth trying again.
@@ -149,8 +151,7 @@ task<future<R>> await_submission(submission<R> what) {
 /// @throws operation_aborted when a stop request ends it.
 template <class Rep, class Period>
 [[nodiscard]] task<void> sleep_for(std::chrono::duration<Rep, Period> duration) {
-  return detail::sleep_until(
-      detail::deadline_after(duration).value_or(std::chrono::steady_clock::time_point::max()));
+  return detail::sleep_during(detail::to_nanoseconds(duration));
 }
 
 /// What Asio coroutines, tasks of a pool among them, wait for a future by: `T value = co_await

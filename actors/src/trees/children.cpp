@@ -9,8 +9,10 @@
 #include "host/runtime.hpp"
 #include "pools/process/pool_core_impl.hpp"
 #include "pools/thread/thread_core.hpp"
-#include "trees/pool_engine.hpp"
-#include "trees/process_engine.hpp"
+#include "trees/children/local_engine.hpp"
+#include "trees/children/pool_engine.hpp"
+#include "trees/children/process_engine.hpp"
+#include "trees/service/service_run.hpp"
 #include "trees/supervisor_core.hpp"
 #include "trees/supervisor_engine.hpp"
 
@@ -48,13 +50,18 @@ troupe::child_spec define(child_spec spec, std::string kind,
       child_definition{std::move(spec), std::move(kind), std::move(make), std::move(below)}));
 }
 
-troupe::child_spec define(child_spec spec, std::string kind, process_plan plan) {
+troupe::child_spec define(child_spec spec, std::string kind, placement where, process_plan plan) {
   if (!plan.target) {
     throw std::invalid_argument{"troupe: child '" + spec.name + "' has no function to run"};
   }
   return define(std::move(spec), std::move(kind),
-                [plan = std::make_shared<const process_plan>(std::move(plan))](
-                    const child_run& how) { return std::make_shared<process_engine>(how, plan); });
+                [where, plan = std::make_shared<const process_plan>(std::move(plan))](
+                    const child_run& how) -> std::shared_ptr<child_engine> {
+                  if (is_in_process(where, how.in_process)) {
+                    return std::make_shared<local_engine>(how, plan);
+                  }
+                  return std::make_shared<process_engine>(how, plan);
+                });
 }
 
 void check_positive(const std::string& name, const char* what, std::chrono::milliseconds time) {
@@ -78,7 +85,8 @@ child_spec child_process(std::string name, bound_call function, const child_opti
   detail::process_plan plan;
   plan.target = std::move(function);
   plan.start = options.start;
-  return detail::define(detail::spec_of(std::move(name), options), "process", std::move(plan));
+  return detail::define(detail::spec_of(std::move(name), options), "process", options.placement,
+                        std::move(plan));
 }
 
 child_spec child_service(std::string name, bound_call function, const service_options& options) {
@@ -94,6 +102,7 @@ child_spec child_service(std::string name, bound_call function, const service_op
   }
   detail::process_plan plan;
   plan.service = true;
+  plan.coroutine = detail::makes_coroutine(function);
   plan.target = std::move(function);
   plan.start = options.start;
   plan.ready_at_start = options.ready == readiness::at_start;
@@ -102,7 +111,8 @@ child_spec child_service(std::string name, bound_call function, const service_op
   plan.probe = options.probe;
   plan.probe_interval = options.probe_interval;
   plan.probe_timeout = options.probe_timeout;
-  return detail::define(detail::spec_of(std::move(name), options), "service", std::move(plan));
+  return detail::define(detail::spec_of(std::move(name), options), "service", options.placement,
+                        std::move(plan));
 }
 
 child_spec child_pool(std::string name, const pool_options& pool, const child_options& options) {

@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <random>
+#include <cstdlib>
 #include <stdexcept>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -32,6 +33,12 @@ struct running_roots {
 running_roots& roots() {
   static running_roots& made = *new running_roots;  // never destroyed
   return made;
+}
+
+/// The whole program is to run without processes, for a debugger or a test.
+bool program_is_inline() {
+  const char* const text = ::secure_getenv("TROUPE_INLINE");
+  return text != nullptr && std::string_view{text} == "1";
 }
 
 /// Throws what a request that was not done means to its caller.
@@ -79,8 +86,11 @@ void throw_for(const request_result& result, const std::string& supervisor,
 }  // namespace
 
 supervisor_rules rules_of(const supervisor_options& options) {
-  return {options.strategy, options.limits, options.auto_shutdown, options.max_children,
-          std::random_device{}()};
+  return {options.strategy, options.limits, options.auto_shutdown, options.max_children, 0};
+}
+
+bool is_in_process(placement own, bool inherited) noexcept {
+  return own == placement::inherited ? inherited : own == placement::in_process;
 }
 
 std::vector<std::shared_ptr<supervisor_core>> running_cores() {
@@ -215,10 +225,13 @@ void supervisor_core::leave_parent() {
 
 std::shared_ptr<supervisor_node> supervisor_core::make_node(const std::shared_ptr<tree_loop>& loop,
                                                             const std::string& path,
-                                                            supervisor_node::listener told) {
+                                                            supervisor_node::listener told,
+                                                            bool in_process) {
+  supervisor_rules rules = rules_of(options_);
+  rules.seed = loop->seed();
   const mutex_guard lock{mutex_};
-  node_ =
-      std::make_shared<supervisor_node>(loop, path, rules_of(options_), children_, std::move(told));
+  node_ = std::make_shared<supervisor_node>(loop, path, rules, children_, std::move(told),
+                                            is_in_process(options_.placement, in_process));
   started_ = true;
   ready_ = false;
   outcome_.reset();
@@ -279,8 +292,8 @@ void supervisor_core::start() {
          self.changed_.notify_all();
        }),
        to_core([](supervisor_core& self, const supervisor_outcome& how) { self.on_ended(how); }),
-       to_core(
-           [](supervisor_core& self, const supervisor_event& event) { self.happened(event); })});
+       to_core([](supervisor_core& self, const supervisor_event& event) { self.happened(event); })},
+      program_is_inline());
   node->tell(start_requested{});
   std::optional<supervisor_outcome> failed;
   {
@@ -458,6 +471,12 @@ std::optional<supervisor_outcome> supervisor_core::wait_until(const deadline& un
     not_on_own_thread(*here, "wait");
     lock.lock();
   }
+  lock.unlock();
+  here->loop().drive([this] {
+    const mutex_guard guard{mutex_};
+    return outcome_.has_value();
+  });
+  lock.lock();
   bool in_time = true;
   while (!outcome_ && in_time) {
     if (until) {

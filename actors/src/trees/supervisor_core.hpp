@@ -6,10 +6,10 @@
 
 #include "base/thread_safety.hpp"
 #include "host/program_tree.hpp"
-#include "trees/child_engine.hpp"
+#include "trees/children/child_engine.hpp"
+#include "trees/children/tree_loop.hpp"
 #include "trees/event_stream.hpp"
 #include "trees/supervisor_node.hpp"
-#include "trees/tree_loop.hpp"
 
 #include <functional>
 #include <memory>
@@ -59,10 +59,10 @@ class supervisor_core final : public program_tree,
   void become_child();
   /// It is none any more: it was removed, or could not be added.
   void leave_parent();
-  /// Makes its next run.
+  /// Makes its next run. `in_process`: so is the one above, or the program.
   std::shared_ptr<supervisor_node> make_node(const std::shared_ptr<tree_loop>& loop,
                                              const std::string& path,
-                                             supervisor_node::listener told);
+                                             supervisor_node::listener told, bool in_process);
   /// The run has ended.
   void child_ended(const supervisor_outcome& outcome);
 
@@ -102,6 +102,9 @@ class supervisor_core final : public program_tree,
 
 /// The supervisors of this process that run and are no children.
 [[nodiscard]] std::vector<std::shared_ptr<supervisor_core>> running_cores();
+
+/// Where children run, by what they say themselves and what is above them.
+[[nodiscard]] bool is_in_process(placement own, bool inherited) noexcept;
 
 /// What `supervision` has to know.
 [[nodiscard]] supervisor_rules rules_of(const supervisor_options& options);

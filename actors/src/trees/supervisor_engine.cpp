@@ -18,7 +18,8 @@ void supervisor_engine::start() {
          }
          ended({outcome.ok() ? end_cause::finished : end_cause::gave_up, outcome.text});
        },
-       how_.events.happened});
+       how_.events.happened},
+      how_.in_process);
   node_->tell(start_requested{});
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "trees/child_engine.hpp"
+#include "trees/children/child_engine.hpp"
 #include "trees/supervisor_core.hpp"
 
 #include <functional>

@@ -27,6 +27,7 @@ std::string path_below(const std::string& path, const std::string& name) {
 /// A request whose caller waits.
 struct supervisor_node::pending {
   std::string name;
+  child_id child = 0;  // the loop's thread's
   guarded_mutex mutex;
   guarded_condition changed;
   std::optional<request_result> result TROUPE_GUARDED_BY(mutex);
@@ -35,6 +36,10 @@ struct supervisor_node::pending {
     const mutex_guard lock{mutex};
     result = std::move(with);
     changed.notify_all();
+  }
+  bool answered() {
+    const mutex_guard lock{mutex};
+    return result.has_value();
   }
   request_result wait() {
     mutex_lock lock{mutex};
@@ -47,10 +52,12 @@ struct supervisor_node::pending {
 
 supervisor_node::supervisor_node(std::shared_ptr<tree_loop> loop, std::string path,
                                  const supervisor_rules& rules,
-                                 const std::vector<definition_ptr>& children, listener told)
+                                 const std::vector<definition_ptr>& children, listener told,
+                                 bool in_process)
     : loop_{std::move(loop)},
       path_{std::move(path)},
       told_{std::move(told)},
+      in_process_{in_process},
       decides_{rules, specs_of(children)} {
   for (const definition_ptr& one : children) {
     definitions_.emplace(one->spec.name, one);
@@ -126,10 +133,14 @@ request_result supervisor_node::ask(const std::string& name, const definition_pt
     }
     self->feed(make(request));
     const mutex_guard lock{self->mutex_};
+    if (const child_record* const found = self->decides_.find(asked->name)) {
+      asked->child = found->id;
+    }
     if (added && self->decides_.find(asked->name) == nullptr) {
       self->definitions_.erase(asked->name);
     }
   });
+  loop_->drive([&asked] { return asked->answered(); });
   return heard ? asked->wait() : request_result{request_outcome::supervisor_stopping, {}};
 }
 
@@ -140,7 +151,7 @@ void supervisor_node::carry_out(const supervision_action& action) {
 }
 
 void supervisor_node::carry_out(const start_child& action) {
-  child_run how{loop_, {}, {}, action.run, {}};
+  child_run how{loop_, {}, {}, action.run, {}, in_process_};
   definition_ptr definition;
   {
     const mutex_guard lock{mutex_};
@@ -187,7 +198,10 @@ void supervisor_node::carry_out(const start_child& action) {
             0});
   const auto told = how.events.ended;
   try {
-    const std::shared_ptr<child_engine> engine = definition->make(how);
+    std::shared_ptr<child_engine> engine = loop_->stand_in(how, *definition);
+    if (!engine) {
+      engine = definition->make(how);
+    }
     {
       const mutex_guard lock{mutex_};
       children_[id].engine = engine;
@@ -307,10 +321,8 @@ void supervisor_node::carry_out(const answer_request& action) {
   request_result result{action.outcome, {}};
   if (action.outcome == request_outcome::start_failed) {
     const mutex_guard lock{mutex_};
-    for (const auto& [id, one] : children_) {
-      if (one.definition && one.definition->spec.name == asked->name) {
-        result.death = one.last_death;
-      }
+    if (const auto child = children_.find(asked->child); child != children_.end()) {
+      result.death = child->second.last_death;
     }
   }
   asked->answer(std::move(result));

@@ -8,8 +8,8 @@
 
 #include "base/thread_safety.hpp"
 #include "supervision/supervision.hpp"
-#include "trees/child_engine.hpp"
-#include "trees/tree_loop.hpp"
+#include "trees/children/child_engine.hpp"
+#include "trees/children/tree_loop.hpp"
 
 #include <functional>
 #include <map>
@@ -45,8 +45,10 @@ class supervisor_node : public std::enable_shared_from_this<supervisor_node> {
     std::function<void(const supervisor_event&)> happened;
   };
   /// @param path  its own, empty at the top.
+  /// @param in_process  children that do not say where they run, run in this process.
   supervisor_node(std::shared_ptr<tree_loop> loop, std::string path, const supervisor_rules& rules,
-                  const std::vector<definition_ptr>& children, listener told);
+                  const std::vector<definition_ptr>& children, listener told,
+                  bool in_process = false);
 
   /// On the loop's thread.
   void feed(const supervision_event& event);
@@ -105,6 +107,7 @@ class supervisor_node : public std::enable_shared_from_this<supervisor_node> {
   const std::shared_ptr<tree_loop> loop_;
   const std::string path_;
   const listener told_;
+  const bool in_process_;
   mutable guarded_mutex mutex_;
   supervision decides_ TROUPE_GUARDED_BY(mutex_);
   std::unordered_map<child_id, child_entry> children_ TROUPE_GUARDED_BY(mutex_);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "trees/child_engine.hpp"
+#include "trees/children/child_engine.hpp"
+#include "trees/children/tree_loop.hpp"
 #include "trees/supervisor_node.hpp"
-#include "trees/tree_loop.hpp"
 
 #include <atomic>
 #include <chrono>

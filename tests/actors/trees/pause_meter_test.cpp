@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "trees/pause_meter.hpp"
+#include "trees/children/pause_meter.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "trees/watchdog.hpp"
+#include "trees/children/watchdog.hpp"
 
 #include <gtest/gtest.h>
 

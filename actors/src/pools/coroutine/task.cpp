@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "troupe/task.hpp"
 
+#include "pools/coroutine/coroutine_clock.hpp"
+
 #include <asio/associated_cancellation_slot.hpp>
 #include <asio/associated_executor.hpp>
 #include <asio/error.hpp>
@@ -88,13 +90,33 @@ struct begin_awaiting_room {
   }
 };
 
+struct begin_sleeping {
+  template <class Handler>
+  void operator()(Handler handler, const coroutine_clock* clock,
+                  std::chrono::nanoseconds time) const {
+    const auto waiting = std::make_shared<resumption<Handler>>(std::move(handler));
+    waiting->when_cancelled([](resumption<Handler>&) {});
+    clock->call_after(time, [waiting] { waiting->resume({}); });
+  }
+};
+
 using token = const asio::use_awaitable_t<>&;
 
 }  // namespace
 
-task<void> sleep_until(std::chrono::steady_clock::time_point when) {
+const coroutine_clock*& coroutine_clock::here() noexcept {
+  constinit thread_local const coroutine_clock* clock = nullptr;
+  return clock;
+}
+
+task<void> sleep_during(std::chrono::nanoseconds time) {
+  if (const coroutine_clock* const clock = coroutine_clock::here()) {
+    co_await asio::async_initiate<token, void(std::error_code)>(begin_sleeping{},
+                                                                asio::use_awaitable, clock, time);
+    co_return;
+  }
   asio::steady_timer timer{co_await asio::this_coro::executor};
-  timer.expires_at(when);
+  timer.expires_at(deadline_after(time).value_or(std::chrono::steady_clock::time_point::max()));
   co_await timer.async_wait(asio::use_awaitable);
 }
 

@@ -5,48 +5,46 @@
 #include "trees/service/service_child.hpp"
 
 #include "troupe/error.hpp"
-#include "troupe/this_service.hpp"
 
 #include "os/library_thread.hpp"
 #include "processes/process_core.hpp"
+#include "trees/service/service_run.hpp"
+#include "trees/service/service_state.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
-#include <condition_variable>
-#include <exception>
-#include <mutex>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace troupe::detail {
 namespace {
 
-using steady = std::chrono::steady_clock;
+/// Says it on the line to the supervisor's process.
+class line_host final : public service_host {
+ public:
+  explicit line_host(service_line line) : line_{std::move(line)} {}
 
-std::int64_t now_ns() noexcept {
-  return steady::now().time_since_epoch().count();
-}
+  void say(line_kind what, std::string_view text, bool wait) noexcept override {
+    line_.say(what, text, wait);
+  }
+  [[nodiscard]] const service_line& line() const noexcept { return line_; }
 
-/// This process as a service. Never destroyed: its threads run until the process ends.
-struct service_state {
-  service_role role;
-  service_line line;
-  std::stop_source stop{};
-  std::atomic<bool> ready{false};
-  std::atomic<std::int64_t> next_beat_ns{0};
-  pid_t pid = ::getpid();  // children that it forks are no services
+ private:
+  service_line line_;
 };
 
-/// Set once, before there are threads.
+/// This process as a service, set once, before there are threads. Never destroyed: its threads run
+/// until the process ends.
 constinit service_state* here = nullptr;
+constinit const service_line* line = nullptr;
 /// What the handler of SIGTERM may touch.
 constinit std::atomic<int> stop_pipe{-1};
 constinit pid_t program = 0;
@@ -63,24 +61,16 @@ void on_sigterm(int, siginfo_t* info, void*) {
   errno = saved;
 }
 
-service_state& service() {
-  if (!this_service::is_service()) {
-    throw error{errc::wrong_state, task_ran::no,
-                "troupe: this process is no service of a supervisor (see child_service)"};
-  }
-  return *here;
-}
-
 /// Waits until the service is to stop: its supervisor says so on the line, or SIGTERM came. The line
 /// is what counts: a signal that is pending already when another one is sent takes that one's place,
 /// also if another process than the supervisor had sent it.
 void wait_for_stop(int signals) noexcept {
-  std::array<pollfd, 2> watched{pollfd{signals, POLLIN, 0}, pollfd{here->line.number(), POLLIN, 0}};
+  std::array<pollfd, 2> watched{pollfd{signals, POLLIN, 0}, pollfd{line->number(), POLLIN, 0}};
   for (;;) {
     ::poll(watched.data(), watched.size(), -1);
     char byte = 0;
     if ((watched[0].revents != 0 && ::read(signals, &byte, 1) == 1) ||
-        (watched[1].revents != 0 && here->line.hears_stop())) {
+        (watched[1].revents != 0 && line->hears_stop())) {
       return;
     }
   }
@@ -109,60 +99,17 @@ void take_stops() {
   ::signal(SIGINT, SIG_IGN);
 }
 
-void run_probes(const bound_call& probe) {
-  while (service_sleep(steady::now() + std::chrono::milliseconds{here->role.probe_ms})) {
-    if (!here->ready) {
-      continue;
-    }
-    here->line.say(line_kind::probe_begins, {}, true);
-    try {
-      probe();
-      here->line.say(line_kind::probe_ends, {}, true);
-    } catch (...) {  // of the user's
-      const failure why = capture_failure(std::current_exception());
-      here->line.say(line_kind::probe_failed, why.type_name + ": " + why.text, true);
-      return;
-    }
-  }
-}
-
-/// False: the service is to stop. The watchdog is for what the function does, so it hears of this.
-bool sleep_between_runs(const service_role& role) {
-  const steady::time_point until = steady::now() + std::chrono::milliseconds{role.every_ms};
-  for (;;) {
-    const steady::time_point now = steady::now();
-    if (now >= until) {
-      return !here->stop.stop_requested();
-    }
-    const auto part = role.beat_ms < 0 ? until : now + std::chrono::milliseconds{role.beat_ms};
-    if (!service_sleep(std::min(part, until))) {
-      return false;
-    }
-    this_service::heartbeat();
-  }
-}
-
 void tell_uncaught(const failure& why) {
-  here->line.say(line_kind::threw, why.type_name + ": " + why.text, true);
+  line->say(line_kind::threw, why.type_name + ": " + why.text, true);
 }
 
 }  // namespace
 
-bool service_sleep(const deadline& until) {
-  const std::stop_token stop = service().stop.get_token();
-  std::mutex mutex;
-  std::condition_variable_any never;
-  std::unique_lock lock{mutex};
-  if (until) {
-    never.wait_until(lock, stop, *until, [] { return false; });
-  } else {
-    never.wait(lock, stop, [] { return false; });
-  }
-  return !stop.stop_requested();
-}
-
-void run_supervised(service_role role, service_line line, bound_call target, bound_call probe) {
-  here = new service_state{role, std::move(line)};
+void run_supervised(service_role role, service_line end, bound_call target, bound_call probe) {
+  const auto host = std::make_shared<line_host>(std::move(end));
+  line = &host->line();
+  here = new service_state{role, host};
+  service_state::become(here);
   set_uncaught_listener(&tell_uncaught);
   if (!role.service) {
     target();
@@ -170,53 +117,12 @@ void run_supervised(service_role role, service_line line, bound_call target, bou
   }
   take_stops();
   if (role.ready_at_start || role.every_ms >= 0) {
-    this_service::ready();
+    here->say_ready();
   }
   if (role.probe_ms >= 0) {
-    start_thread("troupe-probe", [probe = std::move(probe)] { run_probes(probe); });
+    start_thread("troupe-probe", [probe = std::move(probe)] { run_probes(*here, probe); });
   }
-  target();
-  while (role.every_ms >= 0 && sleep_between_runs(role)) {
-    target();
-  }
+  run_service(*here, target);
 }
 
 }  // namespace troupe::detail
-
-namespace troupe::this_service {
-
-bool is_service() noexcept {
-  return detail::here != nullptr && detail::here->role.service && detail::here->pid == ::getpid();
-}
-
-std::stop_token stop_token() {
-  return detail::service().stop.get_token();
-}
-
-void ready() {
-  detail::service_state& self = detail::service();
-  if (!self.ready.exchange(true)) {
-    self.line.say(detail::line_kind::ready, {}, true);
-  }
-}
-
-void heartbeat() {
-  detail::service_state& self = detail::service();
-  if (self.role.beat_ms < 0 || !self.ready) {
-    return;
-  }
-  const std::int64_t now = detail::now_ns();
-  std::int64_t next = self.next_beat_ns.load(std::memory_order_relaxed);
-  const std::int64_t after = now + self.role.beat_ms * 1'000'000;
-  // Of threads that come at the same time, one sends.
-  if (now >= next &&
-      self.next_beat_ns.compare_exchange_strong(next, after, std::memory_order_relaxed)) {
-    self.line.say(detail::line_kind::beat, {}, false);
-  }
-}
-
-std::uint64_t incarnation() {
-  return detail::service().role.run;
-}
-
-}  // namespace troupe::this_service

@@ -4,7 +4,7 @@
 #include "troupe/policy.hpp"
 
 #include "base/thread_safety.hpp"
-#include "trees/pause_meter.hpp"
+#include "trees/children/pause_meter.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -16,16 +16,21 @@
 
 namespace troupe::detail {
 
+class child_engine;
+struct child_definition;
+struct child_run;
+class service_threads;
+
 /// Where a tree of supervisors lives: runs functions one after the other, and at times. Tests have
 /// one with a clock of their own.
 ///
 /// @threads any, all members.
 class tree_loop {
  public:
-  tree_loop() = default;
+  tree_loop();
   tree_loop(const tree_loop&) = delete;
   tree_loop& operator=(const tree_loop&) = delete;
-  virtual ~tree_loop() = default;
+  virtual ~tree_loop();
 
   /// Runs `function` soon, after what was posted before. False: the loop has ended; it is dropped.
   virtual bool post(std::function<void()> function) = 0;
@@ -36,6 +41,27 @@ class tree_loop {
   virtual void cancel(std::uint64_t timer) = 0;
   /// The calling thread is the one that runs the functions.
   [[nodiscard]] virtual bool is_here() const = 0;
+
+  /// Of what is drawn by lot in the tree.
+  [[nodiscard]] virtual std::uint64_t seed();
+  /// Runs what comes until that is so, where the calling thread is the one that has to. False: it is
+  /// not.
+  virtual bool drive(const std::function<bool()>& /*over*/) { return false; }
+  /// What takes the place of a child's engine; null: nothing does.
+  virtual std::shared_ptr<child_engine> stand_in(const child_run& /*how*/,
+                                                 const child_definition& /*of*/) {
+    return nullptr;
+  }
+  /// The threads of children in this process. On the loop's thread.
+  [[nodiscard]] service_threads& services();
+
+ protected:
+  [[nodiscard]] virtual std::unique_ptr<service_threads> make_services();
+  /// Ends them. On the loop's thread.
+  void end_services() noexcept;
+
+ private:
+  std::unique_ptr<service_threads> services_;
 };
 
 /// A thread of its own, which sleeps while there is nothing to do.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "trees/pool_engine.hpp"
+#include "trees/children/pool_engine.hpp"
 
 #include "troupe/error.hpp"
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "trees/process_engine.hpp"
+#include "trees/children/process_engine.hpp"
 
 #include "troupe/death.hpp"
 
 #include "host/runtime.hpp"
 #include "supervision/causes.hpp"
 #include "symbols/symbols.hpp"
+#include "trees/service/service_child.hpp"
 
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -20,10 +20,6 @@ namespace {
 
 /// From SIGABRT, whose handler writes down a backtrace, to SIGKILL.
 constexpr std::chrono::milliseconds time_for_backtrace{2'000};
-
-std::int64_t in_ms(const std::optional<std::chrono::milliseconds>& time) {
-  return time ? time->count() : -1;
-}
 
 /// What a process noted of the signal that ended it.
 std::string crash_text(const exit_notice& notice, const std::optional<crash_report>& crash) {
@@ -78,26 +74,18 @@ process_engine::~process_engine() {
 void process_engine::start() {
   runtime_ = runtime::current();
   auto [ours, theirs] = make_service_line();
-  service_role role;
-  role.service = plan_->service;
-  role.run = how_.run;
-  role.program = ::getpid();
-  role.every_ms = in_ms(plan_->every);
-  role.ready_at_start = plan_->ready_at_start;
-  if (plan_->watchdog) {
-    role.beat_ms = std::max<std::int64_t>(plan_->watchdog->count() / 4, 1);
-    beats_.emplace(*plan_->watchdog);
-  }
-  if (plan_->probe) {
-    role.probe_ms = plan_->probe_interval.count();
-    probes_.emplace(plan_->probe_timeout);
-  }
+  watch_ = std::make_shared<service_watch>(how_, plan_, [weak = weak_from_this()](bool hangs) {
+    if (const auto self = weak.lock()) {
+      self->put_down(hangs);
+    }
+  });
   process_options options;
   options.name = how_.path;
   options.daemon = true;
   options.start = plan_->start;
   process_ = std::make_shared<process_core>(
-      options, call(&run_supervised, role, theirs, plan_->target, plan_->probe));
+      options,
+      call(&run_supervised, role_of(*plan_, how_.run), theirs, plan_->target, plan_->probe));
   theirs = {};
   line_ = std::move(ours);
   // On the reactor's thread: what is read there is dealt with on the loop's.
@@ -137,63 +125,20 @@ void process_engine::kill() {
 
 void process_engine::read_line() {
   if (alive_) {
-    read_service_line(line_,
-                      [this](line_kind what, const std::string& text) { on_line(what, text); });
-    set_alarm();
+    read_service_line(
+        line_, [this](line_kind what, const std::string& text) { watch_->on_line(what, text); });
+    watch_->set_alarm();
   }
 }
 
-void process_engine::on_line(line_kind what, const std::string& text) {
-  const steady_time now = how_.loop->now();
-  switch (what) {
-    case line_kind::ready:
-      if (beats_) {
-        beats_->begin(now);
-      }
-      how_.events.ready();
-      break;
-    case line_kind::beat:
-      if (beats_) {
-        beats_->beat(now);
-      }
-      break;
-    case line_kind::threw:
-      if (!because_) {
-        because_ = child_death{end_cause::threw, text};
-      }
-      break;
-    case line_kind::probe_begins:
-      if (probes_) {
-        probes_->begin(now);
-      }
-      break;
-    case line_kind::probe_ends:
-      if (probes_) {
-        probes_->end();
-      }
-      break;
-    case line_kind::stop:
-      break;  // not said by services
-    case line_kind::probe_failed:
-      if (probes_) {
-        probes_->end();
-        put_down(end_cause::failed_probe, "its probe threw " + text, SIGTERM);
-      }
-      break;
-  }
-}
-
-void process_engine::put_down(end_cause because, std::string text, int signal) {
-  if (because_ || !alive_) {
+void process_engine::put_down(bool hangs) {
+  if (!alive_) {
     return;
   }
-  because_ = child_death{because, std::move(text)};
-  beats_.reset();
-  probes_.reset();
-  if (signal == SIGTERM) {
+  if (!hangs) {
     say_stop(line_);
   }
-  process_->signal(signal);
+  process_->signal(hangs ? SIGABRT : SIGTERM);
   how_.loop->call_at(later(how_.loop->now(), time_for_backtrace), [weak = weak_from_this()] {
     if (const auto self = weak.lock()) {
       self->kill();
@@ -201,51 +146,19 @@ void process_engine::put_down(end_cause because, std::string text, int signal) {
   });
 }
 
-void process_engine::look() {
-  const steady_time now = how_.loop->now();
-  if (beats_ && beats_->missed(now)) {
-    put_down(end_cause::missed_heartbeat,
-             "no heartbeat for " + std::to_string(plan_->watchdog->count()) + " ms", SIGABRT);
-  } else if (probes_ && probes_->missed(now)) {
-    put_down(
-        end_cause::failed_probe,
-        "its probe did not return within " + std::to_string(plan_->probe_timeout.count()) + " ms",
-        SIGABRT);
-  }
-  set_alarm();
-}
-
-void process_engine::set_alarm() {
-  std::optional<steady_time> next = beats_ ? beats_->next_time() : std::nullopt;
-  if (const auto probe = probes_ ? probes_->next_time() : std::nullopt; probe) {
-    next = next ? std::min(*next, *probe) : *probe;
-  }
-  if (!alive_ || !next || (alarm_ && *alarm_ <= *next)) {
-    return;
-  }
-  alarm_ = next;
-  how_.loop->call_at(*next, [weak = weak_from_this(), at = *next] {
-    if (const auto self = weak.lock()) {
-      if (self->alarm_ == at) {
-        self->alarm_.reset();
-      }
-      self->look();
-    }
-  });
-}
-
 void process_engine::on_end(const exit_notice& notice, const std::optional<crash_report>& crash) {
   read_line();  // its last words
   alive_ = false;
+  watch_->end();
   runtime_->unwatch(line_.number());
   line_.reset();
   child_death how = death_of(notice, how_.spec.success_codes, crash_text(notice, crash));
-  if (because_) {
+  if (const auto& because = watch_->because()) {
     // What it said last is the cause, if the end looks like it.
-    const bool threw = because_->cause == end_cause::threw;
+    const bool threw = because->cause == end_cause::threw;
     if (!threw || notice.kind == 1) {
-      how.text = because_->text + (threw ? "" : ": " + how.text);
-      how.cause = because_->cause;
+      how.text = because->text + (threw ? "" : ": " + how.text);
+      how.cause = because->cause;
     }
   }
   how_.events.ended(how);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "trees/child_engine.hpp"
+#include "trees/children/child_engine.hpp"
 
 #include "troupe/error.hpp"
 

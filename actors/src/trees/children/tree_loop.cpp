@@ -1,9 +1,34 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "trees/tree_loop.hpp"
+#include "trees/children/tree_loop.hpp"
 
 #include "os/library_thread.hpp"
+#include "trees/service/service_threads.hpp"
+
+#include <random>
 
 namespace troupe::detail {
+
+tree_loop::tree_loop() = default;
+tree_loop::~tree_loop() = default;
+
+std::uint64_t tree_loop::seed() {
+  return std::random_device{}();
+}
+
+service_threads& tree_loop::services() {
+  if (!services_) {
+    services_ = make_services();
+  }
+  return *services_;
+}
+
+std::unique_ptr<service_threads> tree_loop::make_services() {
+  return std::make_unique<service_threads>();
+}
+
+void tree_loop::end_services() noexcept {
+  services_.reset();
+}
 
 std::shared_ptr<tree_thread> tree_thread::start() {
   std::shared_ptr<tree_thread> made{new tree_thread};
@@ -103,11 +128,13 @@ void tree_thread::run() {
   std::map<std::pair<steady_time, std::uint64_t>, std::function<void()>> dropped;
   dropped.swap(timers_);
   timer_times_.clear();
+  lock.unlock();
+  dropped.clear();
+  end_services();
+  lock.lock();
   ended_ = true;
   thread_ = {};
   changed_.notify_all();
-  lock.unlock();
-  dropped.clear();
 }
 
 }  // namespace troupe::detail

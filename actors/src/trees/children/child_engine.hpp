@@ -7,7 +7,7 @@
 
 #include "supervision/child_spec.hpp"
 #include "supervision/messages.hpp"
-#include "trees/tree_loop.hpp"
+#include "trees/children/tree_loop.hpp"
 
 #include <cstdint>
 #include <exception>
@@ -38,6 +38,7 @@ struct child_run {
   child_spec spec;
   incarnation run = 0;
   child_events events;
+  bool in_process = false;  ///< its supervisor places what does not say otherwise in this process
 };
 
 /// One run of a child, of whatever kind: how it is started, asked to stop and killed.
@@ -58,6 +59,8 @@ class child_engine {
   virtual void ask_to_stop() = 0;
   virtual void kill() = 0;
 
+  /// For tests: the run ends with that death. False: it cannot.
+  virtual bool die(const child_death& /*how*/) { return false; }
   /// Of its process; 0: it has none. On any thread.
   [[nodiscard]] virtual std::int64_t pid() const { return 0; }
   /// Its pool, while it is up; else null. On any thread.

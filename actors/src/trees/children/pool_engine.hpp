@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/thread_safety.hpp"
-#include "trees/child_engine.hpp"
+#include "trees/children/child_engine.hpp"
 
 #include <functional>
 #include <memory>
