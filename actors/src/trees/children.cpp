@@ -54,14 +54,21 @@ troupe::child_spec define(child_spec spec, std::string kind, placement where, pr
   if (!plan.target) {
     throw std::invalid_argument{"troupe: child '" + spec.name + "' has no function to run"};
   }
-  return define(std::move(spec), std::move(kind),
-                [where, plan = std::make_shared<const process_plan>(std::move(plan))](
-                    const child_run& how) -> std::shared_ptr<child_engine> {
-                  if (is_in_process(where, how.in_process)) {
-                    return std::make_shared<local_engine>(how, plan);
-                  }
-                  return std::make_shared<process_engine>(how, plan);
-                });
+  const auto shared = std::make_shared<const process_plan>(std::move(plan));
+  child_definition made{std::move(spec), std::move(kind),
+                        [where, shared](const child_run& how) -> std::shared_ptr<child_engine> {
+                          if (is_in_process(where, how.in_process)) {
+                            return std::make_shared<local_engine>(how, shared);
+                          }
+                          return std::make_shared<process_engine>(how, shared);
+                        }};
+  if (shared->coroutine) {
+    process_plan simulated = *shared;
+    simulated.probe = {};
+    made.simulate = [plan = std::make_shared<const process_plan>(std::move(simulated))](
+                        const child_run& how) { return std::make_shared<local_engine>(how, plan); };
+  }
+  return child_spec_access::make(std::make_shared<const child_definition>(std::move(made)));
 }
 
 void check_positive(const std::string& name, const char* what, std::chrono::milliseconds time) {

@@ -597,6 +597,25 @@ engine_ptr supervisor_core::pool(const std::string& path, const std::string& kin
   return workers;
 }
 
+std::shared_ptr<child_engine> supervisor_core::engine(const std::string& path) const {
+  const place at = find(path, "looked at");
+  if (!at.node->definition(at.name)) {
+    throw_for({request_outcome::unknown_name, {}}, options_.name, path);
+  }
+  return at.node->engine(at.name);
+}
+
+void supervisor_core::check_is_idle() const {
+  check_owner();
+  const mutex_guard lock{mutex_};
+  if (is_child_) {
+    wrong_state(options_.name, "is a child of another one, which starts it");
+  }
+  if (started_) {
+    wrong_state(options_.name, "runs already");
+  }
+}
+
 void supervisor_core::release() noexcept {
   if (::getpid() != maker_) {
     keep_for_ever(shared_from_this());

@@ -49,6 +49,10 @@ class supervisor_core final : public program_tree,
   [[nodiscard]] supervisor_events events(std::size_t capacity);
   /// The pool that a child is. `kind`: what it has to be.
   [[nodiscard]] engine_ptr pool(const std::string& path, const std::string& kind) const;
+  /// The present run of a child; null: it does not run.
+  [[nodiscard]] std::shared_ptr<child_engine> engine(const std::string& path) const;
+  /// Throws error{wrong_state} if it runs, or is a child.
+  void check_is_idle() const;
   /// The handle goes.
   void release() noexcept;
   /// It was made in this process, and not in one that this one was forked from.

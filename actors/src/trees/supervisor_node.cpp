@@ -341,7 +341,7 @@ void supervisor_node::on_ended(child_id id, incarnation run, const child_death& 
     const child_record* const record = decides_.find(id);
     event.path = path_of(id);
     event.asked = found->second.asked;
-    if (record != nullptr) {
+    if (record != nullptr && !event.asked) {
       event.death->cause = cause_for(record->spec.restart, how.cause);
     }
     found->second.last_death = event.death;

@@ -75,6 +75,9 @@ struct child_definition {
   std::function<std::shared_ptr<child_engine>(const child_run&)> make;
   /// Of a supervisor.
   std::shared_ptr<supervisor_core> below{};
+  /// Makes it in this process, with a watchdog but no probe, for simulations; empty: it is no
+  /// coroutine, so it cannot be simulated.
+  std::function<std::shared_ptr<child_engine>(const child_run&)> simulate{};
 };
 
 using definition_ptr = std::shared_ptr<const child_definition>;
