@@ -289,6 +289,16 @@ TEST_F(InProcess, OneChildMayBePlacedElsewhereThanItsSupervisor) {
   EXPECT_NE(tree.child("there").pid, 0);
 }
 
+TEST_F(InProcess, APoolKeepsItsProcessesAndRefusesToBePlacedHere) {
+  EXPECT_THROW(
+      static_cast<void>(child_pool("p", {.workers = 1}, {.placement = placement::in_process})),
+      std::invalid_argument);
+  supervisor tree{{.placement = placement::in_process}};
+  tree.add(child_pool("p", {.workers = 1}));
+  tree.start();
+  EXPECT_EQ(tree.pool("p").apply(twice, 4), 8);
+}
+
 TEST_F(InProcess, TheEnvironmentPlacesAWholeTree) {
   ::setenv("TROUPE_INLINE", "1", 1);
   supervisor tree;

@@ -49,8 +49,9 @@ struct child_options {
   std::vector<int> success_codes{0};
   /// How a process is started. Unset: what `get_start_method` says at its start.
   std::optional<start_method> start{};
-  /// Where it runs. Says nothing to thread pools; pools have their workers in processes; for a
-  /// supervisor, say it in its own options.
+  /// Where it runs. Says nothing to thread pools. A pool has its workers in processes, wherever its
+  /// supervisor places children, and refuses `in_process`. For a supervisor, say it in its own
+  /// options.
   troupe::placement placement = troupe::placement::inherited;
 };
 
@@ -153,6 +154,8 @@ class child_spec {
 ///
 /// It is stopped by `close`: what was submitted is finished, within `shutdown`. A pool that is
 /// broken has ended with `end_cause::gave_up`.
+///
+/// @throws std::invalid_argument for `placement::in_process`.
 [[nodiscard]] child_spec child_pool(std::string name, const pool_options& pool,
                                     const child_options& options = {});
 

@@ -123,6 +123,11 @@ child_spec child_service(std::string name, bound_call function, const service_op
 }
 
 child_spec child_pool(std::string name, const pool_options& pool, const child_options& options) {
+  if (options.placement == placement::in_process) {
+    throw std::invalid_argument{"troupe: child '" + name +
+                                "': a pool has its workers in processes: child_thread_pool is one "
+                                "in this process"};
+  }
   const auto make = std::make_shared<const detail::pool_maker>(
       [pool](const std::function<void(const detail::engine_ptr&)>& made) {
         return detail::make_pool(pool, [&made](const detail::engine_ptr& engine) {
