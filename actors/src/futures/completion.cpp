@@ -79,8 +79,9 @@ class completions::hub final : public completion_listener {
     bool any_source(const source_visitor& visit) const override {
       for (auto one = of_.open_.begin(); one != of_.open_.end();) {
         const auto found = of_.waiting.find(*one);
-        if (found == of_.waiting.end() || found->second.state->done()) {
+        if (found == of_.waiting.end()) {
           one = of_.open_.erase(one);
+          // One that has ended, and of which this was not told yet, may end the wait.
         } else if (visit(found->second.state)) {
           return true;
         } else {

@@ -6,6 +6,7 @@
 
 #include "futures/waiting.hpp"
 #include "support/eventually.hpp"
+#include "support/sleeper.hpp"
 #include "support/watchdog.hpp"
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <span>
@@ -198,6 +200,70 @@ TEST_F(LooksOfWaits, InACallbackGrowWithTheNumberOfFutures) {
   thread_pool p{{.workers = 1}};
   p.apply_async([] {}).then([&] { take_all(futures()); }).get();
   EXPECT_LE(sum(&counted_state::needs), count);
+}
+
+/// Ends only after `source`, and calls a function when it is looked at first.
+class state_after final : public future_state {
+ public:
+  state_after(std::shared_ptr<future_state> source, std::function<void()> at_look)
+      : source_{std::move(source)}, at_look_{std::move(at_look)} {}
+  void each_value(const std::function<void(std::span<const std::byte>)>&) const override {}
+  bool cancel(bool /*force*/) override { return false; }
+  [[nodiscard]] bool running() const override { return true; }
+  bool any_source(const source_visitor& visit) const override {
+    if (const auto once = std::exchange(at_look_, nullptr)) {
+      once();
+    }
+    return visit(source_);
+  }
+
+ protected:
+  [[nodiscard]] executor callbacks() const override { return {}; }
+
+ private:
+  std::shared_ptr<future_state> source_;
+  mutable std::function<void()> at_look_;
+};
+
+/// Holds the thread that tells of an end, before others are told.
+struct slow_listener final : completion_listener {
+  std::latch told{1};
+  std::latch goes_on{1};
+  void completed(future_state&) noexcept override {
+    told.count_down();
+    goes_on.wait();
+  }
+};
+
+/// A wait for the first of several threw would_deadlock if the one that could end had just ended.
+TEST(WaitForTheFirst, IsNotStuckIfOneHasEndedAndIsNotTold) {
+  const test::watchdog limit{std::chrono::seconds{60}};
+  thread_pool p{{.workers = 1}};
+  const auto ends = std::make_shared<counted_state>();
+  const auto slow = std::make_shared<slow_listener>();
+  ASSERT_TRUE(ends->listen(slow));
+  std::jthread ending;
+  test::sleeper waiting;
+  std::latch known{1};
+  future<std::size_t> own;
+  own = p.apply_async([&]() -> std::size_t {
+    known.wait();
+    const auto after_own = std::make_shared<state_after>(future_access::state(own), [&] {
+      ending = std::jthread{[&] { ends->fulfil(); }};
+      slow->told.wait();  // from here on `ends` has ended, and this wait is not told
+      waiting.is_this_thread();
+    });
+    const auto of = [](std::shared_ptr<future_state> one) {
+      return future_access::local<void>(std::move(one), [](const future_state&) {});
+    };
+    const auto [done, pending] =
+        troupe::wait(std::vector{of(after_own), of(ends)}, return_when::first_completed);
+    return done.size();
+  });
+  known.count_down();
+  EXPECT_TRUE(waiting.sleeps());
+  slow->goes_on.count_down();
+  EXPECT_EQ(own.get(), 1U);
 }
 
 }  // namespace
