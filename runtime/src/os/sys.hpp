@@ -7,6 +7,7 @@
 #include "troupe/error.hpp"
 
 #include <dirent.h>
+#include <signal.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -20,6 +21,15 @@
 namespace troupe::sys {
 
 using detail::descriptor;
+
+/// For handlers after which a system call that they interrupted goes on: SA_RESTART.
+/// ThreadSanitizer keeps a signal back until the call returns if it does not know that the call
+/// waits, so that there each call has to end with EINTR.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr int restarts_calls = 0;
+#else
+inline constexpr int restarts_calls = SA_RESTART;
+#endif
 
 /// Throws error{code} whose text is `what`, the system's words for `number`, and the limit that was
 /// hit if it was one of descriptors.

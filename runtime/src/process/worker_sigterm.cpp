@@ -5,6 +5,7 @@
 #include "process/worker_sigterm.hpp"
 
 #include "channel/channel.hpp"
+#include "os/sys.hpp"
 
 #include <signal.h>
 #include <unistd.h>
@@ -51,7 +52,7 @@ void take_sigterm(pid_t program, worker_channel& channel) {
   place = {&channel, ::getpid(), ::getppid(), program};
   struct sigaction action{};
   action.sa_sigaction = &on_sigterm;
-  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  action.sa_flags = SA_SIGINFO | sys::restarts_calls;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGTERM, &action, nullptr);
 }

@@ -7,6 +7,7 @@
 #include "troupe/error.hpp"
 
 #include "os/library_thread.hpp"
+#include "os/sys.hpp"
 #include "processes/process_core.hpp"
 #include "trees/service/service_run.hpp"
 #include "trees/service/service_state.hpp"
@@ -93,7 +94,7 @@ void take_stops() {
   program = static_cast<pid_t>(here->role.program);
   struct sigaction action{};
   action.sa_sigaction = &on_sigterm;
-  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  action.sa_flags = SA_SIGINFO | sys::restarts_calls;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGINT, SIG_IGN);
