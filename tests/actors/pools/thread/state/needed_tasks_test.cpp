@@ -41,14 +41,28 @@ TEST_F(NeededTasks, TheFirstThatWasNotedIsFoundAndStays) {
   EXPECT_EQ(needed_.find(any, any, looked_at_), first) << "nothing of it was claimed";
 }
 
-TEST_F(NeededTasks, OneForWhichTheConditionDoesNotHoldIsPassedOverAndKept) {
+TEST_F(NeededTasks, OfThoseForAnyWorkerOneThatMayBeginAnswersForAll) {
   const auto first = pool_.make();
-  const auto second = pool_.make();
+  needed_.add(first);
+  needed_.add(pool_.make());
+  int asked = 0;
+  const auto count = [&](const thread_submission&) {
+    ++asked;
+    return false;
+  };
+  EXPECT_EQ(needed_.find(count, none, looked_at_), nullptr);
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(needed_.find(any, none, looked_at_), first);
+}
+
+TEST_F(NeededTasks, OneThatIsBoundIsPassedOverAndKeptIfTheConditionDoesNotHold) {
+  const auto first = pool_.make({.affinity = "cat"});
+  const auto second = pool_.make({.affinity = "dog"});
   needed_.add(first);
   needed_.add(second);
   const auto is_second = [&](const thread_submission& one) { return &one == second.get(); };
-  EXPECT_EQ(needed_.find(is_second, none, looked_at_), second);
-  EXPECT_EQ(needed_.find(any, none, looked_at_), first);
+  EXPECT_EQ(needed_.find(none, is_second, looked_at_), second);
+  EXPECT_EQ(needed_.find(none, any, looked_at_), first);
 }
 
 TEST_F(NeededTasks, WhatHasAnAffinityKeyIsAskedAboutApartAndLast) {
