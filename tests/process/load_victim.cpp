@@ -9,7 +9,8 @@
 // waits for any child), ignored (SIGCHLD is), handler (of SIGCHLD, which waits for any child),
 // blocked (every signal is), handlers (of the signals by which a process is asked to end, which do
 // nothing, and of SIGCHLD, which waits for any child), main_blocked (the same by main's first lines, which ignore SIGCHLD
-// too, without a thread), fork (a child that stays). Writes how workers and processes end to
+// too, without a thread), fork (a child that stays), asked (a handler of SIGTERM, and each process
+// stays before main until it is asked to end). Writes how workers and processes end to
 // standard output, a line each.
 #include "troupe/pool.hpp"
 #include "troupe/process.hpp"
@@ -101,6 +102,15 @@ struct library {
         while (::waitpid(-1, nullptr, WNOHANG) > 0) {
         }
       });
+    } else if (what == "asked") {
+      static volatile std::sig_atomic_t was_asked = 0;
+      ::signal(SIGTERM, [](int) { was_asked = 1; });
+      const char* const role = std::getenv("TROUPE_ROLE");
+      if (role != nullptr && std::string_view{role}.starts_with("process:")) {
+        while (was_asked == 0) {
+          ::usleep(1000);
+        }
+      }
     } else if (what == "blocked") {
       sigset_t all;
       sigfillset(&all);
@@ -201,6 +211,15 @@ std::string end_of(F&& call) {
   }
 }
 
+void run_asked_early(start_method method) {
+  process stays{{.start = method}, never_stop};
+  stays.start();
+  stays.terminate();
+  say("asked early: " + (stays.join_for(10s) ? words(stays.exit_status()) : "it stays"));
+  stays.kill();
+  stays.join();
+}
+
 void run(start_method method) {
   {
     pool p{{.workers = 2, .start = method, .grace = 100ms}};
@@ -259,9 +278,14 @@ int main(int argc, char** argv) {
   {
     const troupe::system system{argc, argv};
     const std::string_view method = argc > 1 ? argv[1] : "forkserver";
-    troupe::test::run(method == "fork"    ? troupe::start_method::fork
-                      : method == "spawn" ? troupe::start_method::spawn
-                                          : troupe::start_method::forkserver);
+    const auto start = method == "fork"    ? troupe::start_method::fork
+                       : method == "spawn" ? troupe::start_method::spawn
+                                           : troupe::start_method::forkserver;
+    if (troupe::test::mode() == "asked") {
+      troupe::test::run_asked_early(start);
+    } else {
+      troupe::test::run(start);
+    }
   }
   troupe::test::say("end");
   std::_Exit(0);

@@ -77,6 +77,15 @@ TEST_P(ThreadAtLoad, DeathsAreNoticedAndToldAsTheyWere) {
   EXPECT_TRUE(run.output.ends_with("\nend\n"));
 }
 
+/// What is executed has handlers of static initializers before the library has looked.
+TEST(ProcessAtLoad, OneThatIsAskedToEndBeforeMainEnds) {
+  const run_result run =
+      run_program({TROUPE_LOAD_VICTIM, std::string{to_string(start_method::spawn)}},
+                  {"TROUPE_TEST_AT_LOAD=asked"});
+  EXPECT_TRUE(run.ended) << "something hung, or was left";
+  EXPECT_EQ(run.output, "asked early: " + to_string(exit_status{killed_by{15}}) + "\nend\n");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Every, ThreadAtLoad,
     testing::Combine(testing::Values(start_method::forkserver, start_method::spawn,

@@ -287,6 +287,10 @@ void process_core::signal(int number) {
       return;
     }
     worker = worker_;
+    if (channel_ && (number == SIGTERM || number == SIGINT)) {
+      // Before the process has undone what static initializers do with signals, one may be lost.
+      channel_->request_stop(static_cast<std::uint64_t>(number));
+    }
   }
   runtime_->processes().kill(worker, number);
 }

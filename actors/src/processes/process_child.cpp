@@ -75,6 +75,9 @@ void set_uncaught_listener(void (*listener)(const failure&)) {
 
 void run_process(worker_channel& channel, const frame_header& frame,
                  std::span<const std::byte> payload) {
+  if (const std::uint64_t signal = channel.stop_requested_for(); signal != 0) {
+    ::raise(static_cast<int>(signal));  // it may have come too early: process_core::signal
+  }
   int status = 1;
   try {
     attachment_list attachments = channel.take_attachments(frame.number);
