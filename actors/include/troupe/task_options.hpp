@@ -30,7 +30,7 @@ struct task_options {
   /// Further attempts after its worker died while running it. A task that throws is not retried,
   /// unless `retry_if` says so: that is its outcome. Deaths that the pool itself causes (recycling,
   /// scaling down, ending another coroutine of the same worker) cost none, and those of a task with
-  /// retries do not count for `pool_options::restart`.
+  /// retries do not count for `pool_options::limits`.
   int retries = 0;
   /// Says whether to try again after this error (worker_lost, timeout_error, or what the task
   /// threw). Called after every failed attempt while retries are left, on a thread of the pool for

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 
 // Decisions as pure functions of (policy, history, now), so that tests need no clock.
 namespace troupe {
@@ -20,10 +19,8 @@ using steady_time = std::chrono::steady_clock::time_point;
   return wait > std::chrono::hours{24 * 365 * 10} ? steady_time::max() : now + wait;
 }
 
-/// When workers that die are not replaced any more.
-///
-/// @follows OTP's supervisor: more than `intensity` restarts within `period`, and the supervisor
-///   gives up. The default is higher than OTP's, because tasks of a pool may be expected to crash.
+/// The former type of a pool's limits of restarts, of `pool_options::restart`, for one more version:
+/// `restart_limits` is what pools and supervisors have.
 struct restart_policy {
   int intensity = 100;                           ///< deaths allowed within `period`
   std::chrono::milliseconds period{5'000};       ///< sliding, on the steady clock
@@ -31,52 +28,6 @@ struct restart_policy {
   std::chrono::milliseconds backoff{10};         ///< after the second failed start; doubles
   std::chrono::milliseconds max_backoff{1'000};  ///< the longest that `backoff` becomes
 };
-
-/// The deaths and failed starts that still count for a restart_policy.
-///
-/// @threads one at a time.
-class restart_history {
- public:
-  /// A worker died; times do not decrease from call to call.
-  void record_death(steady_time at) { deaths_.push_back(at); }
-  /// A worker did not come up.
-  void record_failed_start() { ++failed_starts_; }
-  /// A worker came up: failed starts count anew.
-  void record_start() { failed_starts_ = 0; }
-  /// Failed starts in a row.
-  [[nodiscard]] int failed_starts() const { return failed_starts_; }
-  /// The number of deaths within `period` before `now`; forgets older ones.
-  [[nodiscard]] int recent_deaths(std::chrono::milliseconds period, steady_time now) {
-    while (!deaths_.empty() && now - deaths_.front() > period) {
-      deaths_.pop_front();
-    }
-    return static_cast<int>(deaths_.size());
-  }
-
- private:
-  std::deque<steady_time> deaths_;
-  int failed_starts_ = 0;
-};
-
-/// What to do about a dead worker.
-struct restart_decision {
-  bool give_up = false;                ///< no worker is started any more
-  std::chrono::milliseconds delay{0};  ///< before the next start
-};
-
-/// What to do after a death or a failed start has been recorded.
-[[nodiscard]] inline restart_decision decide(const restart_policy& policy, restart_history& history,
-                                             steady_time now) {
-  if (history.recent_deaths(policy.period, now) > policy.intensity ||
-      history.failed_starts() >= policy.start_attempts) {
-    return {true, {}};
-  }
-  if (history.failed_starts() <= 1) {
-    return {false, std::chrono::milliseconds{0}};
-  }
-  const int doublings = std::min(history.failed_starts() - 2, 20);
-  return {false, std::min(policy.max_backoff, policy.backoff * (1 << doublings))};
-}
 
 /// How long to wait before the attempt after `failed` failed ones: doubles, up to a minute.
 [[nodiscard]] inline std::chrono::milliseconds retry_delay(std::chrono::milliseconds backoff,

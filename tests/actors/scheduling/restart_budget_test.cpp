@@ -41,6 +41,11 @@ TEST(RestartBudget, ThePeriodSlides) {
   EXPECT_EQ(child.end(charge::counts).why, exhausted::intensity);
 }
 
+TEST(RestartBudget, AnIntensityOfZeroGivesUpAtTheFirstEnd) {
+  one_child child{{.intensity = 0}};
+  EXPECT_EQ(child.end(charge::counts).why, exhausted::intensity);
+}
+
 TEST(RestartBudget, AnEndExactlyAPeriodAgoStillCounts) {
   one_child child{{.intensity = 1, .period = 10s}};
   (void)child.end(charge::counts);

@@ -108,7 +108,7 @@ void worker_starter::note_started() {
   start_row_ = {};
   last_start_ = state_.now();
   forgiven_since_ = false;
-  refused_ = 0;
+  refused_row_ = {};
 }
 
 restart_verdict worker_starter::on_death(charge what) {
@@ -128,8 +128,8 @@ restart_verdict worker_starter::on_failed_start() {
 }
 
 std::chrono::milliseconds worker_starter::on_refused_start() {
-  const int doublings = std::min(refused_++, 20);
-  return std::min(limits().max_backoff, limits().backoff * (1 << doublings));
+  // Whether that is too many in a row is for the tasks that wait: see `refused_for_long`.
+  return starts_.on_failed_start(refused_row_, charge::forgiven, state_.now()).delay;
 }
 
 }  // namespace troupe::detail

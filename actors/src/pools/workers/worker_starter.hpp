@@ -45,7 +45,9 @@ class worker_starter {
   [[nodiscard]] const restart_limits& limits() const noexcept { return deaths_.limits(); }
   /// So many starts in a row were refused that waiting tasks of tasks are failed, if the tasks that
   /// wait for them hold all workers.
-  [[nodiscard]] bool refused_for_long() const noexcept { return refused_ > refusals_borne; }
+  [[nodiscard]] bool refused_for_long() const noexcept {
+    return refused_row_.ends > refusals_borne;
+  }
 
  private:
   static constexpr int refusals_borne = 3;
@@ -58,11 +60,11 @@ class worker_starter {
   attachment_list configuration_attachments_;  // descriptors that it refers to
   restart_budget deaths_;
   restart_row death_row_;
-  restart_budget starts_;  // of their own: a failed start is no death
+  restart_budget starts_;  // of their own: a failed start is no death, nor is a refused one
   restart_row start_row_;
   steady_time last_start_{};
   bool forgiven_since_ = false;  // that start
-  int refused_ = 0;              // starts in a row, because the system was short of something
+  restart_row refused_row_;      // of starts, because the system was short of something
   std::optional<steady_time> relaunch_at_;
 };
 
