@@ -10,6 +10,45 @@
 
 namespace troupe {
 
+namespace detail {
+
+/// What both kinds of pools of a supervisor have in common. `Submissions<Self>`: the ways to submit;
+/// `Maps`: those of its maps.
+template <class Self, template <class> class Submissions, class Maps>
+class pool_of_supervisor : public Submissions<Self> {
+ public:
+  /// The same pool, with these options for what is submitted through the result.
+  ///
+  /// @throws std::invalid_argument for options out of range.
+  [[nodiscard]] Self with(const task_options& options) const {
+    return Self{core_, share_options(options)};
+  }
+  /// As of the pool's own handle.
+  ///
+  /// @throws as there.
+  void resize(int workers) { detail::resize(core_, workers); }
+  /// As of the pool's own handle.
+  ///
+  /// @blocks for a moment, until the pool's supervisor has looked.
+  [[nodiscard]] std::vector<worker_info> workers() const { return workers_of(core_); }
+  /// As of the pool's own handle.
+  [[nodiscard]] pool_stats stats() const { return stats_of(core_); }
+
+ protected:
+  pool_of_supervisor(engine_ptr core, options_ptr options)
+      : core_{std::move(core)}, options_{std::move(options)} {}
+
+ private:
+  friend Submissions<Self>;
+  friend map_calls<Self, Maps>;
+  [[nodiscard]] const options_ptr& current_options() const { return options_; }
+
+  engine_ptr core_;
+  options_ptr options_;
+};
+
+}  // namespace detail
+
 /// A pool that a supervisor started: what `supervisor::pool` returns. Everything is submitted as to
 /// a `pool`; its life is the supervisor's.
 ///
@@ -19,35 +58,13 @@ namespace troupe {
 /// @threads any, all members.
 /// @crosses no.
 /// @worker_dies as with pool.
-class supervised_pool : public detail::submissions<supervised_pool> {
- public:
-  /// The same pool, with these options for what is submitted through the result.
-  ///
-  /// @throws std::invalid_argument for options out of range.
-  [[nodiscard]] supervised_pool with(const task_options& options) const {
-    return {core_, detail::share_options(options)};
-  }
-  /// As pool::resize.
-  ///
-  /// @throws as pool::resize.
-  void resize(int workers) { detail::resize(core_, workers); }
-  /// As pool::workers.
-  ///
-  /// @blocks for a moment, until the pool's supervisor has looked.
-  [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
-  /// As pool::stats.
-  [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
-
+class supervised_pool : public detail::pool_of_supervisor<supervised_pool, detail::submissions,
+                                                          detail::process_maps> {
  private:
   friend struct detail::supervisor_access;
-  friend class detail::submissions<supervised_pool>;
-  friend class detail::map_calls<supervised_pool, detail::process_maps>;
+  friend detail::pool_of_supervisor<supervised_pool, detail::submissions, detail::process_maps>;
   supervised_pool(detail::engine_ptr core, detail::options_ptr options)
-      : core_{std::move(core)}, options_{std::move(options)} {}
-  [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
-
-  detail::engine_ptr core_;
-  detail::options_ptr options_;
+      : pool_of_supervisor{std::move(core), std::move(options)} {}
 };
 
 /// A thread pool that a supervisor started: what `supervisor::thread_pool` returns. As
@@ -56,33 +73,15 @@ class supervised_pool : public detail::submissions<supervised_pool> {
 /// @threads any, all members.
 /// @crosses no.
 /// @worker_dies as with thread_pool.
-class supervised_thread_pool : public detail::local_submissions<supervised_thread_pool> {
- public:
-  /// The same pool, with these options for what is submitted through the result.
-  ///
-  /// @throws std::invalid_argument for options out of range.
-  [[nodiscard]] supervised_thread_pool with(const task_options& options) const {
-    return {core_, detail::share_options(options)};
-  }
-  /// As thread_pool::resize.
-  ///
-  /// @throws as thread_pool::resize.
-  void resize(int workers) { detail::resize(core_, workers); }
-  /// As thread_pool::workers.
-  [[nodiscard]] std::vector<worker_info> workers() const { return detail::workers_of(core_); }
-  /// As thread_pool::stats.
-  [[nodiscard]] pool_stats stats() const { return detail::stats_of(core_); }
-
+class supervised_thread_pool
+    : public detail::pool_of_supervisor<supervised_thread_pool, detail::local_submissions,
+                                        detail::thread_maps> {
  private:
   friend struct detail::supervisor_access;
-  friend class detail::local_submissions<supervised_thread_pool>;
-  friend class detail::map_calls<supervised_thread_pool, detail::thread_maps>;
+  friend detail::pool_of_supervisor<supervised_thread_pool, detail::local_submissions,
+                                    detail::thread_maps>;
   supervised_thread_pool(detail::engine_ptr core, detail::options_ptr options)
-      : core_{std::move(core)}, options_{std::move(options)} {}
-  [[nodiscard]] const detail::options_ptr& current_options() const { return options_; }
-
-  detail::engine_ptr core_;
-  detail::options_ptr options_;
+      : pool_of_supervisor{std::move(core), std::move(options)} {}
 };
 
 }  // namespace troupe

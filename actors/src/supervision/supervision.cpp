@@ -122,23 +122,38 @@ void supervision::handle(const add_requested& event) {
 }
 
 void supervision::handle(const remove_requested& event) {
-  child_record* const child = find_for(event.request, event.name);
+  take_down(event.request, event.name, after_stop::forget);
+}
+
+void supervision::handle(const child_stop_requested& event) {
+  take_down(event.request, event.name, after_stop::rest);
+}
+
+void supervision::take_down(request_id request, const std::string& name, after_stop then) {
+  child_record* const child = find_for(request, name);
   if (child == nullptr) {
     return;
   }
-  child->stop_requests.push_back(event.request);
+  child->stop_requests.push_back(request);
   switch (child->phase) {
     case child_phase::waiting:
     case child_phase::pausing:
     case child_phase::stopped:
-      forget(*child);
+      if (then == after_stop::forget) {
+        forget(*child);
+      } else {
+        child->by_user = true;
+        retire(*child, end_cause::stopped_by_user, false);
+      }
       break;
     case child_phase::starting:
     case child_phase::running:
-      stop(*child, after_stop::forget);
+      stop(*child, then);
       break;
     case child_phase::stopping:
-      child->then = after_stop::forget;
+      if (child->then != after_stop::forget) {
+        child->then = then;
+      }
       break;
   }
 }
@@ -174,31 +189,6 @@ void supervision::handle(const restart_requested& event) {
         start(*child);
       } else {
         set_waiting(*child);
-      }
-      break;
-  }
-}
-
-void supervision::handle(const child_stop_requested& event) {
-  child_record* const child = find_for(event.request, event.name);
-  if (child == nullptr) {
-    return;
-  }
-  child->stop_requests.push_back(event.request);
-  switch (child->phase) {
-    case child_phase::waiting:
-    case child_phase::pausing:
-    case child_phase::stopped:
-      child->by_user = true;
-      retire(*child, end_cause::stopped_by_user, false);
-      break;
-    case child_phase::starting:
-    case child_phase::running:
-      stop(*child, after_stop::rest);
-      break;
-    case child_phase::stopping:
-      if (child->then != after_stop::forget) {
-        child->then = after_stop::rest;
       }
       break;
   }

@@ -68,6 +68,8 @@ class supervision {
   [[nodiscard]] const child_record* find(const std::string& name) const {
     return children_.find(name);
   }
+  /// Its children are being stopped for good.
+  [[nodiscard]] bool stopping() const noexcept { return stage_ == stage::stopping; }
   [[nodiscard]] child_count count() const;
   [[nodiscard]] std::uint64_t version() const noexcept { return children_.version(); }
   /// Takes a step for each child.
@@ -126,6 +128,8 @@ class supervision {
   }
 
   child_record* find_for(request_id request, const std::string& name);
+  /// As the user asked: it is forgotten then, or stays down (`after_stop::rest`).
+  void take_down(request_id request, const std::string& name, after_stop then);
   [[nodiscard]] bool has_mistakes(const child_spec& spec);
   void answer(request_id request, request_outcome outcome);
   void answer_all(std::vector<request_id>& requests, request_outcome outcome);
