@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -92,6 +94,30 @@ TEST_F(SupervisionSignals, TheSecondKillsWhatIsLeft) {
   ASSERT_TRUE(eventually([&] { return marks(file("asked")) == 1; }));
   EXPECT_FALSE(tree.wait_for(0s));
   ::kill(::getpid(), SIGTERM);
+  EXPECT_EQ(tree.wait().how, supervisor_end::stopped);
+}
+
+// As service managers stop a unit: the tree still stops in its order, and loses no task.
+TEST_F(SupervisionSignals, SigtermToEveryProcessStopsTheTreeInItsOrder) {
+  supervisor tree;
+  tree.add(child_pool("pool", {.workers = 1}, {.shutdown = no_limit}));
+  tree.add(child_service("first", call(serve, "first", file("order"))));
+  tree.add(child_service("last", call(serve, "last", file("order"))));
+  tree.start();
+  supervised_pool pool = tree.pool("pool");
+  auto running = pool.apply_async(wait_at, file("running"), file("gate"));
+  auto waiting = pool.apply_async(square, 5);
+  ASSERT_TRUE(eventually([&] { return marks(file("running")) == 1; }));
+  std::string command = "kill -TERM";
+  for (const std::int64_t pid : {pool.workers().at(0).pid, tree.child("first").pid,
+                                 tree.child("last").pid, std::int64_t{::getpid()}}) {
+    command += " " + std::to_string(pid);
+  }
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  EXPECT_TRUE(eventually([&] { return content(file("order")) == "last\nfirst\n"; }));
+  mark(file("gate"));
+  EXPECT_EQ(running.get(), 1);
+  EXPECT_EQ(waiting.get(), 25);
   EXPECT_EQ(tree.wait().how, supervisor_end::stopped);
 }
 

@@ -9,12 +9,15 @@
 #include "troupe/strategy.hpp"
 #include "troupe/supervisor_events.hpp"  // IWYU pragma: export
 #include "troupe/supervisor_outcome.hpp"
+#include "troupe/supervisor_status.hpp"  // IWYU pragma: export
 
+#include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <typeinfo>
+#include <utility>
 #include <vector>
 
 namespace troupe {
@@ -33,28 +36,6 @@ struct supervisor_options {
   std::string name = "supervisor";
   /// Where children run that do not say so themselves, also those of supervisors below.
   troupe::placement placement = troupe::placement::inherited;
-};
-
-/// How many children a supervisor has at one moment.
-struct child_counts {
-  std::size_t all = 0;      ///< all that it knows
-  std::size_t active = 0;   ///< that have a process, or what they are instead
-  std::size_t running = 0;  ///< that are ready
-  std::size_t dynamic = 0;  ///< that were added while it ran
-};
-
-/// All children of a supervisor at one moment.
-struct children_picture {
-  std::uint64_t version = 0;           ///< grows with every change
-  std::vector<child_status> children;  ///< in the order of starts
-};
-
-/// A supervisor that runs, with all below it, at one moment; the picture of each is consistent.
-struct supervisor_status {
-  std::string name;                      ///< of the one at the top, `supervisor_options::name`
-  std::string path;                      ///< of one below: "web"; empty: the one at the top
-  children_picture picture;              ///< its children
-  std::vector<supervisor_status> below;  ///< those of its children that are supervisors
 };
 
 class supervised_pool;
@@ -113,6 +94,30 @@ class supervisor {
   ///   a child that could not be started: error{start_timeout}, error{initializer_failed} if it
   ///   threw, error{spawn_failed}, or else error{worker_lost}; it is forgotten then.
   void add(const child_spec& child);
+
+  /// Keeps an object for its children, mostly a shared one (a queue, a value, an array, a lock): from
+  /// now on, over every restart, until the handle is gone and the last child has ended. What was
+  /// kept last is released first. Other handles of the object stay what they are.
+  ///
+  /// @code
+  /// auto lines = tree.keep("lines", troupe::queue<std::string>{1000});
+  /// tree.add(troupe::child_service("read", troupe::call(read, lines)));
+  /// @endcode
+  ///
+  /// @returns another handle of the object, for the children.
+  /// @throws std::invalid_argument for a name that is in use, or empty.
+  template <std::copy_constructible Object>
+  Object keep(const std::string& name, Object object) {
+    keep_any(name, std::make_shared<Object>(object), typeid(Object));
+    return object;
+  }
+  /// A handle of what is kept under that name.
+  ///
+  /// @throws std::invalid_argument: nothing is, or it is of another type.
+  template <std::copy_constructible Object>
+  [[nodiscard]] Object kept(const std::string& name) const {
+    return *static_cast<const Object*>(kept_as(name, typeid(Object)).get());
+  }
 
   /// All mistakes at once, also those of supervisors below; none: it can be started. Starts nothing.
   [[nodiscard]] std::vector<spec_mistake> check() const;
@@ -195,12 +200,15 @@ class supervisor {
  private:
   friend struct detail::supervisor_access;
   [[nodiscard]] std::optional<supervisor_outcome> wait_until(const detail::deadline& until) const;
+  void keep_any(const std::string& name, std::shared_ptr<void> object, const std::type_info& type);
+  [[nodiscard]] std::shared_ptr<void> kept_as(const std::string& name,
+                                              const std::type_info& type) const;
 
   std::shared_ptr<detail::supervisor_core> core_;
 };
 
 /// The supervisors of this process that run and are no children of others, each with all below it.
-/// Stops nothing.
+/// Stops nothing. `system::tree` has these, and what was made without a supervisor.
 ///
 /// @threads any.
 [[nodiscard]] std::vector<supervisor_status> running_supervisors();

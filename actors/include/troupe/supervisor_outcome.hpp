@@ -31,6 +31,11 @@ struct supervisor_outcome {
   [[nodiscard]] bool ok() const noexcept {
     return how == supervisor_end::stopped || how == supervisor_end::auto_shutdown;
   }
+  /// For main to return, and so for a service manager or a container: 0 if `ok`, 1 if it gave up, 2
+  /// if it was never started.
+  [[nodiscard]] int exit_code() const noexcept {
+    return ok() ? 0 : how == supervisor_end::gave_up ? 1 : 2;
+  }
 };
 
 }  // namespace troupe

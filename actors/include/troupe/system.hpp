@@ -3,6 +3,7 @@
 
 #include "troupe/detail/clock.hpp"
 #include "troupe/objects.hpp"
+#include "troupe/system_status.hpp"
 
 #include <memory>
 #include <stop_token>
@@ -75,6 +76,24 @@ class system {
   ///
   /// @threads any.
   [[nodiscard]] std::vector<object_info> objects() const;
+
+  /// All that runs in this program now: the tree below one root, "system". The root's children are
+  /// the supervisors that are no children of others, each with all below it, and the pools, thread
+  /// pools and processes that were made without a supervisor. Those are temporary: one that ends is
+  /// gone from the tree, and its end never concerns others. Of several with one name, all but the
+  /// first have a number behind it: "pool#7".
+  ///
+  /// Stops nothing. The picture of each supervisor is consistent in itself; that of the root has a
+  /// version, too, which grows whenever a look finds another one than the look before.
+  ///
+  /// @threads any.
+  /// @throws error{wrong_state} in a process that was forked from the program.
+  [[nodiscard]] supervisor_status tree() const;
+  /// Figures of it. Stops nothing.
+  ///
+  /// @threads any.
+  /// @throws as tree.
+  [[nodiscard]] system_status status() const;
 
   /// A token that is set at the first signal after `stop_on_signals`. Its stop callbacks run on a
   /// thread of their own, and may wait for pools.

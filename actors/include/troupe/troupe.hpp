@@ -58,7 +58,9 @@
 #include "troupe/supervisor_event.hpp"    // IWYU pragma: export
 #include "troupe/supervisor_events.hpp"   // IWYU pragma: export
 #include "troupe/supervisor_outcome.hpp"  // IWYU pragma: export
+#include "troupe/supervisor_status.hpp"   // IWYU pragma: export
 #include "troupe/system.hpp"              // IWYU pragma: export
+#include "troupe/system_status.hpp"       // IWYU pragma: export
 #include "troupe/task.hpp"                // IWYU pragma: export
 #include "troupe/task_options.hpp"        // IWYU pragma: export
 #include "troupe/this_process.hpp"        // IWYU pragma: export

@@ -5,6 +5,8 @@
 #include "troupe/detail/futex.hpp"
 #include "troupe/task_options.hpp"
 
+#include "pools/root_child.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -18,13 +20,8 @@ namespace troupe::detail {
 /// differ: encoded submissions (pools/process) or callables (pools/thread).
 ///
 /// @threads any, all members.
-class engine {
+class engine : public root_child {
  public:
-  engine() = default;
-  engine(const engine&) = delete;
-  engine& operator=(const engine&) = delete;
-  virtual ~engine() = default;
-
   /// Takes no new work, and finishes what was submitted.
   virtual void close() = 0;
   /// @blocks until the end that close or terminate began, its callbacks too.

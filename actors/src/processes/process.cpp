@@ -172,6 +172,19 @@ void process_core::start() {
         "troupe: process '" + options_.name + "' could not be started: " + shortage_text(code)};
   }
   target_ = {};
+  if (!told_) {
+    list_at_root(shared_from_this(), options_.name);
+  }
+}
+
+child_status process_core::seen() const {
+  child_status status;
+  status.name = options_.name;
+  status.kind = "process";
+  const mutex_guard lock{mutex_};
+  status.phase = state_ == state::running ? child_phase::running : child_phase::stopped;
+  status.pid = pid_;
+  return status;
 }
 
 void process_core::started(std::uint64_t /*worker*/, std::int64_t pid, descriptor pidfd) {

@@ -8,6 +8,7 @@
 #include "channel/channel.hpp"
 #include "channel/worker_protocol.hpp"
 #include "host/runtime.hpp"
+#include "pools/root_child.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -25,6 +26,7 @@ namespace troupe::detail {
 ///   fresh ──start──▶ starting ──launched──▶ running ──exited──▶ ended ──close──▶ closed
 ///                        └── failed ──▶ fresh
 class process_core final : public running_process,
+                           public root_child,
                            public std::enable_shared_from_this<process_core> {
  public:
   process_core(process_options options, bound_call target);
@@ -40,8 +42,8 @@ class process_core final : public running_process,
   [[nodiscard]] int sentinel() const;
   void signal(int number);
   void close();
-  /// Is called once when it has ended, on the reactor's thread, with what the process noted of a
-  /// crash. Set before the start.
+  /// Of a process that has a parent: is called once when it has ended, on the reactor's thread, with
+  /// what the process noted of a crash. Set before the start.
   using end_listener =
       std::function<void(const exit_notice&, const std::optional<crash_report>& crash)>;
   void on_end(end_listener listener) { told_ = std::move(listener); }
@@ -49,6 +51,7 @@ class process_core final : public running_process,
   void started(std::uint64_t worker, std::int64_t pid, descriptor pidfd) override;
   void start_failed(std::uint64_t worker, int code) override;
   void ended(std::uint64_t worker, const exit_notice& notice) override;
+  [[nodiscard]] child_status seen() const override;
 
  private:
   enum class state : std::uint8_t { fresh, starting, running, ended, closed };

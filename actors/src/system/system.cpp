@@ -9,6 +9,7 @@
 #include "os/reactor.hpp"
 #include "pools/worker/worker_actor.hpp"
 #include "processes/process_core.hpp"
+#include "trees/program_status.hpp"
 
 #include <memory>
 #include <utility>
@@ -61,6 +62,19 @@ system::~system() {
 
 std::vector<object_info> system::objects() const {
   return detail::live_objects();
+}
+
+supervisor_status system::tree() const {
+  static_cast<void>(detail::runtime::current());  // throws in a process that was forked
+  return detail::program_tree_now();
+}
+
+system_status system::status() const {
+  static_cast<void>(detail::runtime::current());
+  system_status made = detail::program_figures();
+  made.stop_signal = stop_signal();
+  made.stopping = stop_token().stop_requested();
+  return made;
 }
 
 void system::stop_on_signals() {

@@ -146,7 +146,7 @@ child_spec child_thread_pool(std::string name, const thread_pool_options& pool,
                              const child_options& options) {
   const auto make = std::make_shared<const detail::pool_maker>(
       [pool](const std::function<void(const detail::engine_ptr&)>& made) {
-        detail::engine_ptr engine = detail::make_thread_pool(pool);
+        detail::engine_ptr engine = detail::make_thread_pool_for_parent(pool);
         made(engine);
         return engine;
       });

@@ -90,10 +90,21 @@ supervisor_events supervisor::events(std::size_t capacity) {
 
 std::vector<supervisor_status> running_supervisors() {
   std::vector<supervisor_status> found;
-  for (const auto& one : detail::running_cores()) {
-    found.push_back(one->status(""));
+  for (const detail::listed_child& one : detail::look_at_root().children) {
+    if (const auto* core = dynamic_cast<const detail::supervisor_core*>(one.child.get())) {
+      found.push_back(core->status(""));
+    }
   }
   return found;
+}
+
+void supervisor::keep_any(const std::string& name, std::shared_ptr<void> object,
+                          const std::type_info& type) {
+  core_->keep(name, std::move(object), type);
+}
+std::shared_ptr<void> supervisor::kept_as(const std::string& name,
+                                          const std::type_info& type) const {
+  return core_->kept(name, type);
 }
 
 supervised_pool supervisor::pool(const std::string& path) const {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "trees/supervisor_core.hpp"
 
+#include "troupe/detail/type_name.hpp"
 #include "troupe/error.hpp"
 #include "troupe/log.hpp"
 
-#include "base/fork_safety.hpp"
 #include "futures/made_here.hpp"
 #include "host/runtime.hpp"
+#include "pools/engine.hpp"
 #include "supervision/spec_check.hpp"
 
 #include <unistd.h>
@@ -23,16 +24,6 @@ namespace {
 
 [[noreturn]] void wrong_state(const std::string& name, const std::string& what) {
   throw error{errc::wrong_state, task_ran::no, "troupe: supervisor '" + name + "' " + what};
-}
-
-/// The supervisors of this process that run and are no children, for `running_supervisors`.
-struct running_roots {
-  fork_safe_mutex mutex;
-  std::vector<std::weak_ptr<supervisor_core>> all;
-};
-running_roots& roots() {
-  static running_roots& made = *new running_roots;  // never destroyed
-  return made;
 }
 
 /// The whole program is to run without processes, for a debugger or a test.
@@ -93,21 +84,6 @@ bool is_in_process(placement own, bool inherited) noexcept {
   return own == placement::inherited ? inherited : own == placement::in_process;
 }
 
-std::vector<std::shared_ptr<supervisor_core>> running_cores() {
-  std::vector<std::shared_ptr<supervisor_core>> all;
-  {
-    const fork_safe_guard lock{roots().mutex};
-    for (const auto& weak : roots().all) {
-      if (auto one = weak.lock()) {
-        all.push_back(std::move(one));
-      }
-    }
-  }
-  // A forked child has its parent's list.
-  std::erase_if(all, [](const auto& one) { return !one->is_here() || !one->running(); });
-  return all;
-}
-
 std::vector<spec_mistake> check_all(const supervisor_options& options,
                                     const std::vector<definition_ptr>& children) {
   std::vector<child_spec> specs;
@@ -132,12 +108,8 @@ supervisor_core::supervisor_core(const supervisor_options& options)
 
 supervisor_core::~supervisor_core() = default;
 
-bool supervisor_core::is_here() const noexcept {
-  return ::getpid() == maker_;
-}
-
 void supervisor_core::check_owner() const {
-  if (!is_here()) {
+  if (::getpid() != maker_) {
     wrong_state(options_.name, "was made by process " + std::to_string(maker_) +
                                    ", and only there it can be used");
   }
@@ -264,14 +236,8 @@ void supervisor_core::start() {
                   "troupe: supervisor '" + options_.name + "' has no thread: " + problem.what()};
     }
   }
+  list_at_root(std::static_pointer_cast<root_child>(shared_from_this()), options_.name);
   const std::weak_ptr<supervisor_core> weak = weak_from_this();
-  {
-    const fork_safe_guard lock{roots().mutex};
-    std::erase_if(roots().all, [&weak](const auto& one) {
-      return one.expired() || (!one.owner_before(weak) && !weak.owner_before(one));
-    });
-    roots().all.push_back(weak);
-  }
   const auto to_core = [weak](auto what) {
     return [weak, what](const auto&... args) {
       if (const auto self = weak.lock()) {
@@ -413,14 +379,16 @@ supervisor_events supervisor_core::events(std::size_t capacity) {
 }
 
 supervisor_status supervisor_core::status(const std::string& path) const {
-  supervisor_status made{options_.name, path, picture(), {}};
-  std::shared_ptr<supervisor_node> seen;
+  supervisor_status made{options_.name, path, picture(), {}, {}};
   {
     const mutex_guard lock{mutex_};
-    seen = node_;
+    for (const kept_object& one : kept_) {
+      made.kept.push_back(one.name);
+    }
   }
+  const auto last = last_node();
   for (const child_status& one : made.picture.children) {
-    const definition_ptr known = seen ? seen->definition(one.name) : nullptr;
+    const definition_ptr known = last ? last->definition(one.name) : nullptr;
     if (known && known->below) {
       made.below.push_back(known->below->status(path_below(path, one.name)));
     }
@@ -428,38 +396,131 @@ supervisor_status supervisor_core::status(const std::string& path) const {
   return made;
 }
 
-void supervisor_core::stop() {
+void supervisor_core::add_figures(system_status& to) const {
+  const auto here = running_node();
+  if (!here) {
+    return;
+  }
+  ++to.supervisors;
+  for (const child_status& one : here->picture().children) {
+    to.restarts += static_cast<std::uint64_t>(one.restarts);
+    const definition_ptr known = here->definition(one.name);
+    if (known && known->below) {
+      known->below->add_figures(to);
+      continue;
+    }
+    add_child(to, one);
+    const auto run = here->engine(one.name);
+    add_pool(to, run ? run->workers().get() : nullptr);
+  }
+}
+
+void add_child(system_status& to, const child_status& child) {
+  const bool active = child.phase == child_phase::starting || child.phase == child_phase::running ||
+                      child.phase == child_phase::stopping;
+  ++to.children.all;
+  to.children.active += active ? 1 : 0;
+  to.children.running += child.ready ? 1 : 0;
+  to.children.dynamic += child.dynamic ? 1 : 0;
+}
+
+void add_pool(system_status& to, engine* pool) {
+  if (pool == nullptr) {
+    return;
+  }
+  const pool_stats more = pool->stats();
+  ++to.pools;
+  to.tasks.submitted += more.submitted;
+  to.tasks.queued += more.queued;
+  to.tasks.running += more.running;
+  to.tasks.succeeded += more.succeeded;
+  to.tasks.failed += more.failed;
+  to.tasks.cancelled += more.cancelled;
+  to.tasks.retried += more.retried;
+  to.tasks.workers += more.workers;
+  to.tasks.deaths += more.deaths;
+  to.tasks.recycled += more.recycled;
+  to.tasks.retired += more.retired;
+}
+
+child_status supervisor_core::seen() const {
+  child_status status;
+  status.name = options_.name;
+  status.kind = "supervisor";
+  std::shared_ptr<supervisor_node> here;
+  {
+    const mutex_guard lock{mutex_};
+    here = node_;
+    status.phase = !started_ ? child_phase::stopped
+                   : ready_  ? child_phase::running
+                             : child_phase::starting;
+  }
+  if (status.phase == child_phase::running && here && here->stopping()) {
+    status.phase = child_phase::stopping;
+  }
+  return status;
+}
+
+void supervisor_core::keep(const std::string& name, std::shared_ptr<void> object,
+                           const std::type_info& type) {
   check_owner();
-  std::shared_ptr<supervisor_node> running;
+  const mutex_guard lock{mutex_};
+  if (name.empty() || std::any_of(kept_.begin(), kept_.end(),
+                                  [&name](const kept_object& one) { return one.name == name; })) {
+    throw std::invalid_argument{
+        "troupe: supervisor '" + options_.name + "' keeps '" + name +
+        (name.empty() ? "': what it keeps has a name" : "' already: give this one another name")};
+  }
+  kept_.push_back({name, std::move(object), &type});
+}
+
+std::shared_ptr<void> supervisor_core::kept(const std::string& name,
+                                            const std::type_info& type) const {
+  check_owner();
+  const mutex_guard lock{mutex_};
+  const auto found = std::find_if(kept_.begin(), kept_.end(),
+                                  [&name](const kept_object& one) { return one.name == name; });
+  if (found == kept_.end() || *found->type != type) {
+    throw std::invalid_argument{
+        "troupe: supervisor '" + options_.name + "' keeps " +
+        (found == kept_.end()
+             ? "nothing under the name '" + name + "'"
+             : "'" + name + "' as a " + type_name(*found->type) + ", no " + type_name(type))};
+  }
+  return found->object;
+}
+
+void supervisor_core::stop() {
+  end_by(stop_requested{}, "stop");
+}
+
+void supervisor_core::kill() {
+  end_by(kill_requested{}, "kill");
+}
+
+void supervisor_core::end_by(const supervision_event& event, const char* what) {
+  check_owner();
   {
     const mutex_guard lock{mutex_};
     if (is_child_) {
       wrong_state(options_.name, "is a child of another one, which stops it");
     }
-    running = started_ ? node_ : nullptr;
   }
-  if (running) {
-    not_on_own_thread(*running, "stop");
-    running->tell(stop_requested{});
+  if (const auto running = running_node()) {
+    not_on_own_thread(*running, what);
+    running->tell(event);
     wait_until(std::nullopt);
   }
 }
 
-void supervisor_core::kill() {
-  check_owner();
-  std::shared_ptr<supervisor_node> running;
-  {
-    const mutex_guard lock{mutex_};
-    if (is_child_) {
-      wrong_state(options_.name, "is a child of another one, which stops it");
-    }
-    running = started_ ? node_ : nullptr;
-  }
-  if (running) {
-    not_on_own_thread(*running, "kill");
-    running->tell(kill_requested{});
-    wait_until(std::nullopt);
-  }
+std::shared_ptr<supervisor_node> supervisor_core::running_node() const {
+  const mutex_guard lock{mutex_};
+  return started_ ? node_ : nullptr;
+}
+
+std::shared_ptr<supervisor_node> supervisor_core::last_node() const {
+  const mutex_guard lock{mutex_};
+  return node_;
 }
 
 std::optional<supervisor_outcome> supervisor_core::wait_until(const deadline& until) const {
@@ -560,22 +621,14 @@ child_status supervisor_core::child(const std::string& path) const {
 
 children_picture supervisor_core::picture() const {
   check_owner();
-  std::shared_ptr<supervisor_node> seen;
-  {
-    const mutex_guard lock{mutex_};
-    seen = node_;
-  }
-  return seen ? seen->picture() : children_picture{};
+  const auto last = last_node();
+  return last ? last->picture() : children_picture{};
 }
 
 child_counts supervisor_core::count() const {
   check_owner();
-  std::shared_ptr<supervisor_node> seen;
-  {
-    const mutex_guard lock{mutex_};
-    seen = node_;
-  }
-  return seen ? seen->count() : child_counts{};
+  const auto last = last_node();
+  return last ? last->count() : child_counts{};
 }
 
 engine_ptr supervisor_core::pool(const std::string& path, const std::string& kind) const {
@@ -628,16 +681,20 @@ void supervisor_core::release() noexcept {
   }
   if (!is_child) {
     end();
+    std::vector<kept_object> kept;
+    {
+      const mutex_guard lock{mutex_};
+      kept.swap(kept_);
+    }
+    while (!kept.empty()) {
+      kept.pop_back();
+    }
   }
 }
 
 void supervisor_core::end() noexcept {
   try {
-    std::shared_ptr<supervisor_node> running;
-    {
-      const mutex_guard lock{mutex_};
-      running = started_ ? node_ : nullptr;
-    }
+    const auto running = running_node();
     if (running && !running->loop().is_here()) {
       running->tell(stop_requested{});
       wait_until(std::nullopt);
@@ -649,11 +706,7 @@ void supervisor_core::end() noexcept {
 }
 
 void supervisor_core::on_stop_signal(const std::string& name, int count) {
-  std::shared_ptr<supervisor_node> running;
-  {
-    const mutex_guard lock{mutex_};
-    running = started_ ? node_ : nullptr;
-  }
+  const auto running = running_node();
   if (!running) {
     return;
   }

@@ -3,11 +3,13 @@
 
 #include "troupe/detail/futex.hpp"
 #include "troupe/supervisor.hpp"
+#include "troupe/system_status.hpp"
 
 #include "base/thread_safety.hpp"
 #include "host/program_tree.hpp"
 #include "trees/children/child_engine.hpp"
 #include "trees/children/tree_loop.hpp"
+#include "pools/root_child.hpp"
 #include "trees/event_stream.hpp"
 #include "trees/supervisor_node.hpp"
 
@@ -15,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 namespace troupe::detail {
@@ -26,6 +29,7 @@ class runtime;
 ///   idle ──start──▶ running ──ended──▶ idle
 ///     └── made a child of another one: that one starts and stops it
 class supervisor_core final : public program_tree,
+                              public root_child,
                               public std::enable_shared_from_this<supervisor_core> {
  public:
   explicit supervisor_core(const supervisor_options& options);
@@ -46,6 +50,8 @@ class supervisor_core final : public program_tree,
   [[nodiscard]] children_picture picture() const;
   [[nodiscard]] child_counts count() const;
   [[nodiscard]] supervisor_status status(const std::string& path) const;
+  /// Adds itself, its children, and those below.
+  void add_figures(system_status& to) const;
   [[nodiscard]] supervisor_events events(std::size_t capacity);
   /// The pool that a child is. `kind`: what it has to be.
   [[nodiscard]] engine_ptr pool(const std::string& path, const std::string& kind) const;
@@ -53,10 +59,11 @@ class supervisor_core final : public program_tree,
   [[nodiscard]] std::shared_ptr<child_engine> engine(const std::string& path) const;
   /// Throws error{wrong_state} if it runs, or is a child.
   void check_is_idle() const;
+  void keep(const std::string& name, std::shared_ptr<void> object, const std::type_info& type);
+  [[nodiscard]] std::shared_ptr<void> kept(const std::string& name,
+                                           const std::type_info& type) const;
   /// The handle goes.
   void release() noexcept;
-  /// It was made in this process, and not in one that this one was forked from.
-  [[nodiscard]] bool is_here() const noexcept;
 
   // By the supervisor above.
   /// From now on it is a child. Throws error{wrong_state} if it is one already, or was started.
@@ -74,8 +81,23 @@ class supervisor_core final : public program_tree,
   void on_stop_signal(const std::string& name, int count) override;
   void end() noexcept override;
 
+  // root_child.
+  [[nodiscard]] child_status seen() const override;
+
  private:
+  struct kept_object {
+    std::string name;
+    std::shared_ptr<void> object;
+    const std::type_info* type;
+  };
+
   void check_owner() const;
+  /// Its run; null: it does not run.
+  [[nodiscard]] std::shared_ptr<supervisor_node> running_node() const;
+  /// Its last run; null: there was none.
+  [[nodiscard]] std::shared_ptr<supervisor_node> last_node() const;
+  /// Ends its run by that event, if it is no child. Blocks until it has ended.
+  void end_by(const supervision_event& event, const char* what);
   /// Its run; throws error{wrong_state} if it was never started.
   [[nodiscard]] std::shared_ptr<supervisor_node> node(const char* what) const;
   /// Where a path leads: the supervisor that has the child, and the child's name.
@@ -94,6 +116,7 @@ class supervisor_core final : public program_tree,
   std::shared_ptr<runtime> runtime_;  // of the present run
   mutable guarded_mutex mutex_;
   mutable guarded_condition changed_;
+  std::vector<kept_object> kept_ TROUPE_GUARDED_BY(mutex_);  // goes after the children
   std::vector<definition_ptr> children_ TROUPE_GUARDED_BY(mutex_);
   std::shared_ptr<supervisor_node> node_ TROUPE_GUARDED_BY(mutex_);  // the last run
   std::shared_ptr<tree_thread> thread_ TROUPE_GUARDED_BY(mutex_);    // of a root that runs
@@ -104,8 +127,10 @@ class supervisor_core final : public program_tree,
   std::optional<supervisor_outcome> outcome_ TROUPE_GUARDED_BY(mutex_);  // of the last run
 };
 
-/// The supervisors of this process that run and are no children.
-[[nodiscard]] std::vector<std::shared_ptr<supervisor_core>> running_cores();
+/// Of a child that is no supervisor.
+void add_child(system_status& to, const child_status& child);
+/// Of the pool of a child; null: it has none.
+void add_pool(system_status& to, engine* pool);
 
 /// Where children run, by what they say themselves and what is above them.
 [[nodiscard]] bool is_in_process(placement own, bool inherited) noexcept;

@@ -404,6 +404,11 @@ child_counts supervisor_node::count() const {
   return {seen.specs, seen.active, seen.running, seen.dynamic};
 }
 
+bool supervisor_node::stopping() const {
+  const mutex_guard lock{mutex_};
+  return decides_.stopping();
+}
+
 definition_ptr supervisor_node::definition(const std::string& name) const {
   const mutex_guard lock{mutex_};
   const auto found = definitions_.find(name);

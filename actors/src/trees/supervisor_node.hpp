@@ -65,6 +65,8 @@ class supervisor_node : public std::enable_shared_from_this<supervisor_node> {
   // On any thread.
   [[nodiscard]] children_picture picture() const;
   [[nodiscard]] child_counts count() const;
+  /// It stops its children for good.
+  [[nodiscard]] bool stopping() const;
   /// The definition of a child that it has; null: it has none of that name.
   [[nodiscard]] definition_ptr definition(const std::string& name) const;
   /// The engine of the run of a child; null: it does not run, or there is none of that name.

@@ -286,6 +286,17 @@ pool_stats pool_core::stats() {
           counts_.retired};
 }
 
+child_status pool_core::seen() const {
+  child_status status;
+  status.name = options_.name;
+  status.kind = "pool";
+  status.phase = finished_.load() != 0  ? child_phase::stopped
+                 : admission_.refuses() ? child_phase::stopping
+                 : started_.load() != 0 ? child_phase::running
+                                        : child_phase::starting;
+  return status;
+}
+
 void pool_core::retire() noexcept {
   if (retired_.exchange(true)) {
     return;

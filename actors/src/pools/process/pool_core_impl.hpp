@@ -59,6 +59,7 @@ class pool_core final : public engine, public pool_face {
   std::shared_ptr<room_turn> make_turn() override;
   std::vector<worker_info> workers() override;
   pool_stats stats() override;
+  [[nodiscard]] child_status seen() const override;
   std::uint64_t processes() override;
   std::uint64_t killed() override;
   [[nodiscard]] const options_ptr& task_defaults() const noexcept override {
@@ -131,8 +132,9 @@ class pool_core final : public engine, public pool_face {
   std::atomic<std::uint32_t> finished_{0};
 };
 
-/// Makes a pool, as `make_pool` without `made`, which is called before its workers are started:
-/// from then on the pool can be ended while its start is waited for.
+/// Makes a pool for a parent, so it is no child of the root. `made` is called before its workers are
+/// started: from then on the pool can be ended while its start is waited for. Null: it has no
+/// parent.
 engine_ptr make_pool(const pool_options& options,
                      const std::function<void(const engine_ptr&)>& made);
 

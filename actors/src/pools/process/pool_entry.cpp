@@ -58,6 +58,8 @@ engine_ptr make_pool(const pool_options& options,
   }();
   if (made) {
     made(core);
+  } else {
+    list_at_root(std::static_pointer_cast<engine>(core), options.name);
   }
   core->start();
   return core;

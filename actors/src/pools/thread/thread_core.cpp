@@ -51,6 +51,7 @@ void thread_core::start() {
     crew_.wait_until_gone(std::nullopt);
     throw;
   }
+  up_ = true;
 }
 
 void thread_core::start_worker(worker_seat& seat) {
@@ -248,6 +249,18 @@ void thread_core::end() noexcept {
 std::vector<worker_info> thread_core::workers() {
   // In a forked child a thread that does not exist there may hold the lock.
   return is_of_this_process() ? crew_.infos() : std::vector<worker_info>{};
+}
+
+child_status thread_core::seen() const {
+  child_status status;
+  status.name = options_.name;
+  status.kind = "thread pool";
+  const bool closing = crew_.is_closing();
+  status.phase = closing && crew_.is_gone() ? child_phase::stopped
+                 : closing                       ? child_phase::stopping
+                 : up_                           ? child_phase::running
+                                                 : child_phase::starting;
+  return status;
 }
 
 pool_stats thread_core::stats() {

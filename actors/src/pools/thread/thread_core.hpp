@@ -14,6 +14,7 @@
 #include "pools/thread/thread_scheduler.hpp"
 #include "pools/thread/timekeeper.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -57,6 +58,7 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   std::shared_ptr<room_turn> make_turn() override { return scheduler_.make_turn(); }
   std::vector<worker_info> workers() override;
   pool_stats stats() override;
+  [[nodiscard]] child_status seen() const override;
   [[nodiscard]] const options_ptr& task_defaults() const noexcept override {
     return task_defaults_;
   }
@@ -118,7 +120,11 @@ class thread_core final : public engine, public std::enable_shared_from_this<thr
   task_outcomes outcomes_{*this};
   thread_retries retries_{*this};
   concluding_threads concluding_;
+  std::atomic<bool> up_{false};  // its initializers are done
 };
+
+/// Makes a thread pool for a parent: it is no child of the root.
+engine_ptr make_thread_pool_for_parent(const thread_pool_options& options);
 
 /// The engine behind a handle of `troupe::thread_pool`.
 [[nodiscard]] inline thread_core& thread_core_of(const engine_ptr& pool) noexcept {

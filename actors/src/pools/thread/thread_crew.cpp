@@ -136,9 +136,14 @@ void thread_crew::close(wake_list& to_wake) {
   resting_.call_idle(to_wake);
 }
 
-bool thread_crew::is_closing() {
+bool thread_crew::is_closing() const {
   const mutex_guard lock{mutex_};
   return phase_ != phase::open;
+}
+
+bool thread_crew::is_gone() const {
+  const mutex_guard lock{mutex_};
+  return count_.alive() == 0;
 }
 
 // ---- how many there are ------------------------------------------------------------------------

@@ -63,7 +63,9 @@ class thread_crew {
   [[nodiscard]] int most() const noexcept { return size_.most(); }
   /// The pool is elastic. Before the first task.
   [[nodiscard]] bool may_grow() const noexcept { return size_.least() < size_.most(); }
-  bool is_closing();
+  [[nodiscard]] bool is_closing() const;
+  /// No thread of a worker is left.
+  [[nodiscard]] bool is_gone() const;
   std::vector<worker_info> infos();
   std::vector<std::shared_ptr<thread_submission>> running();
 
@@ -123,7 +125,7 @@ class thread_crew {
 
   // Written for every task; kept in two cache lines. While no worker sleeps, it is only the first:
   // a thread that gets the lock has the counts of the queue with it.
-  alignas(64) guarded_mutex mutex_;
+  alignas(64) mutable guarded_mutex mutex_;
   queue_count queued_;
   resting_workers resting_ TROUPE_GUARDED_BY(mutex_);
   phase phase_ TROUPE_GUARDED_BY(mutex_) = phase::open;

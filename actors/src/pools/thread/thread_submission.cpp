@@ -120,9 +120,24 @@ std::exception_ptr thread_submission::item_exception(std::uint32_t item) const {
 
 // ---- what the templates call -------------------------------------------------------------------
 
-engine_ptr make_thread_pool(const thread_pool_options& options) {
+namespace {
+
+std::shared_ptr<thread_core> make_core(const thread_pool_options& options) {
   check_size_options("troupe::thread_pool", options);
-  auto core = make_here<thread_core>(options);
+  return make_here<thread_core>(options);
+}
+
+}  // namespace
+
+engine_ptr make_thread_pool(const thread_pool_options& options) {
+  auto core = make_core(options);
+  list_at_root(core, options.name);
+  core->start();
+  return core;
+}
+
+engine_ptr make_thread_pool_for_parent(const thread_pool_options& options) {
+  auto core = make_core(options);
   core->start();
   return core;
 }
