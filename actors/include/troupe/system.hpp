@@ -50,18 +50,20 @@ class system {
  public:
   /// Begins the program; `argc` and `argv` are main's, by which start_method::spawn starts it anew.
   system(int argc, char** argv, const system_options& options = {});
-  /// Ends every pool that is left (as `terminate` does), then daemons, waits for other processes,
-  /// and ends those that are left.
+  /// Stops every supervisor that is left, each in its order, ends every pool that is left (as
+  /// `terminate` does), then daemons, waits for other processes, and ends those that are left.
   ///
-  /// @blocks for the pools' and the daemons' grace times, and for other processes at most
-  ///   `join_timeout`.
+  /// @blocks for the trees as supervisor::stop does, for the pools' and the daemons' grace times,
+  ///   and for other processes at most `join_timeout`.
   ~system();
   system(const system&) = delete;
   system& operator=(const system&) = delete;
 
-  /// From now on the first SIGINT or SIGTERM lets every pool finish what it has and take nothing
-  /// new (as `close`), and the second one kills their workers: what was left ends as cancelled.
-  /// Both report what is left through the log. A third does what it would have done before.
+  /// From now on the first SIGINT or SIGTERM stops every supervisor, which ends its children in their
+  /// order (a pool of a supervisor takes tasks until its turn comes), and lets every other pool finish
+  /// what it has and take nothing new (as `close`). The second one kills their workers: what was left
+  /// ends as cancelled. Both report what is left through the log. A third does what it would have
+  /// done before.
   ///
   /// Workers ignore SIGINT in any case, and SIGTERM unless their program, its fork server or the
   /// worker itself sends it: a service manager may stop every process of the program by SIGTERM,
@@ -95,8 +97,9 @@ class system {
   /// @throws as tree.
   [[nodiscard]] system_status status() const;
 
-  /// A token that is set at the first signal after `stop_on_signals`. Its stop callbacks run on a
-  /// thread of their own, and may wait for pools.
+  /// A token that is set at the first signal after `stop_on_signals`, or when a supervisor that has
+  /// none above it gives up (then `stop_signal` is 0). Its stop callbacks run on a thread of their
+  /// own, and may wait for pools.
   ///
   /// @threads any.
   [[nodiscard]] std::stop_token stop_token() const;

@@ -223,9 +223,12 @@ TEST_F(SecureConnection, AKilledPeerIsNoEndOfTheStreamAndWhatItSentArrives) {
 }
 
 TEST_F(SecureConnection, EndsAsOthersDoWhenAllIsReceived) {
-  auto [here, there] = meet();
-  for (const std::size_t bytes : {0, 1, 16'368, 16'369, 100'000, 20 << 20}) {
-    const std::jthread sender{[&, &there = there] { there.send(std::string(bytes, 'x')); }};
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
+  for (const std::size_t bytes :
+       std::initializer_list<std::size_t>{0, 1, 16'368, 16'369, 100'000, 20U << 20U}) {
+    const std::jthread sender{[&, &peer = there] { peer.send(std::string(bytes, 'x')); }};
     EXPECT_EQ(here.recv<std::string>().size(), bytes);
   }
   std::jthread sender{[&there = there] {
@@ -246,7 +249,9 @@ TEST_F(SecureConnection, EndsAsOthersDoWhenAllIsReceived) {
 }
 
 TEST_F(SecureConnection, WhatThePeerSentBeforeItLeftCanBeReceivedAfterASendHasFailed) {
-  auto [here, there] = meet();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
   there.send(7);
   there.close();
   EXPECT_TRUE(test::eventually([&, &here = here] {
@@ -262,7 +267,9 @@ TEST_F(SecureConnection, WhatThePeerSentBeforeItLeftCanBeReceivedAfterASendHasFa
 }
 
 TEST_F(SecureConnection, GoesBothWaysAtOnce) {
-  auto [here, there] = meet();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
   const auto send_many = [](connection& to) {
     for (int i = 0; i < 200; ++i) {
       to.send(std::string(static_cast<std::size_t>(i) * 997, 'x'));
@@ -281,7 +288,9 @@ TEST_F(SecureConnection, GoesBothWaysAtOnce) {
 }
 
 TEST_F(SecureConnection, TheSocketIsReadableWhenAMessageIsThere) {
-  auto [here, there] = meet();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
   EXPECT_TRUE(wait_readable({here}, 0s).empty());
   EXPECT_FALSE(here.poll());
   for (int i = 0; i < 100; ++i) {
@@ -308,7 +317,9 @@ TEST_F(SecureConnection, AWrongKeyIsAnErrorOnBothSides) {
   meet(at, "right");
   for (const std::string& key : {std::string{}, std::string(1 << 20, 'k')}) {
     listener other{"127.0.0.1:0", {.key = key}};
-    auto [here, there] = meet(other, key);
+    auto met = meet(other, key);
+    auto& here = met.first;
+    auto& there = met.second;
     here.send(1);
     EXPECT_EQ(there.recv<int>(), 1);
   }
@@ -430,7 +441,9 @@ TEST_F(SecureConnection, ACertificateInPlaceOfTheKeyProvesNothing) {
 }
 
 TEST_F(SecureConnection, AForkedChildHasNoKeysAndDoesNotEndIt) {
-  auto [here, there] = meet();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
   forked child{[&here = here] {
     const bool refused = fails_with(errc::closed, [&] { return here.send(1), 0; }) &&
                          fails_with(errc::closed, [&] { return here.recv<int>(); });
@@ -446,8 +459,12 @@ TEST_F(SecureConnection, AForkedChildHasNoKeysAndDoesNotEndIt) {
 }
 
 TEST_F(SecureConnection, AnotherProcessUsesItThroughTheOneThatHasTheKeys) {
-  auto [here, there] = meet();
-  auto [a, b] = pipe();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
+  auto both = pipe();
+  auto& a = both.first;
+  auto& b = both.second;
   forked child{[&, &a = a, &b = b] {
     a.close();
     auto mine = b.recv<connection>();
@@ -465,8 +482,9 @@ TEST_F(SecureConnection, AnotherProcessUsesItThroughTheOneThatHasTheKeys) {
   b.close();
   a.send(here);
   here.close();
-  for (const std::size_t bytes : {0, 1, 16'369, 65'536, 65'537, 20 << 20}) {
-    const std::jthread sender{[&, &there = there] { there.send(std::string(bytes, 'x')); }};
+  for (const std::size_t bytes :
+       std::initializer_list<std::size_t>{0, 1, 16'369, 65'536, 65'537, 20 << 20}) {
+    const std::jthread sender{[&, &peer = there] { peer.send(std::string(bytes, 'x')); }};
     ASSERT_EQ(there.recv<std::string>().size(), bytes);
   }
   for (int i = 0; i < 100; ++i) {
@@ -481,8 +499,12 @@ TEST_F(SecureConnection, AnotherProcessUsesItThroughTheOneThatHasTheKeys) {
 }
 
 TEST_F(SecureConnection, TheSenderMayGoOnWithWhatItHasHandedOver) {
-  auto [here, there] = meet();
-  auto [a, b] = pipe();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
+  auto both = pipe();
+  auto& a = both.first;
+  auto& b = both.second;
   a.send(here);
   auto again = b.recv<connection>();
   here.send(1);
@@ -502,7 +524,9 @@ TEST_F(SecureConnection, TheSenderMayGoOnWithWhatItHasHandedOver) {
 TEST_F(SecureConnection, ACutIsNoEndOfTheStreamToTheProcessItWasHandedTo) {
   listener at{"127.0.0.1:0", {.key = "k"}};
   network between{at};
-  auto [a, b] = pipe();
+  auto both = pipe();
+  auto& a = both.first;
+  auto& b = both.second;
   a.send(*between.here);
   auto mine = b.recv<connection>();
   between.here->close();
@@ -514,8 +538,11 @@ TEST_F(SecureConnection, ACutIsNoEndOfTheStreamToTheProcessItWasHandedTo) {
 }
 
 TEST_F(SecureConnection, IsNotHandedOverWhileAThreadReceives) {
-  auto [here, there] = meet();
-  auto [a, b] = pipe();
+  auto met = meet();
+  auto& here = met.first;
+  auto& there = met.second;
+  auto both = pipe();
+  auto& a = both.first;
   test::sleeper waits;
   std::jthread receiving{[&, &here = here] {
     waits.is_this_thread();

@@ -167,7 +167,7 @@ TEST_F(SupervisorSizing, OldWorkersWorkUntilTheirSuccessorsAreReady) {
   ASSERT_EQ(size(), 4U) << "both successors start";
   const auto first = submit("a");
   const auto second = submit("b");
-  for (const std::size_t at : {0, 1}) {
+  for (const std::size_t at : {0U, 1U}) {
     EXPECT_NE(claims(worker(at)), "") << "worker " << at;
     gives(worker(at));
   }
@@ -181,7 +181,7 @@ TEST_F(SupervisorSizing, OldWorkersWorkUntilTheirSuccessorsAreReady) {
   EXPECT_FALSE(worker(1).told_to_stop());
   let_all_work();
   EXPECT_EQ(size(), 2U);
-  for (const std::size_t at : {0, 1}) {
+  for (const std::size_t at : {0U, 1U}) {
     EXPECT_NE(worker(at).id(), old[at]);
   }
   EXPECT_EQ(pool_->stats().recycled, 2U);
@@ -192,7 +192,7 @@ TEST_F(SupervisorSizing, WorkersThatBeginTogetherAreNotReplacedTogether) {
   for (int round = 0; round < 4; ++round) {
     submit("a");
     submit("b");
-    for (const std::size_t at : {0, 1}) {
+    for (const std::size_t at : {0U, 1U}) {
       ASSERT_NE(claims(worker(at)), "");
       gives(worker(at));
     }
