@@ -18,6 +18,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <thread>
 
 extern char** environ;
 
@@ -84,14 +85,20 @@ bool read_pointers(const char* const* from, std::vector<const char*>& to) {
   }
 }
 
-/// False: it was changed meanwhile.
+/// False: it was changed meanwhile, and `text` is what could be read.
 bool read_environment(std::string& text) {
   text.clear();
   char** const all = __atomic_load_n(&environ, __ATOMIC_ACQUIRE);
   std::vector<const char*> variables;
   bool whole = read_pointers(all, variables);
   for (const char* const one : variables) {
-    whole = whole && append_string(one, text);
+    // The first ones may be no pointers where the array has just been freed and `environ` does not
+    // say so yet: the others are variables all the same.
+    const std::size_t before = text.size();
+    if (!append_string(one, text)) {
+      text.resize(before);
+      whole = false;
+    }
   }
   std::vector<const char*> again;
   return whole && read_pointers(__atomic_load_n(&environ, __ATOMIC_ACQUIRE), again) &&
@@ -138,8 +145,11 @@ std::string current_environment() {
     for (std::size_t end = 0; (end = text.find('\0', begin)) != std::string::npos;
          begin = end + 1) {
       const std::string one = text.substr(begin, end - begin);
-      found.insert_or_assign(one.substr(0, one.find('=')), one);
+      if (one.find('=') != std::string::npos) {
+        found.insert_or_assign(one.substr(0, one.find('=')), one);
+      }
     }
+    std::this_thread::yield();  // the one that changes it may have been stopped halfway
   }
   text.clear();
   for (const auto& [name, one] : found) {
