@@ -25,10 +25,8 @@ struct root_list {
   std::map<std::uint64_t, entry> all TROUPE_GUARDED_BY(mutex);
   std::set<std::string, std::less<>> names TROUPE_GUARDED_BY(mutex);
   std::uint64_t last_number TROUPE_GUARDED_BY(mutex) = 0;
-
-  guarded_mutex looking;
-  std::vector<std::pair<std::uint64_t, child_phase>> last_seen TROUPE_GUARDED_BY(looking);
-  std::uint64_t version TROUPE_GUARDED_BY(looking) = 0;
+  std::vector<std::pair<std::uint64_t, child_phase>> last_seen TROUPE_GUARDED_BY(mutex);
+  std::uint64_t version TROUPE_GUARDED_BY(mutex) = 0;
 
   void remove(std::uint64_t number) TROUPE_REQUIRES(mutex) {
     if (const auto found = all.find(number); found != all.end()) {
@@ -67,7 +65,6 @@ void list_at_root(const std::shared_ptr<root_child>& child, std::string name) {
 
 root_picture look_at_root() {
   root_list& here = list();
-  const mutex_guard looks{here.looking};
   root_picture made;
   std::vector<std::uint64_t> numbers;
   {
@@ -98,6 +95,7 @@ root_picture look_at_root() {
   }
   std::erase_if(made.children,
                 [](const listed_child& one) { return one.status.phase == child_phase::stopped; });
+  const fork_safe_guard lock{here.mutex};
   if (seen != here.last_seen) {
     here.last_seen = std::move(seen);
     ++here.version;

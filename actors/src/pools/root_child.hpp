@@ -48,7 +48,7 @@ struct root_picture {
   std::vector<listed_child> children;
 };
 
-/// A look at the list. Calls `seen` without a lock that those that list wait for.
+/// A look at the list. `seen` is called, and what has ended destroyed, without a lock of the list.
 ///
 /// @threads any.
 [[nodiscard]] root_picture look_at_root();

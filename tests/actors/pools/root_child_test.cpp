@@ -2,12 +2,15 @@
 // The list of what runs without a parent, which system::tree shows.
 #include "pools/root_child.hpp"
 
+#include "support/watchdog.hpp"
+
 #include <gtest/gtest.h>
 
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -140,6 +143,35 @@ TEST(RootChild, LooksWhileOthersAreListedAndDestroyedAreConsistent) {
   over = true;
   looks.join();
   EXPECT_EQ(names(), "");
+}
+
+/// Its last owner lets it go during a look; its destructor looks as well, as one of a pool's user may.
+struct looking_child final : root_child {
+  looking_child(std::shared_ptr<looking_child>& owner, int& looks) : owner_{owner}, looks_{looks} {}
+  ~looking_child() override {
+    static_cast<void>(look_at_root());
+    ++looks_;
+  }
+  [[nodiscard]] child_status seen() const override {
+    owner_.reset();
+    child_status status;
+    status.phase = child_phase::stopped;
+    return status;
+  }
+
+ private:
+  std::shared_ptr<looking_child>& owner_;
+  int& looks_;
+};
+
+TEST(RootChild, OneThatIsDestroyedByALookMayLook) {
+  const test::watchdog limit{std::chrono::seconds{60}};
+  int looks = 0;
+  std::shared_ptr<looking_child> owner;
+  owner = std::make_shared<looking_child>(owner, looks);
+  list_at_root(owner, "looks");
+  EXPECT_EQ(names(), "");
+  EXPECT_EQ(looks, 1);
 }
 
 }  // namespace

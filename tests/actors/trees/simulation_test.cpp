@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 void serve() {}
 std::vector<std::string> said;  // by the services of the test that runs
 
+// `sleep_for` waits in virtual time: nothing here takes longer than a few steps.
 task<void> tick() {
   this_service::ready();
   for (;;) {
@@ -242,7 +243,7 @@ TEST(Simulation, RefusesWhatCannotBe) {
   tree.add(child_service("blocks", block, {.restart = restart::transient}));
   simulation test{tree};
   test.start();
-  EXPECT_THROW(test.kill("nobody"), std::invalid_argument);
+  EXPECT_THROW(test.kill("none of them"), std::invalid_argument);
   EXPECT_TRUE(fails_with(errc::wrong_state, [&] { return test.start(); }));
   test.run_for(0ns);
   EXPECT_NE(tree.child("blocks").last_death->text.find("co_await troupe::sleep_for"),

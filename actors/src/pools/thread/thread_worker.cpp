@@ -374,7 +374,7 @@ void thread_worker::run_sources(awaited_looks& of, const awaited_looks::news& no
       if (here.coroutines) {
         of.note_coroutine(state.weak_from_this());
       }
-      // That of which the source is made tells nobody here when it gets another source.
+      // The wait listens to `source` alone: a source of that does not tell it of another one of its own.
       const bool may_change =
           &state != &source && dynamic_cast<const continuation*>(&state) != nullptr;
       later = what == finding::may_run || may_change ? again::with_news : later;
